@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The log of a start as an operator reads it: a line for each state path, and the reason last where it failed."""
+
+DOCUMENTATION = r"""
+name: cm_persist
+type: stdout
+short_description: What cm_persist did, a line for each state path
+description:
+  - Prints what the modules of cm_persist report, warnings, and at the end one closing line.
+  - Where a start failed, the last line says what was found, where, and what to do.
+"""
+
+import time
+
+from ansible.plugins.callback import CallbackBase
+
+STORE_STATES = {
+    "absent": "no persistence",
+    "empty": "first run",
+    "foreign": "first run, beside other content",
+    "partial": "start with a store that lacked something",
+    "seeded": "restart",
+}
+
+
+class CallbackModule(CallbackBase):
+    """Takes the results of persist_seed, persist_link and secret_link; other tasks show only when they fail."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "cm_persist"
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._begin = time.monotonic()
+        self._seeded = {}  # host -> the result of persist_seed
+        self._closing = {}  # host -> the sentence to end with
+        self._failures = []
+
+    def v2_runner_on_ok(self, result):
+        """Say what a module did."""
+        values, host = result._result, self._name(result)
+        for warning in values.get("warnings") or ():
+            self._say("{}warning: {}".format(host, warning))
+        action = result._task.action.split(".")[-1]
+        if action == "persist_seed":
+            self._seeded[host] = values
+            self._closing[host] = STORE_STATES.get(values["store_state"], values["store_state"])
+            if values["store_state"] == "absent":
+                self._closing[host] = values["msg"]
+        elif action == "persist_link":
+            self._paths(host, values)
+        elif action == "secret_link":
+            self._closing[host] = values["msg"]
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        """Keep the reason for the end."""
+        if not ignore_errors:
+            values = result._result
+            reasons = values.get("argument_errors") or [values.get("msg") or values.get("module_stderr") or "unknown reason"]
+            self._failures.append("{}{}".format(self._name(result), " ".join("; ".join(map(str, reasons)).split())))
+
+    def v2_runner_on_unreachable(self, result):
+        """Keep the reason for the end."""
+        self._failures.append("{}unreachable: {}".format(self._name(result), result._result.get("msg")))
+
+    def v2_on_file_diff(self, result):
+        """Show the plan."""
+        text = (result._result.get("diff") or {}).get("prepared", "")
+        if text:
+            self._say(text.rstrip("\n"))
+
+    def v2_playbook_on_stats(self, stats):
+        """Say the closing line, or what failed: the last line of the log is the one that is read."""
+        for host, sentence in sorted(self._closing.items()):
+            if not self._failures:
+                self._say("{}{} ({:.1f} s)".format(host, sentence, time.monotonic() - self._begin))
+        for failure in self._failures:
+            self._say("FAILED: {}".format(failure))
+
+    def _paths(self, host, values):
+        seeded = {entry["path"]: entry for entry in self._seeded.get(host, {}).get("paths", ())}
+        for entry in values["paths"]:
+            words = [_seed_words(seeded[entry["path"]])] if entry["path"] in seeded else []
+            words.append(_link_words(entry))
+            self._say("{}{}: {}".format(host, entry["path"], "; ".join(words)))
+
+    def _name(self, result):
+        host = result._host.get_name()
+        return "" if host == "localhost" else "{}: ".format(host)
+
+    def _say(self, text):
+        for line in text.splitlines():
+            self._display.display("cm_persist: {}".format(line))
+
+
+def _seed_words(entry):
+    amount = "{:,} files, {}".format(entry["files"], _size(entry["bytes"]))
+    return {
+        "seeded": "seeded, {} in {:.1f} s".format(amount, entry["seconds"]),
+        "already": "already in the store (seeded with {})".format(amount),
+        "adopted": "adopted as it was, {}".format(amount),
+        "missing": "in neither image nor store",
+    }[entry["state"]]
+
+
+def _link_words(entry):
+    words = {
+        "linked": "linked ({})".format(entry["method"]),
+        "already": "already linked",
+        "unlinked": "back in the container",
+        "missing": "not linked",
+    }[entry["state"]]
+    if entry["state"] == "linked" and entry["original"] == "kept":
+        words += ", original kept {}".format("at " + entry["aside"] if entry["aside"] else "under it")
+    elif entry["state"] == "linked" and entry["original"] == "discarded":
+        words += ", original left to the image"
+    return words
+
+
+def _size(count):
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return "{:.1f} {}".format(count, unit) if unit != "bytes" else "{} bytes".format(count)
+        count /= 1000
+    return ""

@@ -1,0 +1,144 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+
+DOCUMENTATION = r"""
+module: persist_link
+short_description: Point state paths at a persistent volume
+description:
+  - Makes each state path a way into the store, by a symbolic link or a bind mount. A correct link is left alone, and a
+    link is never made to something that is not there.
+  - What stands at the path, the original, is kept beside it by a rename, as C(<path>-initial). On overlayfs a directory
+    of the image cannot be renamed; there it is removed if, by metadata, it is exactly what was seeded, as the image
+    still has it; otherwise it is copied aside, with a warning.
+  - Interrupted at any moment, the next run goes on, with the store as the truth.
+  - With O(state=unlinked) the store's content is copied back to the path instead; the store is left as it is.
+options:
+  store:
+    description: Absolute path where the volume is mounted.
+    type: path
+    default: /cfy-persist
+  paths:
+    description:
+      - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method) and
+        C(on_image_change) (see M(persist_seed)).
+    type: list
+    elements: raw
+    required: true
+  require_mount:
+    description: The store counts only if it lies on a mount of its own, not on the file system of C(/).
+    type: bool
+    default: true
+  method:
+    description:
+      - How entries that name no method are linked.
+      - V(bind) needs the capability SYS_ADMIN. It is for programs that mind symbolic links. The mount lasts until the
+        machine or container stops.
+    type: str
+    choices: [symlink, bind]
+    default: symlink
+  state:
+    description: Whether the paths are to lead into the store.
+    type: str
+    choices: [linked, unlinked]
+    default: linked
+  lock_timeout:
+    description: How long to wait for another process that works on the store, in seconds.
+    type: float
+    default: 300
+attributes:
+  check_mode:
+    support: full
+    description: Everything is looked at, nothing is changed. A path that has yet to be seeded counts as seeded.
+  diff_mode:
+    support: full
+    description: Shows the steps that are, or would be, taken.
+  idempotent:
+    support: full
+    description: Paths that are linked are not touched. The store is never written to.
+author:
+  - the cm_persist authors
+"""
+
+EXAMPLES = r"""
+- name: Link the manager's state into the volume
+  persist_link:
+    store: /cfy-persist
+    paths:
+      - /var/lib/pgsql/9.5/data
+      - {path: /opt/manager/resources, method: bind}
+
+- name: Take the manager off its volume again
+  persist_link:
+    paths: [/var/lib/pgsql/9.5/data, /opt/manager/resources]
+    state: unlinked
+"""
+
+RETURN = r"""
+store_state:
+  description: The store as it was found, C(absent), C(empty), C(partial) or C(seeded).
+  type: str
+  returned: always
+  sample: seeded
+paths:
+  description: One dictionary for each state path, in their order; none where there is no store.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    path:
+      description: The state path.
+      type: str
+    state:
+      description: C(linked), C(already), C(unlinked), or C(missing) where neither image nor store have it.
+      type: str
+    method:
+      description: C(symlink) or C(bind).
+      type: str
+    original:
+      description:
+        - What became of what stood there. C(kept), beside the path or under the mount; C(discarded), it was what was
+          seeded, and the image has it; C(none), nothing stood there.
+      type: str
+    aside:
+      description: Where it is kept, if it is kept beside the path.
+      type: str
+  sample:
+    - {path: /opt/manager/resources, state: linked, method: symlink, original: kept, aside: /opt/manager/resources-initial}
+steps:
+  description: What was done, or would be in check mode, in this order.
+  type: list
+  elements: str
+  returned: success
+where:
+  description: The path at which the fault was found.
+  type: str
+  returned: failure
+hint:
+  description: What to do about it.
+  type: str
+  returned: failure
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.cm_persist.door import answer
+from ..module_utils.cm_persist.link import Settings, link
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "store": {"type": "path", "default": "/cfy-persist"},
+            "paths": {"type": "list", "elements": "raw", "required": True},
+            "require_mount": {"type": "bool", "default": True},
+            "method": {"type": "str", "choices": ["symlink", "bind"], "default": "symlink"},
+            "state": {"type": "str", "choices": ["linked", "unlinked"], "default": "linked"},
+            "lock_timeout": {"type": "float", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    answer(module, lambda: link(Settings(**module.params), rehearse=module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

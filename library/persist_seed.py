@@ -1,0 +1,150 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+
+DOCUMENTATION = r"""
+module: persist_seed
+short_description: Copy state from the image into a persistent volume, once
+description:
+  - Brings a mounted volume, the store, to the state where it holds each state path under the same absolute path.
+  - A path that the store does not have yet is copied from the image into private staging on the store, written to disk,
+    and published by one rename. Interrupted at any moment, the store has the whole path or nothing of it.
+  - A path that was seeded before is left alone, and what is in the store is the truth.
+  - Content that an earlier tool left at a state path is adopted as it is, with a warning.
+  - Without a store nothing is done.
+options:
+  store:
+    description: Absolute path where the volume is mounted.
+    type: path
+    default: /cfy-persist
+  paths:
+    description:
+      - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method)
+        (see M(persist_link)) and C(on_image_change).
+      - C(on_image_change) can be C(keep), the store wins over a newer image.
+    type: list
+    elements: raw
+    required: true
+  require_mount:
+    description: The store counts only if it lies on a mount of its own, not on the file system of C(/).
+    type: bool
+    default: true
+  required:
+    description: Whether no store is an error. Otherwise it means that there is no persistence.
+    type: bool
+    default: false
+  missing:
+    description: What to do about a state path that neither the image nor the store has.
+    type: str
+    choices: [fail, skip]
+    default: fail
+  allow_foreign:
+    description: Whether to seed beside content that no state path claims.
+    type: bool
+    default: false
+  lock_timeout:
+    description: How long to wait for another process that writes to the store, in seconds.
+    type: float
+    default: 300
+attributes:
+  check_mode:
+    support: full
+    description: Everything is looked at and counted, nothing is changed.
+  diff_mode:
+    support: full
+    description: Shows the steps that are, or would be, taken.
+  idempotent:
+    support: full
+    description: A seeded store is not written to, and is not walked.
+notes:
+  - Needs root, unless all files to be copied belong to the user who runs it.
+  - Sockets are not copied, with a warning. All else is, with hard links, holes, ACLs, capabilities and times.
+author:
+  - the cm_persist authors
+"""
+
+EXAMPLES = r"""
+- name: Seed the volume with the manager's state
+  persist_seed:
+    store: /cfy-persist
+    paths:
+      - /var/lib/pgsql/9.5/data
+      - /opt/manager/resources
+
+- name: Refuse to go on without a volume, and pass over what this image does not have
+  persist_seed:
+    paths: [/var/lib/pgsql/9.5/data, /opt/mgmtworker/env/plugins]
+    required: true
+    missing: skip
+"""
+
+RETURN = r"""
+store_state:
+  description:
+    - The store as it was found. C(absent), there is none; C(empty); C(partial), some paths were not seeded, or a run was
+      interrupted; C(seeded); C(foreign), it holds content that no state path claims; C(newer), its record was written
+      by a newer cm_persist.
+    - On failure too, where it is known.
+  type: str
+  returned: always
+  sample: empty
+paths:
+  description: One dictionary for each state path, in their order; none where there is no store.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    path:
+      description: The state path.
+      type: str
+    state:
+      description: C(seeded), C(already), C(adopted) or C(missing).
+      type: str
+    files:
+      description: How many files were seeded or adopted, directories not counted.
+      type: int
+    bytes:
+      description: Size of their data.
+      type: int
+    seconds:
+      description: How long the copy took.
+      type: float
+  sample: [{path: /opt/manager/resources, state: seeded, files: 812, bytes: 5242880, seconds: 0.1}]
+steps:
+  description: What was done, or would be in check mode, in this order.
+  type: list
+  elements: str
+  returned: success
+where:
+  description: The path at which the fault was found.
+  type: str
+  returned: failure
+hint:
+  description: What to do about it.
+  type: str
+  returned: failure
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.cm_persist.door import answer
+from ..module_utils.cm_persist.seed import Settings, seed
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "store": {"type": "path", "default": "/cfy-persist"},
+            "paths": {"type": "list", "elements": "raw", "required": True},
+            "require_mount": {"type": "bool", "default": True},
+            "required": {"type": "bool", "default": False},
+            "missing": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
+            "allow_foreign": {"type": "bool", "default": False},
+            "lock_timeout": {"type": "float", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    answer(module, lambda: seed(Settings(**module.params), rehearse=module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

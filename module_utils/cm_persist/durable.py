@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is written is on disk before anything relies on it. A failed fsync is fatal: the kernel may have dropped the data."""
+
+import os
+import stat
+
+from . import syscalls
+from .directories import remove_tree
+from .walk import LEAF, LEAVE, walk
+
+
+def write_file(dir_fd, name, data):
+    """Replace a file with new content: the old or the new is there at every moment, never a part.
+
+    Args:
+        dir_fd (int): the open directory of the file.
+        name (bytes): the file's name there.
+        data (bytes): its whole content.
+    """
+    beside = b"." + name + b".new"
+    remove_tree(dir_fd, beside)
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+    with open(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
+    os.rename(beside, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    os.fsync(dir_fd)
+
+
+def sync_tree(dir_fd, name, release):
+    """Put a tree with all its files and directories on disk.
+
+    One syncfs where the kernel tells of its failures, else an fsync of every file and directory: before Linux 5.8
+    syncfs returned success whatever happened to the data.
+
+    Args:
+        dir_fd (int): the open directory that holds the tree.
+        name (bytes): the tree's name there.
+        release (str): the kernel's release, as in uname -r.
+    """
+    if syscalls.syncfs_reports_errors(release):
+        try:
+            syscalls.syncfs(dir_fd)
+            return
+        except OSError as error:
+            if error.errno not in syscalls.UNAVAILABLE:
+                raise
+    for step in walk(dir_fd, name):
+        if step.event == LEAVE:
+            os.fsync(step.fd)
+        elif step.event == LEAF and stat.S_ISREG(step.status.st_mode):
+            fd = os.open(step.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=step.dir_fd)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+    os.fsync(dir_fd)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The typed errors of cm_persist. Only the modules' main() turns them into fail_json."""
+
+
+class PersistError(Exception):
+    """A refusal or a failure that a person has to act on.
+
+    Args:
+        path (str): where it was found.
+        found (str): what was found there.
+        hint (str): what to do next, a whole sentence.
+        results (dict): further return values for the caller of the module, such as store_state.
+    """
+
+    def __init__(self, path, found, hint, **results):
+        self.path, self.found, self.hint, self.results = path, found, hint, results
+        super().__init__("{}: {}. {}".format(printable(path), found, hint))
+
+
+class SpecError(PersistError):
+    """The parameters contradict each other or make no sense."""
+
+
+class StoreError(PersistError):
+    """The store, or what keeps its books, is not in a state that can be worked on."""
+
+
+class PathError(PersistError):
+    """What is at a state path cannot be seeded."""
+
+
+class CopyError(PersistError):
+    """A file could not be copied with everything that belongs to it."""
+
+
+class LinkError(PersistError):
+    """A state path cannot be pointed at the store."""
+
+
+class SecretError(PersistError):
+    """The credentials cannot be linked."""
+
+
+def printable(path):
+    """A path as text that any log can hold.
+
+    Args:
+        path (str or bytes): a path, possibly with bytes that are not UTF-8 or with control characters.
+
+    Returns:
+        str: the same path; what cannot be printed stands as an escape.
+    """
+    if isinstance(path, bytes):
+        path = path.decode("utf-8", "surrogateescape")
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in path
+    )
+
+
+def because(error):
+    """The kernel's reason in its own words (str), from an OSError."""
+    return "{} ({})".format(error.strerror, error.errno)

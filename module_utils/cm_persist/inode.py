@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What belongs to a file besides its data: owner, extended attributes (ACLs, capabilities), mode, times, flags."""
+
+import errno
+import os
+import stat
+
+from . import syscalls
+from .errors import CopyError, because
+
+NO_ATTRIBUTES = (errno.EOPNOTSUPP, errno.ENOSYS)  # this file system, or this kind of inode, has none
+
+
+def copy_metadata(source, target, status, path):
+    """Give a copy everything that its source has, times last.
+
+    The order matters: chown drops set-user-ID and capabilities, so it goes first; writing an ACL changes the mode's
+    group bits, so the mode comes after it; whatever touches the inode changes its times.
+
+    Args:
+        source, target (int or bytes): open descriptors, or for what must not be opened a name under /proc/self/fd.
+        status (os.stat_result): of the source, from before it was read.
+        path (str): the source, for errors.
+
+    Raises:
+        CopyError: the target's file system cannot hold one of them, or this process may not set it.
+    """
+    by_name = isinstance(target, bytes)
+    step = "owner {}:{}".format(status.st_uid, status.st_gid)
+    try:
+        os.chown(target, status.st_uid, status.st_gid, **_nofollow(by_name))
+        _copy_attributes(source, target, path, **_nofollow(by_name))
+        step = "mode {:04o}".format(stat.S_IMODE(status.st_mode))
+        if not stat.S_ISLNK(status.st_mode):
+            os.chmod(target, stat.S_IMODE(status.st_mode))
+        step = "times"
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), **_nofollow(by_name))
+    except OSError as error:
+        raise CopyError(path, "the {} cannot be set on its copy: {}".format(step, because(error)), _remedy(error)) from error
+
+
+def drop_default_acl(fd):
+    """Take from a directory the ACL that it would hand down to what is made in it."""
+    try:
+        os.removexattr(fd, "system.posix_acl_default")
+    except OSError as error:
+        # None there, or a file system without any.
+        if error.errno != errno.ENODATA and error.errno not in NO_ATTRIBUTES:
+            raise
+
+
+def set_flags(fd, flags, path):
+    """Set inode flags on a copy.
+
+    Args:
+        fd (int): the open copy.
+        flags (int): as syscalls.get_flags() gave them.
+        path (str): the source, for errors.
+
+    Raises:
+        CopyError: the file system has no such flags, or this process may not set them.
+    """
+    try:
+        syscalls.set_flags(fd, flags)
+    except OSError as error:
+        raise CopyError(
+            path, "its flags (lsattr) cannot be set on its copy: {}".format(because(error)), _remedy(error)
+        ) from error
+
+
+def _copy_attributes(source, target, path, **nofollow):
+    try:
+        names = os.listxattr(source, **nofollow)
+    except OSError as error:
+        if error.errno in NO_ATTRIBUTES:
+            return
+        raise
+    for name in names:
+        try:
+            value = os.getxattr(source, name, **nofollow)
+        except OSError as error:
+            raise CopyError(path, "attribute {} cannot be read: {}".format(name, because(error)), _remedy(error)) from error
+        try:
+            os.setxattr(target, name, value, **nofollow)
+        except OSError as error:
+            if not _has_attribute(target, name, value, **nofollow):
+                raise CopyError(
+                    path, "attribute {} cannot be set on its copy: {}".format(name, because(error)), _remedy(error)
+                ) from error
+
+
+def _has_attribute(target, name, value, **nofollow):
+    # A security label may be the kernel's to give: right already is as good as set.
+    try:
+        return os.getxattr(target, name, **nofollow) == value
+    except OSError:
+        return False
+
+
+def _nofollow(by_name):
+    return {"follow_symlinks": False} if by_name else {}
+
+
+def _remedy(error):
+    if error.errno in (errno.EPERM, errno.EACCES):
+        needed = "CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD and SETFCAP"
+        return "Run as root (become: true), with the capabilities {}; NFS must export with no_root_squash.".format(needed)
+    return "The store's file system must hold it (ext4, xfs and btrfs do), or take it off the original."

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands at one place, looked at without following a link at the place itself."""
+
+import os
+import re
+import stat
+from hashlib import sha256
+from typing import NamedTuple
+
+from .directories import lstat, make_directories
+from .errors import LinkError
+
+NONE, DIRECTORY, FILE, LINK, OTHER = "none", "directory", "file", "symbolic link", "special file"
+
+
+class Place(NamedTuple):
+    """kind is NONE, DIRECTORY, FILE, LINK or OTHER; target a link's text; empty is said of directories alone."""
+
+    kind: str = NONE
+    target: str = ""
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0
+    inode: int = 0
+    device: int = 0
+    empty: bool = False
+
+    @property
+    def real(self):
+        """bool: whether there is content of its own: a directory or a regular file."""
+        return self.kind in (DIRECTORY, FILE)
+
+
+def look(dir_fd, name):
+    """Look at a name in an open directory.
+
+    Args:
+        dir_fd (int): the directory; None where it does not exist.
+        name (bytes): the name.
+
+    Returns:
+        Place: what is there.
+    """
+    status = None if dir_fd is None else lstat(name, dir_fd)
+    if status is None:
+        return Place()
+    kind = {stat.S_IFDIR: DIRECTORY, stat.S_IFREG: FILE, stat.S_IFLNK: LINK}.get(stat.S_IFMT(status.st_mode), OTHER)
+    target, empty = "", False
+    if kind == LINK:
+        target = os.fsdecode(os.readlink(name, dir_fd=dir_fd))
+    elif kind == DIRECTORY:
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            empty = not os.listdir(fd)
+        finally:
+            os.close(fd)
+    mode = stat.S_IMODE(status.st_mode)
+    return Place(kind, target, status.st_uid, status.st_gid, mode, status.st_ino, status.st_dev, empty)
+
+
+class ImageParent:
+    """The directory of the running image (or machine) that holds a state path, open while it is worked on.
+
+    Its own path is trusted and may lead over links (/var/run is one). fd is None where it does not exist.
+    """
+
+    def __init__(self, path):
+        self.path, self.name = path, os.fsencode(os.path.basename(path))
+        self.directory = os.path.dirname(path)
+        try:
+            self.fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self.fd = None
+        except NotADirectoryError as error:
+            raise LinkError(path, "{} is not a directory".format(self.directory), "Check the path for a mistake.") from error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_unused):
+        if self.fd is not None:
+            os.close(self.fd)
+
+    def look(self, name=None):
+        """Place: what stands at the state path, or at another name (bytes) beside it."""
+        return look(self.fd, name or self.name)
+
+
+def aside_name(name, number=0):
+    """bytes: where an original is kept, beside the state path; the number is for when a name is taken."""
+    return name + b"-initial" + (b".%d" % number if number else b"")
+
+
+def removal_name(name):
+    """bytes: the note beside a state path that says: the original's removal has begun, go on with it."""
+    return b"." + name + b".cm_persist-removal"
+
+
+def label(path):
+    """str: a file name that stands for a state path, unlike any other's and easy to tell."""
+    spelled = os.fsencode(path)
+    readable = re.sub(rb"[^A-Za-z0-9._-]", b"_", os.path.basename(spelled))[:64].decode("ascii")
+    return "{}-{}".format(readable, sha256(spelled).hexdigest()[:12])
+
+
+def make_parents(path, model):
+    """Make the directories above a path that are missing, each durable with its owner and mode at once.
+
+    Args:
+        path (str): an absolute path.
+        model (callable): takes the path (str) of a missing directory, gives its (uid, gid, mode).
+    """
+    directory = os.path.dirname(path)
+    existing = directory
+    while not os.path.isdir(existing):
+        existing = os.path.dirname(existing)
+    if existing == directory:
+        return
+    missing = os.fsencode(os.path.relpath(directory, existing))
+    fd = os.open(existing, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(make_directories(fd, missing, existing, lambda below: model(os.path.join(existing, os.fsdecode(below)))))
+    finally:
+        os.close(fd)

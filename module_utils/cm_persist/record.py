@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record: what we know of the store, kept in the store as <store>/.cm_persist/record.json."""
+
+import json
+import os
+import stat
+
+from .durable import write_file
+from .errors import StoreError, because
+
+NAME = b"record.json"
+SCHEMA = 1
+LARGEST = 16 << 20  # bytes; a record takes some 300 for each state path
+KINDS = ("directory", "file")
+ORIGINS = ("seeded", "adopted")
+
+
+def read_record(state_fd, state_path):
+    """Read the record.
+
+    Args:
+        state_fd (int): the open state directory.
+        state_path (str): the same for errors.
+
+    Returns:
+        dict: state path (str) to its entry: {"origin": one of ORIGINS, "kind": one of KINDS, "files": int,
+        "bytes": int, "manifest": file name in manifests/ or None, "at": seconds since the epoch}.
+        None where there is no record.
+
+    Raises:
+        StoreError: it is no regular file, not JSON, of another form, or of a newer schema (with store_state newer).
+    """
+    path = os.path.join(state_path, os.fsdecode(NAME))
+    restore = "Restore it from a backup, or move it away: what lies in the store at the state paths is then adopted as it is."
+    try:
+        fd = os.open(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=state_fd)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(path, "the store's record cannot be opened: {}".format(because(error)), restore) from error
+    with open(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+            raise StoreError(path, "the store's record is no regular file of a usual size", restore)
+        data = file.read(LARGEST)
+    try:
+        content = json.loads(data.decode("utf-8"))
+        schema = content["schema"]
+        if schema == SCHEMA:
+            return {_check_path(path_of): _check_entry(entry) for path_of, entry in content["paths"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(path, "the store's record is broken: {!r}".format(error), restore) from error
+    raise StoreError(
+        path,
+        "the store's record has schema {!r}, this cm_persist knows {}".format(schema, SCHEMA),
+        "Start the image that wrote it, or one with a newer cm_persist.",
+        store_state="newer",
+    )
+
+
+def write_record(state_fd, entries):
+    """Replace the record, durably. entries is a dict as read_record() gives it; the caller holds the lock."""
+    content = {"schema": SCHEMA, "paths": entries}
+    write_file(state_fd, NAME, json.dumps(content, indent=1, sort_keys=True).encode("ascii") + b"\n")
+
+
+def _check_path(path):
+    if not path.startswith("/"):
+        raise ValueError(path)
+    return path
+
+
+def _check_entry(entry):
+    right = (
+        entry["origin"] in ORIGINS
+        and entry["kind"] in KINDS
+        and isinstance(entry["files"], int)
+        and isinstance(entry["bytes"], int)
+        and isinstance(entry["at"], int)
+        and (entry["manifest"] is None or (isinstance(entry["manifest"], str) and "/" not in entry["manifest"]))
+    )
+    if not right:
+        raise ValueError(entry)
+    return entry

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seed a store: look, plan, and, unless it is a rehearsal, lock, look again, plan again and execute."""
+
+import errno
+import os
+import time
+from typing import NamedTuple
+
+from .directories import DIRECTORY as OPEN_DIRECTORY
+from .directories import list_names
+from .errors import PathError, StoreError
+from .lock import locked
+from .mounts import mounts_at_or_below, read_mounts
+from .outcome import Outcome, refuse_dangling
+from .places import ImageParent, Place, aside_name, look, removal_name
+from .record import read_record
+from .seed_plan import PathSeen, StoreSeen, Wanted, plan_seed, store_state
+from .seed_steps import Run, execute
+from .spec import inside, parse_paths
+from .staging import read_unfinished
+from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE, Store, find_store
+from .survey import Survey, survey
+
+
+class Settings(NamedTuple):
+    """The module's options, as persist_seed documents them."""
+
+    store: str
+    paths: list
+    require_mount: bool = True
+    required: bool = False
+    missing: str = "fail"
+    allow_foreign: bool = False
+    lock_timeout: float = 300
+
+
+def seed(settings, rehearse=False, mounts=None, clock=time, release=None):
+    """Bring the store to the state where it holds each state path.
+
+    Args:
+        settings (Settings): what the user wants.
+        rehearse (bool): plan only, change nothing (check mode).
+        mounts (list of Mount): the mount table; None reads the kernel's.
+        clock (module): as time.
+        release (str): the kernel's release; None asks the kernel.
+
+    Returns:
+        Outcome: what was done, or would be.
+
+    Raises:
+        PersistError: a refusal, in which case nothing was changed, or a failure, after which a new start goes on.
+    """
+    store_path, specs = parse_paths(settings.store, settings.paths)
+    mounts = read_mounts() if mounts is None else mounts
+    found = find_store(store_path, settings.require_mount, mounts)
+    if found.absent:
+        return _without_store(found, specs, settings.required)
+    wanted = Wanted(settings.missing, settings.allow_foreign)
+    with Store(store_path) as store:
+        seen, paths = observe(store, found, specs, mounts)
+        plan = plan_seed(seen, paths, wanted)
+        state = store_state(seen, paths)
+        if not plan.steps or rehearse:
+            return _outcome(bool(plan.steps), state, plan, plan.warnings)
+        store.make_state()
+        with locked(store.state_fd, store.state_path, settings.lock_timeout):
+            seen, paths = observe(store, found, specs, mounts)
+            plan = plan_seed(seen, paths, wanted)
+            run = Run(store, seen.record, clock, release or os.uname().release)
+            execute(plan.steps, run)
+            results = [dict(result, seconds=round(run.seconds.get(result["path"], 0), 3)) for result in plan.paths]
+            return _outcome(bool(plan.steps), state, plan._replace(paths=results), plan.warnings + run.warnings)
+
+
+def observe(store, found, specs, mounts):
+    """Look at the store and at each state path.
+
+    Args:
+        store (Store): open.
+        found (Found): how it was found.
+        specs (list of StatePath): the state paths.
+        mounts (list of Mount): the mount table.
+
+    Returns:
+        tuple: (StoreSeen, list of PathSeen).
+    """
+    record = leftovers = None
+    unfinished = {}
+    if store.state_fd is not None:
+        record = read_record(store.state_fd, store.state_path)
+        leftovers, unfinished = _read_staging(store)
+    paths = [_see_path(store, spec, record or {}, unfinished, mounts) for spec in specs]
+    _refuse_shared_places(paths)
+    space = os.fstatvfs(store.fd)
+    status = os.fstat(store.fd)
+    given_back = _count_leftovers(store, leftovers) if leftovers else Survey()
+    seen = StoreSeen(
+        path=store.path,
+        record=record,
+        leftovers=tuple(leftovers or ()),
+        foreign=() if record is not None else tuple(_foreign(store.fd, _tree_of(specs))),
+        free_bytes=space.f_bavail * space.f_frsize + given_back.space,
+        free_inodes=space.f_favail + given_back.inodes if space.f_files else None,  # btrfs counts none
+        read_only=bool(space.f_flag & os.ST_RDONLY),
+        dies_with=found.mount.dies_with_pod if found.mount else "",
+        mode=status.st_mode & 0o7777,
+        uid=os.geteuid(),
+    )
+    return seen, paths
+
+
+def _see_path(store, spec, record, unfinished, mounts):
+    stored = _see_stored(store, spec)
+    entry = record.get(spec.key)
+    with ImageParent(spec.path) as image:
+        if inside(os.path.realpath(image.directory), os.path.realpath(store.path)):
+            raise PathError(spec.path, "its directory leads into the store {}".format(store.path), "Name a path of the image.")
+        original = image.look()
+        seen = PathSeen(spec, original, stored, entry)
+        if entry is not None:
+            return seen if stored.real else seen._replace(aside=_aside(image))
+        begun = unfinished.get((spec.key, stored.inode))
+        if begun is not None and stored.real:
+            return seen._replace(unfinished=begun)
+        seen = seen._replace(aside=_aside(image), torn=image.look(removal_name(image.name)).kind != "none")
+        if stored.real and not (stored.empty and original.real):
+            return seen._replace(survey=_survey_stored(store, spec), lacking=_lacking(store, spec, image, original, stored))
+        if original.real:
+            counted = survey(image.fd, image.name, spec.path, os.geteuid())
+            return seen._replace(survey=counted, mounts=tuple(mounts_at_or_below(spec.path, mounts)))
+        return seen
+
+
+def _see_stored(store, spec):
+    try:
+        parent = store.open_parent(spec.relative)
+    except FileNotFoundError:
+        return Place()
+    try:
+        return look(parent, os.path.basename(spec.relative))
+    finally:
+        os.close(parent)
+
+
+def _survey_stored(store, spec):
+    parent = store.open_parent(spec.relative)
+    try:
+        return survey(parent, os.path.basename(spec.relative), store.place(spec.path), 0)
+    finally:
+        os.close(parent)
+
+
+def _lacking(store, spec, image, original, stored):
+    if not original.kind == stored.kind == "directory":
+        return ()
+    names = []
+    parent = store.open_parent(spec.relative)
+    for directory, name in ((image.fd, image.name), (parent, os.path.basename(spec.relative))):
+        fd = os.open(name, OPEN_DIRECTORY, dir_fd=directory)
+        names.append(set(list_names(fd)))
+        os.close(fd)
+    os.close(parent)
+    return tuple(os.fsdecode(name) for name in sorted(names[0] - names[1]))
+
+
+def _aside(image):
+    name = aside_name(image.name)
+    return os.path.join(image.directory, os.fsdecode(name)) if image.look(name).real else ""
+
+
+def _refuse_shared_places(paths):
+    # Different spellings of one place, as /run/x and /var/run/x, only the file system can tell.
+    seen = {}
+    for path in paths:
+        real = os.path.join(os.path.realpath(os.path.dirname(path.spec.path)), os.path.basename(path.spec.path))
+        for other_real, other in seen.items():
+            if inside(real, other_real) or inside(other_real, real):
+                raise PathError(
+                    path.spec.path, "it leads to the same place as {}, or inside it".format(other), "Name each place once."
+                )
+        seen[real] = path.spec.path
+
+
+def _read_staging(store):
+    try:
+        staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
+    except FileNotFoundError:
+        return [], {}
+    except OSError as error:
+        raise StoreError(
+            os.path.join(store.state_path, "staging"),
+            "the staging place is not a directory",
+            "Remove it, after a look at where it came from.",
+        ) from error
+    try:
+        names = [os.fsdecode(name) for name in list_names(staging)]
+        notes = [note for note in (read_unfinished(staging, name) for name in names) if note is not None]
+        return names, {(path, inode): unfinished for path, inode, unfinished in notes}
+    finally:
+        os.close(staging)
+
+
+def _count_leftovers(store, names):
+    staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
+    try:
+        counts = [survey(staging, os.fsencode(name), os.path.join(store.state_path, name), 0) for name in names]
+    finally:
+        os.close(staging)
+    return Survey(space=sum(count.space for count in counts), inodes=sum(count.inodes for count in counts))
+
+
+def _tree_of(specs):
+    # {b"var": {b"lib": {}}}: an empty dict is a state path itself, to whatever it holds.
+    tree = {}
+    for spec in specs:
+        branch = tree
+        for name in spec.relative.split(b"/"):
+            branch = branch.setdefault(name, {})
+    return tree
+
+
+def _foreign(fd, tree, above=""):
+    for name in list_names(fd):
+        if not above and (name == STATE.encode() or name in IGNORED):
+            continue
+        if name.startswith(IGNORED_PREFIXES):
+            continue
+        path = os.path.join(above, os.fsdecode(name))
+        branch = tree.get(name)
+        if branch is None:
+            yield path
+        elif branch:
+            try:
+                below = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
+            except OSError as error:
+                if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                    raise
+                yield path
+                continue
+            yield from _foreign(below, branch, path)
+            os.close(below)
+
+
+def _without_store(found, specs, required):
+    if required:
+        raise StoreError(
+            found.path, "there is no store: {}".format(found.absent), "Mount the volume there.", store_state="absent"
+        )
+    refuse_dangling(found, specs)
+    message = "no persistence: {}; the state paths stay in the image".format(found.absent)
+    return Outcome(False, "absent", [], [], [], message)
+
+
+def _outcome(changed, state, plan, warnings):
+    paths = [result if "seconds" in result else dict(result, seconds=0.0) for result in plan.paths]
+    return Outcome(changed, state, [step.describe() for step in plan.steps], paths, warnings, "")

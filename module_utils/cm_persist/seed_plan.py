@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what was seen to what will be done about the store. Pure: no disk is touched, so every case can be tested."""
+
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+from .errors import PathError, StoreError, printable
+from .places import NONE, OTHER, Place
+from .seed_steps import Adopt, ClearStaging, Complete, Copy, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
+from .spec import StatePath, inside
+from .staging import Unfinished
+from .survey import Survey
+
+MANIFEST_LINE = 200  # bytes that a file's line in the manifest takes, generously
+
+
+class PathSeen(NamedTuple):
+    """One state path as it was found.
+
+    entry is its part of the record; unfinished tells of a copy that was published but not recorded;
+    survey counts what would be copied or adopted; aside is where an original is kept ('' for none); torn says that
+    an original's removal has begun; mounts lie at the path or below it; lacking are names at the top of the original
+    that the store's copy does not have.
+    """
+
+    spec: StatePath
+    original: Place
+    stored: Place
+    entry: Optional[dict] = None
+    unfinished: Optional[Unfinished] = None
+    survey: Survey = Survey()
+    aside: str = ""
+    torn: bool = False
+    mounts: Tuple[str, ...] = ()
+    lacking: Tuple[str, ...] = ()
+
+
+class StoreSeen(NamedTuple):
+    """The store as it was found: free space in bytes and inodes (None: unlimited), with what leftovers give back."""
+
+    path: str
+    record: Optional[Dict[str, dict]] = None
+    leftovers: Tuple[str, ...] = ()
+    foreign: Tuple[str, ...] = ()
+    free_bytes: int = 0
+    free_inodes: Optional[int] = None
+    read_only: bool = False
+    dies_with: str = ""
+    mode: int = 0o755
+    uid: int = 0
+
+
+class Wanted(NamedTuple):
+    """How to decide where there is a choice."""
+
+    missing: str = "fail"
+    allow_foreign: bool = False
+
+
+class Plan(NamedTuple):
+    """steps to execute in this order, the result of each state path as it will be, and what to warn of."""
+
+    steps: List[tuple]
+    paths: List[dict]
+    warnings: List[str]
+
+
+def store_state(store, paths):
+    """str: empty, partial, seeded or foreign, as it was found."""
+    if store.record is None:
+        if store.leftovers or any(path.stored.kind != NONE for path in paths):
+            return "partial"
+        return "foreign" if store.foreign else "empty"
+    open_ends = [path for path in paths if path.entry is None and (path.stored.kind != NONE or path.original.kind != NONE)]
+    return "partial" if open_ends or store.leftovers else "seeded"
+
+
+def plan_seed(store, paths, wanted):
+    """Decide what to do.
+
+    Args:
+        store (StoreSeen): the store.
+        paths (list of PathSeen): the state paths, in the user's order.
+        wanted (Wanted): the choices.
+
+    Returns:
+        Plan: without steps where the store is as it should be.
+
+    Raises:
+        PersistError: a refusal; nothing must be changed.
+    """
+    state = store_state(store, paths)
+    if state == "foreign" and not wanted.allow_foreign:
+        raise StoreError(
+            store.path,
+            "the store holds content that no state path claims: {}".format(_some(store.foreign)),
+            "Mount the right volume, or set cm_persist_allow_foreign to seed beside it.",
+            store_state=state,
+        )
+    plan = Plan([], [], _warnings(store, paths))
+    copies = []
+    for path in paths:
+        _decide(store, path, wanted, plan, copies)
+    if copies:
+        _preflight(store, copies)
+        plan.steps.extend(Copy(path.spec, store.path) for path in copies)
+        plan.steps.append(Sync(store.path))
+        plan.steps.extend(Publish(path.spec, store.path) for path in copies)
+    if plan.steps:
+        plan.steps.append(WriteRecord(store.path))
+    unfinished = tuple(path.unfinished.name for path in paths if path.unfinished and path.entry is None)
+    clear = tuple(name for name in store.leftovers if name not in unfinished)
+    if plan.steps and store.read_only:
+        raise StoreError(
+            store.path, "the store is read-only and would have to be written", "Mount the volume read-write.", store_state=state
+        )
+    if clear and not store.read_only:
+        plan.steps.insert(0, ClearStaging(clear))
+    if unfinished or copies:
+        plan.steps.append(RemoveStaging())
+    return plan
+
+
+def _decide(store, path, wanted, plan, copies):
+    spec, place = path.spec, store.path + path.spec.path
+    survey = path.survey
+    if path.stored.kind not in (NONE, "directory", "file"):
+        raise StoreError(
+            place, "the store has a {} there".format(path.stored.kind), "Remove it, after a look at where it came from."
+        )
+    if path.entry is not None:
+        _check_recorded(path, place)
+        return plan.paths.append(_result(spec, "already", path.entry["files"], path.entry["bytes"]))
+    if path.unfinished:
+        entry = path.unfinished.entry
+        plan.steps.append(Complete(spec, store.path, path.unfinished))
+        return plan.paths.append(_result(spec, "seeded", entry["files"], entry["bytes"]))
+    _refuse_recorded_neighbours(store, spec)
+    if path.stored.real and not _replaceable(path):
+        _check_adoption(path, place, plan.warnings)
+        plan.steps.append(Adopt(spec, store.path, path.stored.kind, survey.files, survey.data))
+        return plan.paths.append(_result(spec, "adopted", survey.files, survey.data))
+    if not path.original.real:
+        return _without_original(path, place, wanted, plan)
+    if path.torn:
+        raise PathError(
+            spec.path,
+            "its original is half removed, because an earlier start was linking it to a store that is no longer mounted",
+            "Mount that volume again, or re-create the container from its image.",
+        )
+    if path.mounts:
+        raise PathError(
+            spec.path,
+            "something is mounted at {}".format(_some(path.mounts)),
+            "Unmount it, or name paths that have no mount in them.",
+        )
+    if path.stored.real:
+        plan.steps.append(RemoveEmpty(spec, store.path))
+    copies.append(path)
+    return plan.paths.append(_result(spec, "seeded", survey.files, survey.data))
+
+
+def _check_recorded(path, place):
+    if path.stored.kind == NONE:
+        raise StoreError(
+            place,
+            "the record says that it was {} with {} files, but nothing is there".format(
+                path.entry["origin"], path.entry["files"]
+            ),
+            "Restore it from a backup, or move the record {} away to begin again from the image{}.".format(
+                "<store>/.cm_persist/record.json", "; the original is kept at " + path.aside if path.aside else ""
+            ),
+        )
+    if path.stored.kind != path.entry["kind"]:
+        raise StoreError(
+            place,
+            "the record says that it is a {}, but a {} is there".format(path.entry["kind"], path.stored.kind),
+            "Find out who replaced it, and restore it from a backup.",
+        )
+
+
+def _refuse_recorded_neighbours(store, spec):
+    for other in store.record or {}:
+        if inside(other, spec.path) or inside(spec.path, other):
+            raise PathError(
+                spec.path,
+                "it overlaps {}, which this store was seeded with".format(other),
+                "Keep naming {} in cm_persist_paths, or begin with an empty volume.".format(other),
+            )
+
+
+def _replaceable(path):
+    # An empty directory holds nothing to adopt: a killed copy of the earlier tool, or a subPath that kubelet made.
+    return path.stored.empty and path.original.real and not path.original.empty and path.original.kind == path.stored.kind
+
+
+def _check_adoption(path, place, warnings):
+    if path.original.real and path.original.kind != path.stored.kind:
+        raise StoreError(
+            place,
+            "the store has a {} where the original is a {}".format(path.stored.kind, path.original.kind),
+            "Mount the right volume, or move it away.",
+        )
+    found = "{}: adopted as it is, {} files; nobody recorded whether it is complete".format(place, path.survey.files)
+    if path.lacking:
+        found += "; not there, but in the original: {}".format(_some(path.lacking))
+    if path.original.real and (path.original.uid, path.original.gid) != (path.stored.uid, path.stored.gid):
+        found += "; it belongs to {}:{}, the original to {}:{}".format(
+            path.stored.uid, path.stored.gid, path.original.uid, path.original.gid
+        )
+    warnings.append(found + ".")
+
+
+def _without_original(path, place, wanted, plan):
+    spec, original = path.spec, path.original
+    kept = "the original is kept at {}".format(path.aside) if path.aside else "the original is in the image alone"
+    go_on = "Mount the volume that holds it; or, to begin again, "
+    go_on += "move {} back to {}.".format(path.aside, spec.path) if path.aside else "re-create the container from its image."
+    if original.kind == "symbolic link" and original.target == place:
+        raise PathError(
+            spec.path,
+            "it is a link into the store, but the store has nothing at {}; {}".format(place, kept),
+            go_on,
+            store_state="empty",
+        )
+    if original.kind == "symbolic link":
+        raise PathError(
+            spec.path,
+            "it is a symbolic link to {}".format(original.target),
+            "Name the path that it leads to in cm_persist_paths.",
+        )
+    if original.kind == OTHER:
+        raise PathError(spec.path, "it is neither a directory nor a regular file", "Name a directory or a file.")
+    if path.aside:
+        raise PathError(spec.path, "neither it nor {} is there; {}".format(place, kept), go_on)
+    if wanted.missing == "fail":
+        raise PathError(
+            spec.path,
+            "neither the image nor the store has it",
+            "Correct cm_persist_paths, or set cm_persist_missing to skip.",
+        )
+    plan.warnings.append("{}: neither the image nor the store has it; skipped.".format(printable(spec.path)))
+    return plan.paths.append(_result(spec, "missing", 0, 0))
+
+
+def _preflight(store, copies):
+    foreign = next((path.survey.others for path in copies if path.survey.others), "")
+    if foreign:
+        raise PathError(foreign, "it belongs to another user, and this process is not root", "Run as root (become: true).")
+    need_bytes = sum(path.survey.space + path.survey.inodes * MANIFEST_LINE for path in copies)
+    need_inodes = sum(path.survey.inodes for path in copies)
+    short = []
+    if need_bytes > store.free_bytes:
+        short.append("{} bytes short: {} needed, {} free".format(need_bytes - store.free_bytes, need_bytes, store.free_bytes))
+    if store.free_inodes is not None and need_inodes > store.free_inodes:
+        short.append(
+            "{} inodes short: {} needed, {} free".format(need_inodes - store.free_inodes, need_inodes, store.free_inodes)
+        )
+    if short:
+        raise StoreError(
+            store.path, "the store is too small, {}".format("; ".join(short)), "Mount a larger volume, or free space on it."
+        )
+
+
+def _warnings(store, paths):
+    warnings = []
+    if store.dies_with:
+        warnings.append(
+            "{}: the store is {}: what it holds is gone with the pod or at the next boot.".format(
+                printable(store.path), store.dies_with
+            )
+        )
+    others = sorted({str(path.original.uid) for path in paths if path.original.real and path.original.uid not in (0, store.uid)})
+    if others and not store.mode & 0o001:
+        warnings.append(
+            "{}: mode {:04o} of the store keeps out the users {} who own state paths; chmod o+x the volume.".format(
+                printable(store.path), store.mode, ", ".join(others)
+            )
+        )
+    return warnings
+
+
+def _result(spec, state, files, size):
+    return {"path": spec.path, "state": state, "files": files, "bytes": size}
+
+
+def _some(names, most=5):
+    more = "" if len(names) <= most else " and {} more".format(len(names) - most)
+    return ", ".join(printable(name) for name in names[:most]) + more

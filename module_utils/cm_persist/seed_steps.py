@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operations on a store. A plan is a list of them; each can tell what it does, and do it.
+
+Their order is the crash safety: everything of a copy is in private staging and on disk before the one rename that
+publishes it, and an entry beside it tells the next start what was published should the record not be written.
+"""
+
+import os
+from typing import NamedTuple, Tuple
+
+from .directories import make_directories, open_directory, remove_tree
+from .durable import sync_tree
+from .errors import StoreError, because, printable
+from .places import DIRECTORY, ImageParent, label, look
+from .record import write_record
+from .spec import StatePath
+from .staging import MANIFEST, TREE, Unfinished, create, write_unfinished
+from .store import MANIFESTS, STAGING, writable_hint
+
+
+class Run:
+    """What the operations of one run share.
+
+    Attributes:
+        store (Store): open, with its lock held.
+        record (dict): the entries as they will be written.
+        begun (list of str): names in staging that this run made.
+        publishing (bool): whether some of them may have been published.
+        staged (dict): state path to the name in staging and the flags for its top.
+        seconds (dict): state path to the time that its copy took.
+        warnings (list of str): what turned up on the way.
+        clock (module): as time.
+        release (str): the kernel's release.
+    """
+
+    def __init__(self, store, record, clock, release):
+        self.store, self.record, self.clock, self.release = store, dict(record or {}), clock, release
+        self.begun, self.publishing, self.staged, self.seconds, self.warnings = [], False, {}, {}, []
+
+    def note(self, spec, kind, origin, files, size, manifest):
+        """dict: the entry of a state path, noted for the record."""
+        self.record[spec.key] = {
+            "origin": origin, "kind": kind, "files": files, "bytes": size, "manifest": manifest, "at": int(self.clock.time()),
+        }  # fmt: skip
+        return self.record[spec.key]
+
+    def open_staging(self):
+        """int: the staging directory, the caller's to close."""
+        return self.store.open_private(STAGING)
+
+
+class ClearStaging(NamedTuple):
+    """Remove what a killed run left in staging."""
+
+    names: Tuple[str, ...]
+
+    def describe(self):
+        """str: what will be done."""
+        return "remove what an earlier, interrupted run left in staging: {}".format(", ".join(map(printable, self.names)))
+
+    def execute(self, run):
+        """Do it."""
+        staging = run.open_staging()
+        try:
+            for name in self.names:
+                remove_tree(staging, os.fsencode(name))
+        finally:
+            os.close(staging)
+
+
+class Complete(NamedTuple):
+    """Record a copy that an earlier run published and could not record."""
+
+    spec: StatePath
+    store: str
+    unfinished: Unfinished
+
+    def describe(self):
+        """str: what will be done."""
+        return "record {}{}, which an earlier run copied completely".format(self.store, printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it."""
+        parent = run.store.open_parent(self.spec.relative)
+        try:
+            _set_top_flags(parent, self.spec, self.unfinished.flags)
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+        run.record[self.spec.key] = self.unfinished.entry
+
+
+class Adopt(NamedTuple):
+    """Take over content that an earlier tool put in the store."""
+
+    spec: StatePath
+    store: str
+    kind: str
+    files: int
+    data: int
+
+    def describe(self):
+        """str: what will be done."""
+        return "adopt {}{} as it is, {} files".format(self.store, printable(self.spec.path), self.files)
+
+    def execute(self, run):
+        """Do it."""
+        run.note(self.spec, self.kind, "adopted", self.files, self.data, None)
+
+
+class RemoveEmpty(NamedTuple):
+    """Make room for a copy where the store has an empty directory."""
+
+    spec: StatePath
+    store: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "remove the empty directory {}{}".format(self.store, printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it: rmdir refuses should it have got content since."""
+        parent = run.store.open_parent(self.spec.relative)
+        try:
+            os.rmdir(os.path.basename(self.spec.relative), dir_fd=parent)
+        finally:
+            os.close(parent)
+
+
+class Copy(NamedTuple):
+    """Copy an original into private staging."""
+
+    spec: StatePath
+    store: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "copy {} to {}{}".format(printable(self.spec.path), self.store, printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it."""
+        from .treecopy import copy_tree
+
+        begin = run.clock.monotonic()
+        path, name = self.spec.path, label(self.spec.path)
+        staging = run.open_staging()
+        run.begun.append(name)
+        try:
+            os.mkdir(name, 0o700, dir_fd=staging)
+            private = open_directory(staging, os.fsencode(name), run.store.state_path)
+        finally:
+            os.close(staging)
+        try:
+            with ImageParent(path) as image, open(create(private, MANIFEST), "wb") as manifest:
+                copied = copy_tree(image.fd, image.name, path, private, TREE, manifest)
+            top = look(private, TREE)
+            entry = run.note(
+                self.spec, "directory" if top.kind == DIRECTORY else "file", "seeded", copied.files, copied.data, name
+            )
+            write_unfinished(private, self.spec.key, top.inode, Unfinished(name, entry, copied.top_flags))
+        finally:
+            os.close(private)
+        run.staged[path] = (name, copied.top_flags)
+        run.seconds[path] = run.clock.monotonic() - begin
+        run.warnings.extend("{}: a socket was not copied; its program makes a new one.".format(path) for path in copied.sockets)
+
+
+class Sync(NamedTuple):
+    """Put all that was copied on disk."""
+
+    store: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "write the copies to disk"
+
+    def execute(self, run):
+        """Do it."""
+        sync_tree(run.store.state_fd, STAGING, run.release)
+
+
+class Publish(NamedTuple):
+    """Give a complete copy its name in the store, by one rename that never replaces anything."""
+
+    spec: StatePath
+    store: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "publish {}{}".format(self.store, printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it."""
+        from .syscalls import rename_noreplace
+
+        run.publishing = True
+        name, flags = run.staged[self.spec.path]
+        staging = run.open_staging()
+        private = open_directory(staging, os.fsencode(name), run.store.state_path)
+        manifests = run.store.open_private(MANIFESTS)
+        relative = self.spec.relative
+        parent = make_directories(run.store.fd, os.path.dirname(relative), run.store.path, _image_directory)
+        try:
+            os.rename(MANIFEST, os.fsencode(name), src_dir_fd=private, dst_dir_fd=manifests)
+            os.fsync(manifests)
+            os.fsync(run.store.state_fd)
+            rename_noreplace(TREE, os.path.basename(relative), private, parent)
+            _set_top_flags(parent, self.spec, flags)
+            os.fsync(parent)
+        except FileExistsError as error:
+            raise StoreError(
+                run.store.place(self.spec.path),
+                "something was put there while it was copied",
+                "Find out by whom, then start again.",
+            ) from error
+        finally:
+            for fd in (parent, manifests, private, staging):
+                os.close(fd)
+
+
+class WriteRecord(NamedTuple):
+    """Write down what the store holds."""
+
+    store: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "write the record {}/.cm_persist/record.json".format(self.store)
+
+    def execute(self, run):
+        """Do it."""
+        write_record(run.store.state_fd, run.record)
+
+
+class RemoveStaging(NamedTuple):
+    """Remove what is left in staging once the record is written."""
+
+    def describe(self):
+        """str: what will be done."""
+        return "remove the staging directory"
+
+    def execute(self, run):
+        """Do it."""
+        remove_tree(run.store.state_fd, STAGING)
+
+
+def _image_directory(relative):
+    # The directories above a copy get the image's owner and mode, so what is private there is private in the store.
+    status = os.stat(b"/" + relative)
+    uid, gid = (status.st_uid, status.st_gid) if os.geteuid() == 0 else (-1, -1)
+    return uid, gid, status.st_mode & 0o7777
+
+
+def _set_top_flags(parent, spec, flags):
+    if flags:
+        from .inode import set_flags
+
+        fd = os.open(os.path.basename(spec.relative), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            set_flags(fd, flags, spec.path)
+        finally:
+            os.close(fd)
+
+
+def execute(steps, run):
+    """Execute a plan.
+
+    Raises:
+        PersistError: a step failed; what is in staging is removed, now or at the next start.
+    """
+    try:
+        for step in steps:
+            step.execute(run)
+    except OSError as error:
+        where = "" if error.filename is None else " at {}".format(printable(os.fsencode(error.filename)))
+        _clean_up(run)
+        raise StoreError(
+            run.store.path, "cannot {}: {}{}".format(step.describe(), because(error), where), writable_hint(error)
+        ) from error
+    except Exception:
+        _clean_up(run)
+        raise
+
+
+def _clean_up(run):
+    if run.publishing:
+        return  # what is published stays known by its entry in staging; the next start completes it
+    for name in run.begun:
+        try:
+            staging = run.open_staging()
+            remove_tree(staging, os.fsencode(name))
+            os.close(staging)
+        except (OSError, StoreError) as error:
+            # Only to give a full volume its room back: the first error tells more, and the next start removes it too.
+            run.warnings.append("{}: left in staging: {}".format(name, error))

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a copy in staging says of itself, so that one that was published but not recorded is completed, not copied again."""
+
+import json
+import os
+from typing import NamedTuple
+
+from .directories import open_directory
+from .errors import StoreError
+
+TREE, MANIFEST, ENTRY = b"tree", b"manifest", b"entry.json"
+
+
+class Unfinished(NamedTuple):
+    """A copy that was published but not recorded: its name in staging, its entry for the record, and its flags."""
+
+    name: str
+    entry: dict
+    flags: int
+
+
+def write_unfinished(private_fd, key, inode, unfinished):
+    """Write the entry of a copy, before it is synced and published.
+
+    Args:
+        private_fd (int): the copy's open directory in staging.
+        key (str): its state path, as the record spells it.
+        inode (int): of its top, which a rename keeps.
+        unfinished (Unfinished): the rest.
+    """
+    note = {"path": key, "inode": inode, "flags": unfinished.flags, "entry": unfinished.entry}
+    with open(create(private_fd, ENTRY), "wb") as file:
+        file.write(json.dumps(note).encode("ascii"))
+
+
+def read_unfinished(staging_fd, name):
+    """Read the entry of a copy in staging.
+
+    Returns:
+        tuple: (state path, inode number, Unfinished) of a copy that was complete; None for anything else, which is
+        what a killed run leaves: it can only be removed.
+    """
+    try:
+        private = open_directory(staging_fd, os.fsencode(name), name)
+    except StoreError:
+        return None  # no directory: not made by us, and removed like all else in staging
+    try:
+        fd = os.open(ENTRY, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=private)
+        with open(fd, "rb") as file:
+            note = json.loads(file.read().decode("ascii"))
+        return note["path"], note["inode"], Unfinished(name, note["entry"], note["flags"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # never written, or torn: then nothing of it was published
+    finally:
+        os.close(private)
+
+
+def create(dir_fd, name):
+    """int: a new file, open for writing; whatever stands at its name is an error."""
+    return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)

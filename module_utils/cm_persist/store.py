@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store: whether there is one, and the descriptors through which it is read and written."""
+
+import contextlib
+import errno
+import os
+import stat
+from typing import NamedTuple, Optional
+
+from .directories import DIRECTORY, open_directory
+from .errors import StoreError, because
+from .mounts import Mount, mount_holding
+
+STATE = ".cm_persist"
+STAGING, MANIFESTS = b"staging", b"manifests"
+# Left by mkfs, by NAS snapshots and by desktops; and what we may have begun to make (see make_directories).
+IGNORED, IGNORED_PREFIXES = (b"lost+found", b".snapshot"), (b".Trash-", STATE.encode() + b"-")
+
+
+class Found(NamedTuple):
+    """What is at the store's place: path (str), why there is no store ('' if there is one), and its mount."""
+
+    path: str
+    absent: str
+    mount: Optional[Mount]
+
+
+def find_store(path, require_mount, mounts):
+    """Look whether the store is there.
+
+    Args:
+        path (str): where it should be.
+        require_mount (bool): it counts only on a mount of its own, not on the file system of /.
+        mounts (list of Mount): the mount table.
+
+    Returns:
+        Found: with a reason where there is no store.
+
+    Raises:
+        StoreError: something else than a directory is there, or a dangling link.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        if os.path.islink(path):
+            raise StoreError(
+                path,
+                "the store is a dangling symbolic link to {}".format(os.readlink(path)),
+                "Mount the volume at its target, or remove the link.",
+            ) from None
+        return Found(path, "{} does not exist".format(path), None)
+    except OSError as error:
+        raise StoreError(
+            path, "the store cannot be looked at: {}".format(because(error)), "Remove what stands in its way."
+        ) from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise StoreError(
+            path, "the store is not a directory", "Mount the volume there, or name its mount point in cm_persist_store."
+        )
+    mount = mount_holding(path, mounts)
+    if require_mount and (mount is None or mount.mount_point == "/"):
+        return Found(path, "no volume is mounted at {}".format(path), mount)
+    return Found(path, "", mount)
+
+
+class Store:
+    """An existing store, open.
+
+    Attributes:
+        path (str): where it is mounted, as the user says it.
+        fd (int): its directory.
+        state_path (str): <store>/.cm_persist.
+        state_fd (int): that directory; None until it exists.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self.state_path = os.path.join(path, STATE)
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.state_fd = self._open_state()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_unused):
+        for fd in (self.fd, self.state_fd):
+            if fd is not None:
+                os.close(fd)
+
+    def make_state(self):
+        """Make the state directory, private to this user, unless it is there."""
+        if self.state_fd is None:
+            try:
+                os.mkdir(STATE, 0o700, dir_fd=self.fd)
+                os.fsync(self.fd)
+            except FileExistsError:
+                pass  # another starter was quicker; the lock decides what comes next
+            except OSError as error:
+                raise StoreError(self.state_path, "it cannot be made: {}".format(because(error)), writable_hint(error)) from error
+            self.state_fd = self._open_state()
+
+    def open_private(self, name):
+        """int: a directory in the state directory, made if need be; the caller closes it."""
+        with contextlib.suppress(FileExistsError):  # what it is, the opening tells
+            os.mkdir(name, 0o700, dir_fd=self.state_fd)
+        return open_directory(self.state_fd, name, self.state_path)
+
+    def open_parent(self, relative):
+        """int: the directory in the store that holds a state path (relative is bytes); the caller closes it.
+
+        Raises:
+            StoreError: something on the way is no directory.
+            FileNotFoundError: it is not there.
+        """
+        return open_directory(self.fd, os.path.dirname(relative), self.path)
+
+    def place(self, state_path):
+        """str: where a state path lies in the store."""
+        return self.path + state_path
+
+    def _open_state(self):
+        try:
+            fd = os.open(STATE, DIRECTORY, dir_fd=self.fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            hint = "Remove or rename it, after a look at where it came from."
+            if error.errno == errno.EACCES:
+                hint = "Run as root (become: true)."
+            raise StoreError(self.state_path, "the state directory cannot be opened: {}".format(because(error)), hint) from error
+        status = os.fstat(fd)
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+            os.close(fd)
+            raise StoreError(
+                self.state_path,
+                "the state directory belongs to user {} with mode {:04o}".format(status.st_uid, stat.S_IMODE(status.st_mode)),
+                "It must be root's and not be writable for everyone; find out who changed it before you give it back.",
+            )
+        return fd
+
+
+def writable_hint(error):
+    """str: what to do about an OSError met while the store was written."""
+    return {
+        errno.EROFS: "Mount the volume read-write.",
+        errno.EACCES: "Run as root (become: true).",
+        errno.EPERM: "Run as root (become: true); NFS must export with no_root_squash.",
+        errno.ENOSPC: "Free some space on the volume, or mount a larger one.",
+        errno.EDQUOT: "Raise the quota of the volume.",
+    }.get(error.errno, "Mend the volume, then start again.")

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look at a tree before it is copied: how much it holds, what a copy of it needs, and whether this user can make it."""
+
+import os
+import stat
+from typing import NamedTuple
+
+from .errors import CopyError, because, printable
+from .walk import LEAVE, walk
+
+BLOCK = 4096  # bytes: what the usual file systems round a file up to
+
+
+class Survey(NamedTuple):
+    """What a tree holds: files counts all but directories, data is in bytes (as ls shows it), space in bytes on disk."""
+
+    files: int = 0
+    data: int = 0
+    space: int = 0
+    inodes: int = 0
+    others: str = ""  # the first path that belongs to someone else than this process, '' where none does
+
+
+def survey(dir_fd, name, path, uid):
+    """Count a tree.
+
+    Args:
+        dir_fd (int): the open directory that holds it.
+        name (bytes): its name there.
+        path (str): the same for errors.
+        uid (int): of this process; for root nothing belongs to others.
+
+    Returns:
+        Survey: the counts; a file with several hard links counts once in space and inodes.
+
+    Raises:
+        CopyError: something in it cannot be read.
+    """
+    files = data = space = inodes = 0
+    others, linked = "", set()
+    try:
+        for step in walk(dir_fd, name):
+            if step.event == LEAVE:
+                continue
+            status = step.status
+            if uid and status.st_uid != uid and not others:
+                others = below(path, step.path)
+            if stat.S_ISDIR(status.st_mode):
+                space, inodes = space + BLOCK, inodes + 1
+                continue
+            files += 1
+            if status.st_nlink > 1:
+                if (status.st_dev, status.st_ino) in linked:
+                    continue
+                linked.add((status.st_dev, status.st_ino))
+            inodes += 1
+            if stat.S_ISREG(status.st_mode):
+                data += status.st_size
+                space += -(-min(status.st_size, status.st_blocks * 512) // BLOCK) * BLOCK
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return Survey(files, data, space, inodes, others)
+
+
+def below(path, relative):
+    """str: the printable path of an entry of a tree, from the tree's own path and the entry's relative one (bytes)."""
+    return path if relative == b"." else "{}/{}".format(path, printable(relative))
+
+
+def unreadable(path, error):
+    """CopyError: the error for an OSError met while a tree was read."""
+    where = os.path.join(path, printable(os.fsencode(error.filename))) if isinstance(error.filename, (str, bytes)) else path
+    return CopyError(
+        where, "it cannot be read: {}".format(because(error)), "Run as root (become: true), with nothing writing to it."
+    )
