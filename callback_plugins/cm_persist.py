@@ -95,7 +95,7 @@ class CallbackModule(CallbackBase):
 
 
 def _seed_words(entry):
-    amount = "{:,} files, {}".format(entry["files"], _size(entry["bytes"]))
+    amount = "{}, {}".format(_count(entry["files"]), _size(entry["bytes"]))
     return {
         "seeded": "seeded, {} in {:.1f} s".format(amount, entry["seconds"]),
         "already": "already in the store (seeded with {})".format(amount),
@@ -124,3 +124,7 @@ def _size(count):
             return "{:.1f} {}".format(count, unit) if unit != "bytes" else "{} bytes".format(count)
         count /= 1000
     return ""
+
+
+def _count(number):
+    return "1 file" if number == 1 else "{:,} files".format(number)

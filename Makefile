@@ -1,0 +1,37 @@
+# One command each. Tools come from the virtual environment that the first command makes in the clone.
+SHELL := /bin/sh
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export LC_ALL := C.UTF-8
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit filesystem scenarios clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+demo: .venv/ready ## watch a first run, a new container and a restart, in a scratch directory
+	@python tests/demo.py
+
+test: ## install what is needed, then everything: linters, unit, file-system and container tests
+	@tests/run
+
+lint: .venv/ready ## ruff, yamllint, ansible-lint (production), shellcheck
+	@tests/lint
+
+unit: .venv/ready ## the plans, without Ansible, root or disk
+	@python -m pytest tests/unit
+
+filesystem: .venv/ready ## the effects, on real file systems (as root: all of them)
+	@python -m pytest tests/filesystem
+
+scenarios: .venv/ready ## every molecule scenario, on real systemd containers
+	@tests/setup-host && tests/scenarios
+
+clean: ## remove the virtual environment and all caches
+	@rm -rf .venv .cache .ansible .pytest_cache .ruff_cache .hypothesis
+
+.venv/ready: requirements-dev.txt
+	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) has no venv; install Python 3.11 or later with it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "Installing the tools of requirements-dev.txt into .venv"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
