@@ -10,7 +10,7 @@ from .link_steps import LinkRun, execute, free_aside
 from .lock import locked
 from .mounts import mount_holding, mounts_at_or_below, read_mounts
 from .outcome import Outcome, refuse_dangling
-from .places import ImageParent, Place, aside_name, look, removal_name
+from .places import ImageParent, aside_name, removal_name
 from .record import read_record
 from .spec import parse_paths
 from .store import MANIFESTS, Store, find_store
@@ -58,7 +58,7 @@ def link(settings, rehearse=False, mounts=None, release=None):
             with _one_at_a_time(store, settings.lock_timeout):
                 state, seen = observe(store, specs, mounts)
                 plan = decide(store_path, seen)
-                run = LinkRun(release or os.uname().release)
+                run = LinkRun(store, release or os.uname().release)
                 execute(plan.steps, run)
             plan = plan._replace(paths=[_with_fate(result, run) for result in plan.paths], warnings=plan.warnings + run.warnings)
         return Outcome(bool(plan.steps), state, [step.describe() for step in plan.steps], plan.paths, plan.warnings)
@@ -83,8 +83,8 @@ def observe(store, specs, mounts):
 
 
 def _see_path(store, spec, entry, mounts):
-    with ImageParent(store.place(spec.path)) as parent, ImageParent(spec.path) as image:
-        stored, current = _look_in_store(store, spec) if parent.fd is not None else Place(), image.look()
+    with ImageParent(spec.path) as image:
+        stored, current = store.look(spec.relative), image.look()
         below = mounts_at_or_below(spec.path, mounts) if current.real else []
         bound = bool(below) and current.real and (current.device, current.inode) == (stored.device, stored.inode)
         if image.fd is None:
@@ -105,14 +105,6 @@ def _see_path(store, spec, entry, mounts):
             overlay=holding is not None and holding.fs_type == "overlay",
             writable=os.access(image.directory, os.W_OK | os.X_OK),
         )
-
-
-def _look_in_store(store, spec):
-    parent = store.open_parent(spec.relative)
-    try:
-        return look(parent, os.path.basename(spec.relative))
-    finally:
-        os.close(parent)
 
 
 def _beside(image, name):

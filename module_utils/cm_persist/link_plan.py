@@ -120,7 +120,9 @@ def _refuse(path, place):
 
 def _go_on(path):
     if path.aside:
-        return "Mount the volume that holds it; or, to begin again, move {} back to {}.".format(path.aside, path.spec.path)
+        return "Mount the volume that holds it; or, to begin again, remove the link and move {} back to {}.".format(
+            path.aside, path.spec.path
+        )
     if path.current.kind == LINK:
         return "Mount the volume that holds it; or, to begin again, re-create the container from its image."
     return "Run persist_seed first."

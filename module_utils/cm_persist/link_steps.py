@@ -33,13 +33,14 @@ class LinkRun:
     """What the operations of one run share.
 
     Attributes:
+        store (Store): open.
         release (str): the kernel's release.
         fates (dict): state path to ("kept", where) or ("discarded", None), as it turned out.
         warnings (list of str): what turned up on the way.
     """
 
-    def __init__(self, release):
-        self.release, self.fates, self.warnings = release, {}, []
+    def __init__(self, store, release):
+        self.store, self.release, self.fates, self.warnings = release, {}, []
 
 
 class SetAside(NamedTuple):
@@ -79,7 +80,7 @@ class SetAside(NamedTuple):
             _remove_original(image)
 
     def _is_as_seeded(self, image, run):
-        if image.look().empty:
+        if image.look_inside().empty:
             return True
         if not self.manifest:
             return False
@@ -226,8 +227,12 @@ class CopyBack(NamedTuple):
     def execute(self, run):
         """Do it. Should it be cut off between unlink and rename, a new run, to either side, goes on from there."""
         make_parents(self.spec.path, _as_in_store(self))
-        with ImageParent(self.spec.path) as image, ImageParent(self.place) as stored:
-            private = _copy_beside(stored, image, self.place, run)
+        with ImageParent(self.spec.path) as image:
+            stored = run.store.open_parent(self.spec.relative)
+            try:
+                private = _copy_beside(stored, image, self.place, run)
+            finally:
+                os.close(stored)
             try:
                 if image.look().kind != "none":
                     os.unlink(image.name, dir_fd=image.fd)
@@ -257,7 +262,7 @@ def execute(steps, run):
 
 
 def _copy_aside(step, image, aside, run):
-    private = _copy_beside(image, image, step.spec.path, run)
+    private = _copy_beside(image.fd, image, step.spec.path, run)
     try:
         syscalls.rename_noreplace(TREE, aside, private, image.fd)
         os.fsync(image.fd)
@@ -273,7 +278,7 @@ def _copy_aside(step, image, aside, run):
     )
 
 
-def _copy_beside(source, image, path, run):
+def _copy_beside(source_fd, image, path, run):
     """int: an open private directory beside the state path that holds a copy, on disk, and its manifest."""
     name = _private_name(image)
     remove_tree(image.fd, name)
@@ -282,7 +287,7 @@ def _copy_beside(source, image, path, run):
     try:
         file = os.open(MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=private)
         with open(file, "wb") as manifest:
-            copied = copy_tree(source.fd, source.name, path, private, TREE, manifest)
+            copied = copy_tree(source_fd, image.name, path, private, TREE, manifest)
         if copied.top_flags:
             raise CopyError(path, "it is immutable or append-only itself", "Clear that flag with chattr -ia, then start again.")
         sync_tree(image.fd, name, run.release)

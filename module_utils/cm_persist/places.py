@@ -7,6 +7,7 @@ import stat
 from hashlib import sha256
 from typing import NamedTuple
 
+from .directories import DIRECTORY as OPEN_DIRECTORY
 from .directories import lstat, make_directories
 from .errors import LinkError
 
@@ -14,7 +15,7 @@ NONE, DIRECTORY, FILE, LINK, OTHER = "none", "directory", "file", "symbolic link
 
 
 class Place(NamedTuple):
-    """kind is NONE, DIRECTORY, FILE, LINK or OTHER; target a link's text; empty is said of directories alone."""
+    """kind is NONE, DIRECTORY, FILE, LINK or OTHER; target a link's text; empty is said of listed directories alone."""
 
     kind: str = NONE
     target: str = ""
@@ -45,17 +46,21 @@ def look(dir_fd, name):
     if status is None:
         return Place()
     kind = {stat.S_IFDIR: DIRECTORY, stat.S_IFREG: FILE, stat.S_IFLNK: LINK}.get(stat.S_IFMT(status.st_mode), OTHER)
-    target, empty = "", False
-    if kind == LINK:
-        target = os.fsdecode(os.readlink(name, dir_fd=dir_fd))
-    elif kind == DIRECTORY:
-        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
-        try:
-            empty = not os.listdir(fd)
-        finally:
-            os.close(fd)
+    target = os.fsdecode(os.readlink(name, dir_fd=dir_fd)) if kind == LINK else ""
     mode = stat.S_IMODE(status.st_mode)
-    return Place(kind, target, status.st_uid, status.st_gid, mode, status.st_ino, status.st_dev, empty)
+    return Place(kind, target, status.st_uid, status.st_gid, mode, status.st_ino, status.st_dev)
+
+
+def look_inside(dir_fd, name):
+    """Place: as look(), and a directory is also listed, which look() does not do to what may be large or on a volume."""
+    place = look(dir_fd, name)
+    if place.kind != DIRECTORY:
+        return place
+    fd = os.open(name, OPEN_DIRECTORY, dir_fd=dir_fd)
+    try:
+        return place._replace(empty=not os.listdir(fd))
+    finally:
+        os.close(fd)
 
 
 class ImageParent:
@@ -84,6 +89,10 @@ class ImageParent:
     def look(self, name=None):
         """Place: what stands at the state path, or at another name (bytes) beside it."""
         return look(self.fd, name or self.name)
+
+    def look_inside(self):
+        """Place: what stands at the state path, listed."""
+        return look_inside(self.fd, self.name)
 
 
 def aside_name(name, number=0):

@@ -129,7 +129,7 @@ def observe(settings, mounts):
         SecretError: the source is there, but is not what credentials look like.
     """
     with ImageParent(settings.target) as parent:
-        place, exists = parent.look(), parent.fd is not None
+        place, exists = parent.look_inside(), parent.fd is not None
     at_target = any(mount.mount_point == os.path.realpath(settings.target) for mount in mounts)
     live = place.kind == DIRECTORY and at_target and not _missing_files(settings.target, settings.required_files)
     return SecretSeen(_check_source(settings), place, live, exists)

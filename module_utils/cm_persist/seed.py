@@ -12,7 +12,7 @@ from .errors import PathError, StoreError
 from .lock import locked
 from .mounts import mounts_at_or_below, read_mounts
 from .outcome import Outcome, refuse_dangling
-from .places import ImageParent, Place, aside_name, look, removal_name
+from .places import ImageParent, aside_name, removal_name
 from .record import read_record
 from .seed_plan import PathSeen, StoreSeen, Wanted, plan_seed, store_state
 from .seed_steps import Run, execute
@@ -110,12 +110,12 @@ def observe(store, found, specs, mounts):
 
 
 def _see_path(store, spec, record, unfinished, mounts):
-    stored = _see_stored(store, spec)
     entry = record.get(spec.key)
+    stored = store.look(spec.relative, inside=entry is None)
     with ImageParent(spec.path) as image:
         if inside(os.path.realpath(image.directory), os.path.realpath(store.path)):
             raise PathError(spec.path, "its directory leads into the store {}".format(store.path), "Name a path of the image.")
-        original = image.look()
+        original = image.look() if entry is not None else image.look_inside()
         seen = PathSeen(spec, original, stored, entry)
         if entry is not None:
             return seen if stored.real else seen._replace(aside=_aside(image))
@@ -129,17 +129,6 @@ def _see_path(store, spec, record, unfinished, mounts):
             counted = survey(image.fd, image.name, spec.path, os.geteuid())
             return seen._replace(survey=counted, mounts=tuple(mounts_at_or_below(spec.path, mounts)))
         return seen
-
-
-def _see_stored(store, spec):
-    try:
-        parent = store.open_parent(spec.relative)
-    except FileNotFoundError:
-        return Place()
-    try:
-        return look(parent, os.path.basename(spec.relative))
-    finally:
-        os.close(parent)
 
 
 def _survey_stored(store, spec):

@@ -214,7 +214,11 @@ def _without_original(path, place, wanted, plan):
     spec, original = path.spec, path.original
     kept = "the original is kept at {}".format(path.aside) if path.aside else "the original is in the image alone"
     go_on = "Mount the volume that holds it; or, to begin again, "
-    go_on += "move {} back to {}.".format(path.aside, spec.path) if path.aside else "re-create the container from its image."
+    go_on += (
+        "remove the link and move {} back to {}.".format(path.aside, spec.path)
+        if path.aside
+        else "re-create the container from its image."
+    )
     if original.kind == "symbolic link" and original.target == place:
         raise PathError(
             spec.path,

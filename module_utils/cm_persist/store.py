@@ -10,6 +10,7 @@ from typing import NamedTuple, Optional
 from .directories import DIRECTORY, open_directory
 from .errors import StoreError, because
 from .mounts import Mount, mount_holding
+from .places import Place, look, look_inside
 
 STATE = ".cm_persist"
 STAGING, MANIFESTS = b"staging", b"manifests"
@@ -113,6 +114,17 @@ class Store:
             FileNotFoundError: it is not there.
         """
         return open_directory(self.fd, os.path.dirname(relative), self.path)
+
+    def look(self, relative, inside=False):
+        """Place: what the store has at a state path (relative is bytes); inside, whether to list a directory."""
+        try:
+            parent = self.open_parent(relative)
+        except FileNotFoundError:
+            return Place()
+        try:
+            return (look_inside if inside else look)(parent, os.path.basename(relative))
+        finally:
+            os.close(parent)
 
     def place(self, state_path):
         """str: where a state path lies in the store."""
