@@ -119,12 +119,11 @@ def _refuse(path, place):
 
 
 def _go_on(path):
+    mount = "Mount the volume that holds it; or, to begin again, "
     if path.aside:
-        return "Mount the volume that holds it; or, to begin again, remove the link and move {} back to {}.".format(
-            path.aside, path.spec.path
-        )
+        return mount + "remove the link and move {} back to {}.".format(path.aside, path.spec.path)
     if path.current.kind == LINK:
-        return "Mount the volume that holds it; or, to begin again, re-create the container from its image."
+        return mount + "re-create the container from its image."
     return "Run persist_seed first."
 
 

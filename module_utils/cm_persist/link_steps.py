@@ -40,7 +40,7 @@ class LinkRun:
     """
 
     def __init__(self, store, release):
-        self.store, self.release, self.fates, self.warnings = release, {}, []
+        self.store, self.release, self.fates, self.warnings = store, release, {}, []
 
 
 class SetAside(NamedTuple):

@@ -212,13 +212,11 @@ def _check_adoption(path, place, warnings):
 
 def _without_original(path, place, wanted, plan):
     spec, original = path.spec, path.original
-    kept = "the original is kept at {}".format(path.aside) if path.aside else "the original is in the image alone"
-    go_on = "Mount the volume that holds it; or, to begin again, "
-    go_on += (
-        "remove the link and move {} back to {}.".format(path.aside, spec.path)
-        if path.aside
-        else "re-create the container from its image."
-    )
+    kept, go_on = "the original is in the image alone", "re-create the container from its image."
+    if path.aside:
+        kept = "the original is kept at {}".format(path.aside)
+        go_on = "remove the link and move {} back to {}.".format(path.aside, spec.path)
+    go_on = "Mount the volume that holds it; or, to begin again, " + go_on
     if original.kind == "symbolic link" and original.target == place:
         raise PathError(
             spec.path,
