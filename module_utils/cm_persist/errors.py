@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The typed errors of cm_persist. Only the modules' main() turns them into fail_json."""
 
+import os
+
 
 class PersistError(Exception):
     """A refusal or a failure that a person has to act on.
@@ -58,5 +60,6 @@ def printable(path):
 
 
 def because(error):
-    """The kernel's reason in its own words (str), from an OSError."""
-    return "{} ({})".format(error.strerror, error.errno)
+    """str: an OSError in the kernel's own words, with the name that it met where Python knows one."""
+    named = isinstance(error.filename, (str, bytes))
+    return "{} ({}){}".format(error.strerror, error.errno, " at " + printable(os.fsencode(error.filename)) if named else "")

@@ -12,7 +12,6 @@ from .errors import StoreError, because, printable
 
 NAME = b"lock"
 POLL = 0.2  # seconds
-TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @contextlib.contextmanager
@@ -42,12 +41,10 @@ def locked(state_fd, state_path, timeout, sign=True, clock=time):
                 )
             clock.sleep(POLL)
         if sign:
-            _write(
-                fd, "process {} on {} since {}".format(os.getpid(), socket.gethostname(), clock.strftime(TIME, clock.gmtime()))
-            )
+            _write(fd, path, "process {} on {} since {}".format(os.getpid(), socket.gethostname(), _utc(clock)))
         yield
         if sign:
-            _write(fd, "")
+            _write(fd, path, "")
     finally:
         os.close(fd)
 
@@ -78,14 +75,20 @@ def _try_lock(fd, path):
         ) from error
 
 
-def _write(fd, text):
+def _write(fd, path, text):
     try:
         os.ftruncate(fd, 0)
         os.pwrite(fd, text.encode("utf-8"), 0)
     except OSError as error:
         # The name only helps whoever waits; a full store must still be told about as such by what follows.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            raise StoreError(
+                path, "the lock cannot be written: {}".format(because(error)), "Mend the volume, then start again."
+            ) from error
+
+
+def _utc(clock):
+    return clock.strftime("%Y-%m-%dT%H:%M:%SZ", clock.gmtime())
 
 
 def _holder(fd):

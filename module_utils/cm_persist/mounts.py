@@ -92,7 +92,7 @@ def _mount_id(path):
 
 
 def _parse(line):
-    fields = line.split()
+    fields = line.rstrip(b"\n").split(b" ")  # one blank each: a source may be empty
     separator = fields.index(b"-", 6)
     options = fields[5].split(b",") + fields[separator + 3].split(b",")
     return Mount(

@@ -115,7 +115,7 @@ def plan_seed(store, paths, wanted):
         )
     if clear and not store.read_only:
         plan.steps.insert(0, ClearStaging(clear))
-    if unfinished or copies:
+    if plan.steps:
         plan.steps.append(RemoveStaging())
     return plan
 

@@ -272,11 +272,8 @@ def execute(steps, run):
         for step in steps:
             step.execute(run)
     except OSError as error:
-        where = "" if error.filename is None else " at {}".format(printable(os.fsencode(error.filename)))
         _clean_up(run)
-        raise StoreError(
-            run.store.path, "cannot {}: {}{}".format(step.describe(), because(error), where), writable_hint(error)
-        ) from error
+        raise StoreError(run.store.path, "cannot {}: {}".format(step.describe(), because(error)), writable_hint(error)) from error
     except Exception:
         _clean_up(run)
         raise

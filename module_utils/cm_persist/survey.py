@@ -69,7 +69,6 @@ def below(path, relative):
 
 def unreadable(path, error):
     """CopyError: the error for an OSError met while a tree was read."""
-    where = os.path.join(path, printable(os.fsencode(error.filename))) if isinstance(error.filename, (str, bytes)) else path
     return CopyError(
-        where, "it cannot be read: {}".format(because(error)), "Run as root (become: true), with nothing writing to it."
+        path, "it cannot be read: {}".format(because(error)), "Run as root (become: true), with nothing writing to it."
     )

@@ -47,21 +47,22 @@ def copy_tree(dir_fd, name, path, private_fd, target, manifest_file):
     Raises:
         CopyError: something could not be read, written, or copied with everything that belongs to it.
     """
+    at = b"."
     try:
         os.mkdir(POOL, 0o700, dir_fd=private_fd)
         inode.drop_default_acl(private_fd)
         copier = _Copier(path, private_fd, target, ManifestWriter(manifest_file))
         try:
             for step in walk(dir_fd, name):
+                at = step.path
                 copier.take(step)
             return copier.finish()
         finally:
             copier.close()
     except OSError as error:
-        where = "" if error.filename is None else ", at {}".format(os.fsdecode(error.filename))
         raise CopyError(
-            path,
-            "copying it failed: {}{}".format(because(error), where),
+            below(path, at),
+            "copying it failed: {}".format(because(error)),
             "Nothing was published; mend the cause and start again.",
         ) from error
 

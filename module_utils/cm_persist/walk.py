@@ -40,7 +40,7 @@ def walk(dir_fd, name):
     Raises:
         OSError: something cannot be read, or was replaced while it was read (ESTALE).
     """
-    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    status = _status(name, dir_fd, b".")
     if not stat.S_ISDIR(status.st_mode):
         yield Step(LEAF, b".", name, dir_fd, status, -1)
         return
@@ -50,7 +50,7 @@ def walk(dir_fd, name):
     try:
         while True:
             if name is not None:  # down
-                fd = _enter(name, stack.fd, status)
+                fd = _enter(name, stack.fd, status, path)
                 above = stack.fd
                 stack.push(fd)
                 yield Step(ENTER, path, name, above, status, fd)
@@ -58,8 +58,8 @@ def walk(dir_fd, name):
                 name = None
             path, own_name, own_status, names = trail[-1]
             for child in names:
-                status = os.stat(child, dir_fd=stack.fd, follow_symlinks=False)
                 below = child if path == b"." else path + b"/" + child
+                status = _status(child, stack.fd, below)
                 if stat.S_ISDIR(status.st_mode):
                     name, path = child, below
                     break
@@ -74,10 +74,22 @@ def walk(dir_fd, name):
         stack.close()
 
 
-def _enter(name, dir_fd, status):
-    fd = open_quietly(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd)
+def _status(name, dir_fd, path):
+    try:
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except OSError as error:
+        error.filename = path  # the whole of it, for whoever reads the message
+        raise
+
+
+def _enter(name, dir_fd, status, path):
+    try:
+        fd = open_quietly(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd)
+    except OSError as error:
+        error.filename = path
+        raise
     found = os.fstat(fd)
     if (found.st_dev, found.st_ino) != (status.st_dev, status.st_ino):
         os.close(fd)
-        raise OSError(errno.ESTALE, "replaced while it was read", os.fsdecode(name))
+        raise OSError(errno.ESTALE, "replaced while it was read", path)
     return fd
