@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Look at a tree before it is copied: how much it holds, what a copy of it needs, and whether this user can make it."""
 
-import os
 import stat
 from typing import NamedTuple
 
