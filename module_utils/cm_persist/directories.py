@@ -212,6 +212,8 @@ def _unlink(name, dir_fd, found):
 def _clear_flags(name, dir_fd):
     from . import syscalls
 
+    if os.geteuid():
+        os.chmod(name, 0o700, dir_fd=dir_fd)  # root needs no permission to remove what is there
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
         if syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND):

@@ -5,12 +5,13 @@ import contextlib
 import os
 from typing import NamedTuple
 
+from .beside import aside_name, bound_name, copy_name, free_aside, removal_name
 from .link_plan import LinkSeen, plan_link, plan_unlink
-from .link_steps import LinkRun, execute, free_aside
+from .link_steps import LinkRun, execute
 from .lock import locked
 from .mounts import mount_holding, mounts_at_or_below, read_mounts
 from .outcome import Outcome, refuse_dangling
-from .places import ImageParent, aside_name, removal_name
+from .places import ImageParent, label
 from .record import read_record
 from .spec import parse_paths
 from .store import MANIFESTS, Store, find_store
@@ -52,7 +53,7 @@ def link(settings, rehearse=False, mounts=None, release=None):
     with Store(store_path) as store:
         state, seen = observe(store, specs, mounts)
         if rehearse:
-            seen = [_as_if_seeded(path) for path in seen]
+            seen = [_as_if_seeded(store, path) for path in seen]
         plan = decide(store_path, seen)
         if plan.steps and not rehearse:
             with _one_at_a_time(store, settings.lock_timeout):
@@ -96,11 +97,13 @@ def _see_path(store, spec, entry, mounts):
             spec=spec,
             current=current,
             stored=stored,
-            manifest=os.path.join(store.state_path, os.fsdecode(MANIFESTS), manifest) if manifest else "",
+            manifest=_manifest_path(store, manifest) if manifest else "",
             aside=_beside(image, aside) if image.look(aside).kind != "none" else "",
             free_aside=_beside(image, free_aside(image)),
             removing=image.look(removal_name(image.name)).kind != "none",
+            litter=image.look(copy_name(image.name)).kind != "none",
             bound=bound,
+            was_bound=image.look(bound_name(image.name)).kind != "none",
             mounts=() if bound else tuple(below),
             overlay=holding is not None and holding.fs_type == "overlay",
             writable=os.access(image.directory, os.W_OK | os.X_OK),
@@ -111,9 +114,15 @@ def _beside(image, name):
     return os.path.join(image.directory, os.fsdecode(name))
 
 
-def _as_if_seeded(path):
+def _manifest_path(store, name):
+    return os.path.join(store.state_path, os.fsdecode(MANIFESTS), name)
+
+
+def _as_if_seeded(store, path):
     # In a rehearsal of a whole start nothing was copied; what would have been is what stands at the path.
-    return path._replace(stored=path.current) if path.current.real and not path.stored.real else path
+    if path.stored.real or not path.current.real:
+        return path
+    return path._replace(stored=path.current, manifest=_manifest_path(store, label(path.spec.path)))
 
 
 @contextlib.contextmanager

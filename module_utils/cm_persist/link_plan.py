@@ -4,7 +4,7 @@
 from typing import List, NamedTuple, Optional, Tuple
 
 from .errors import LinkError, printable
-from .link_steps import Bind, ClearNote, CopyBack, FinishRemoval, MakeLink, MakeMountPoint, SetAside, Unbind
+from .link_steps import Bind, Clear, CopyBack, FinishRemoval, MakeLink, MakeMountPoint, NoteMount, SetAside, Unbind
 from .places import LINK, NONE, Place
 from .spec import StatePath
 
@@ -14,9 +14,10 @@ class LinkSeen(NamedTuple):
 
     current is what stands there, stored what the store has; manifest names the file in the store that lists what the
     original was when it was seeded ('' for none); aside is where an original is already kept ('' for none), free_aside
-    the name that the next would get; removing says that the removal of an original has begun; bound that the store's
-    copy is mounted there; mounts lie there or below, other than that one; overlay is whether renaming may be
-    impossible; writable whether this process may change the directory around it.
+    the name that the next would get; removing says that the removal of an original has begun, litter that a copy was
+    being made beside it; bound that the store's copy is mounted there, was_bound that it is, or was when the machine
+    stopped; mounts lie there or below, other than that one; overlay is whether renaming may be impossible; writable
+    whether this process may change the directory around it.
     """
 
     spec: StatePath
@@ -26,7 +27,9 @@ class LinkSeen(NamedTuple):
     aside: str = ""
     free_aside: str = ""
     removing: bool = False
+    litter: bool = False
     bound: bool = False
+    was_bound: bool = False
     mounts: Tuple[str, ...] = ()
     overlay: bool = False
     writable: bool = True
@@ -75,16 +78,21 @@ def plan_unlink(store_path, paths):
     for path in paths:
         place = store_path + path.spec.path
         linked = path.current.kind == LINK and path.current.target == place
-        if not linked and not path.bound and path.current.kind != NONE:
+        stale = path.bound or (path.current.real and (path.was_bound or path.removing))
+        if not linked and not stale and path.current.kind != NONE:
+            if path.litter:
+                plan.steps.append(Clear(path.spec))
             plan.paths.append(_result(path, "already", "none"))
             continue
         if not path.stored.real:
             raise LinkError(path.spec.path, "the store has nothing to put back at {}".format(place), _go_on(path))
         if path.bound:
             plan.steps.append(Unbind(path.spec))
-            plan.steps.append(SetAside(path.spec, path.free_aside, path.manifest, path.overlay))
+        if stale:
+            step = FinishRemoval if path.removing and not path.bound else SetAside
+            plan.steps.append(step(path.spec, path.free_aside, path.manifest, path.overlay))
         plan.steps.append(CopyBack(path.spec, place))
-        aside = path.free_aside if path.bound else path.aside
+        aside = path.free_aside if stale and not path.removing else path.aside
         plan.paths.append(_result(path, "unlinked", "kept" if aside else "none", aside))
     _refuse_unwritable(paths, plan)
     return plan
@@ -133,12 +141,14 @@ def _plan_symlink(path, place, plan):
             path.spec.path, "the store is mounted there (bind)", "Unlink it first (state: unlinked), or keep the method bind."
         )
     if path.current.kind == LINK:
-        if path.removing:
-            plan.steps.append(ClearNote(path.spec))
+        if path.removing or path.litter:
+            plan.steps.append(Clear(path.spec))
         plan.paths.append(_result(path, "already", "kept" if path.aside else "none"))
         return
     fate = "kept" if path.aside else "none"
     if path.current.real:
+        if path.litter and not path.removing:
+            plan.steps.append(Clear(path.spec))
         step = FinishRemoval if path.removing else SetAside
         plan.steps.append(step(path.spec, path.free_aside, path.manifest, path.overlay))
         if not path.removing:
@@ -151,14 +161,16 @@ def _plan_symlink(path, place, plan):
                     printable(path.spec.path), printable(path.free_aside)
                 )
             )
-    elif path.removing:
-        plan.steps.append(ClearNote(path.spec))
+    elif path.removing or path.litter:
+        plan.steps.append(Clear(path.spec))
     plan.steps.append(MakeLink(path.spec, place))
     plan.paths.append(_result(path, "linked", fate, path.free_aside if path.current.real and not path.removing else path.aside))
 
 
 def _plan_bind(path, place, plan):
     if path.bound:
+        if not path.was_bound:
+            plan.steps.append(NoteMount(path.spec))
         plan.paths.append(_result(path, "already", "kept"))
         return
     if path.current.kind == LINK:
@@ -168,6 +180,7 @@ def _plan_bind(path, place, plan):
     if path.current.kind == NONE:
         plan.steps.append(MakeMountPoint(path.spec, place))
     plan.steps.append(Bind(path.spec, place))
+    plan.steps.append(NoteMount(path.spec))
     plan.paths.append(_result(path, "linked", "kept" if path.current.real else "none"))
 
 

@@ -9,24 +9,24 @@ renamed), so each operation leaves a state that the next start recognises, with 
     nothing               ->  linked
     the link and a note   ->  the note is removed
     the link              ->  nothing to do
+
+Beside a mount lies a note of another kind: a path that lost its mount is told from one that was unlinked.
 """
 
 import errno
-import json
 import os
 import stat
 from typing import NamedTuple
 
 from . import syscalls
-from .directories import lstat, remove_tree
-from .durable import sync_tree, write_file
-from .errors import CopyError, LinkError, StoreError, because, printable
-from .manifest import compare
-from .places import ImageParent, aside_name, look, make_parents, removal_name
+from .beside import bound_name, clear, copy_beside, copy_name, read_removal, write_removal
+from .directories import lstat, open_directory, remove_tree
+from .durable import write_file
+from .errors import LinkError, because, printable
+from .manifest import Difference, compare
+from .places import LINK, ImageParent, make_parents
 from .spec import StatePath
-from .treecopy import copy_tree
-
-TREE, MANIFEST = b"tree", b"manifest"
+from .staging import MANIFEST, TREE
 
 
 class LinkRun:
@@ -63,37 +63,34 @@ class SetAside(NamedTuple):
     def execute(self, run):
         """Do it."""
         with ImageParent(self.spec.path) as image:
-            aside = os.fsencode(os.path.basename(self.aside))
+            aside = os.path.basename(self.aside)
+            difference = _difference(self.manifest, image)
             try:
-                syscalls.rename_noreplace(image.name, aside, image.fd, image.fd)
-                os.fsync(image.fd)
-                run.fates[self.spec.path] = ("kept", self.aside)
-                return
+                syscalls.rename_noreplace(image.name, os.fsencode(aside), image.fd, image.fd)
             except OSError as error:
                 if error.errno != errno.EXDEV:  # overlayfs, for what lies in a lower layer
                     raise
-            if self._is_as_seeded(image, run):
-                _write_note(image, self.manifest, None)
+            else:
+                os.fsync(image.fd)
+                run.fates[self.spec.path] = ("kept", self.aside)
+                self._warn(run, difference)
+                return
+            if image.look_inside().empty or (self.manifest and difference is None):
+                write_removal(image, self.manifest, None)
                 run.fates[self.spec.path] = ("discarded", None)
             else:
-                _copy_aside(self, image, aside, run)
+                self._warn(run, difference)
+                _copy_aside(self, image, run)
             _remove_original(image)
 
-    def _is_as_seeded(self, image, run):
-        if image.look_inside().empty:
-            return True
-        if not self.manifest:
-            return False
-        with open(self.manifest, "rb") as file:
-            difference = compare(file, image.fd, image.name)
-        if difference is None:
-            return True
-        run.warnings.append(
-            "{}: the original is not what was seeded (first: {} {}), so it was kept at {}.".format(
-                printable(self.spec.path), printable(difference.path), difference.found, printable(self.aside)
+    def _warn(self, run, difference):
+        # Without a manifest nothing can be said, and where an original is kept already the plan has said it.
+        if difference is not None and self.manifest and self.aside.endswith("-initial"):
+            run.warnings.append(
+                "{}: what stood there is not what was seeded (first: {} {}); it is kept at {}, and the store's is used.".format(
+                    printable(self.spec.path), printable(difference.path), difference.found, printable(self.aside)
+                )
             )
-        )
-        return False
 
 
 class FinishRemoval(NamedTuple):
@@ -111,16 +108,13 @@ class FinishRemoval(NamedTuple):
     def execute(self, run):
         """Do it; should something have been put there since, that is kept."""
         with ImageParent(self.spec.path) as image:
-            note = _read_note(image)
-            try:
-                with open(note["manifest"], "rb") as file:
-                    difference = compare(file, image.fd, image.name, begun=True)
-            except OSError as error:
-                difference = error
-            if difference is None:
+            note = read_removal(image)
+            if note["aside"] and not _publish_aside(image, note["aside"]):
+                _copy_aside(self, image, run)
+            elif _difference(note["manifest"], image, begun=True) is None:
                 run.fates[self.spec.path] = ("kept", note["aside"]) if note["aside"] else ("discarded", None)
             else:
-                _copy_aside(self, image, os.fsencode(os.path.basename(self.aside)), run)
+                _copy_aside(self, image, run)
             _remove_original(image)
 
 
@@ -142,19 +136,19 @@ class MakeLink(NamedTuple):
             os.fsync(image.fd)
 
 
-class ClearNote(NamedTuple):
-    """Remove the note of a removal that is through."""
+class Clear(NamedTuple):
+    """Remove what a killed run left beside a state path, once nothing of it is needed."""
 
     spec: StatePath
 
     def describe(self):
         """str: what will be done."""
-        return "remove the note of the removal of {}".format(printable(self.spec.path))
+        return "remove what an interrupted run left beside {}".format(printable(self.spec.path))
 
     def execute(self, run):
         """Do it."""
         with ImageParent(self.spec.path) as image:
-            _clear_note(image)
+            clear(image)
 
 
 class MakeMountPoint(NamedTuple):
@@ -200,6 +194,21 @@ class Bind(NamedTuple):
         run.fates[self.spec.path] = ("kept", None)
 
 
+class NoteMount(NamedTuple):
+    """Note beside the state path that it is mounted over: should the mount be lost, it is told from an unlinked path."""
+
+    spec: StatePath
+
+    def describe(self):
+        """str: what will be done."""
+        return "note beside {} that the store is mounted there".format(printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it."""
+        with ImageParent(self.spec.path) as image:
+            write_file(image.fd, bound_name(image.name), b"")
+
+
 class Unbind(NamedTuple):
     """Unmount the store's copy from the state path."""
 
@@ -230,17 +239,19 @@ class CopyBack(NamedTuple):
         with ImageParent(self.spec.path) as image:
             stored = run.store.open_parent(self.spec.relative)
             try:
-                private = _copy_beside(stored, image, self.place, run)
+                private = copy_beside(stored, image, self.place, run.release)
             finally:
                 os.close(stored)
             try:
-                if image.look().kind != "none":
+                current = image.look()
+                if current.kind == LINK and current.target == self.place:
                     os.unlink(image.name, dir_fd=image.fd)
+                remove_tree(image.fd, bound_name(image.name))
                 syscalls.rename_noreplace(TREE, image.name, private, image.fd)
                 os.fsync(image.fd)
             finally:
                 os.close(private)
-            remove_tree(image.fd, _private_name(image))
+            clear(image)
 
 
 def execute(steps, run):
@@ -261,80 +272,6 @@ def execute(steps, run):
             raise LinkError(step.spec.path, "cannot {}: {}".format(step.describe(), because(error)), hint) from error
 
 
-def _copy_aside(step, image, aside, run):
-    private = _copy_beside(image.fd, image, step.spec.path, run)
-    try:
-        syscalls.rename_noreplace(TREE, aside, private, image.fd)
-        os.fsync(image.fd)
-    finally:
-        os.close(private)
-    # The copy's manifest stays until the original is gone: it says what may be removed.
-    manifest = os.path.join(image.directory, os.fsdecode(_private_name(image)), os.fsdecode(MANIFEST))
-    _write_note(image, manifest, step.aside)
-    run.fates[step.spec.path] = ("kept", step.aside)
-    run.warnings.append(
-        "{}: the original had to be copied to {}, as overlayfs cannot rename it; it is as it was seeded in a container "
-        "that is re-created from the image, and is then not copied.".format(printable(step.spec.path), printable(step.aside))
-    )
-
-
-def _copy_beside(source_fd, image, path, run):
-    """int: an open private directory beside the state path that holds a copy, on disk, and its manifest."""
-    name = _private_name(image)
-    remove_tree(image.fd, name)
-    os.mkdir(name, 0o700, dir_fd=image.fd)
-    private = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=image.fd)
-    try:
-        file = os.open(MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=private)
-        with open(file, "wb") as manifest:
-            copied = copy_tree(source_fd, image.name, path, private, TREE, manifest)
-        if copied.top_flags:
-            raise CopyError(path, "it is immutable or append-only itself", "Clear that flag with chattr -ia, then start again.")
-        sync_tree(image.fd, name, run.release)
-    except BaseException:
-        os.close(private)
-        raise
-    return private
-
-
-def _remove_original(image):
-    remove_tree(image.fd, image.name)
-    os.fsync(image.fd)
-    _clear_note(image)
-
-
-def _write_note(image, manifest, aside):
-    note = {"manifest": manifest, "aside": aside}
-    write_file(image.fd, removal_name(image.name), json.dumps(note).encode("ascii"))
-
-
-def _read_note(image):
-    try:
-        fd = os.open(removal_name(image.name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=image.fd)
-        with open(fd, "rb") as file:
-            note = json.loads(file.read().decode("ascii"))
-        return {"manifest": str(note["manifest"]), "aside": note["aside"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            os.path.join(image.directory, os.fsdecode(removal_name(image.name))),
-            "the note of a removal is broken",
-            "Re-create the container from its image; or look at what is left of {} and remove the note.".format(
-                printable(image.path)
-            ),
-        ) from error
-
-
-def _clear_note(image):
-    remove_tree(image.fd, _private_name(image))
-    if lstat(removal_name(image.name), image.fd) is not None:
-        os.unlink(removal_name(image.name), dir_fd=image.fd)
-    os.fsync(image.fd)
-
-
-def _private_name(image):
-    return b"." + image.name + b".cm_persist-copy"
-
-
 def _as_in_store(step):
     # A directory that the image does not have gets the owner and mode of the same one in the store.
     store = step.place[: -len(step.spec.path)]
@@ -346,9 +283,46 @@ def _as_in_store(step):
     return model
 
 
-def free_aside(image):
-    """bytes: the first name beside a state path at which nothing is kept yet."""
-    number = 0
-    while look(image.fd, aside_name(image.name, number)).kind != "none":
-        number += 1
-    return aside_name(image.name, number)
+def _difference(manifest, image, begun=False):
+    """Difference: the first between what stands at a state path and a manifest; None where there is none."""
+    try:
+        with open(manifest, "rb") as file:
+            return compare(file, image.fd, image.name, begun)
+    except OSError as error:
+        # Whatever cannot be compared is not provably the same.
+        return Difference(b".", "cannot be compared, {}".format(because(error)))
+
+
+def _copy_aside(step, image, run):
+    private = copy_beside(image.fd, image, step.spec.path, run.release)
+    os.close(private)
+    # The note before the name: from here on a killed run is finished, not begun again. The copy's manifest stays with
+    # it until the original is gone: it says what may be removed.
+    write_removal(image, os.path.join(image.directory, *map(os.fsdecode, (copy_name(image.name), MANIFEST))), step.aside)
+    _publish_aside(image, step.aside)
+    run.fates[step.spec.path] = ("kept", step.aside)
+    run.warnings.append(
+        "{}: the original had to be copied to {}, as overlayfs cannot rename it; a container that is re-created from the "
+        "image has it as it was seeded, and then nothing is copied.".format(printable(step.spec.path), printable(step.aside))
+    )
+
+
+def _publish_aside(image, aside):
+    """bool: whether a copy is, or was before, where its note says that it is kept."""
+    name = os.fsencode(os.path.basename(aside))
+    if lstat(name, image.fd) is None:
+        private = open_directory(image.fd, copy_name(image.name), image.directory)
+        try:
+            if lstat(TREE, private) is None:
+                return False
+            syscalls.rename_noreplace(TREE, name, private, image.fd)
+            os.fsync(image.fd)
+        finally:
+            os.close(private)
+    return True
+
+
+def _remove_original(image):
+    remove_tree(image.fd, image.name)
+    os.fsync(image.fd)
+    clear(image)

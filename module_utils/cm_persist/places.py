@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 from .directories import DIRECTORY as OPEN_DIRECTORY
 from .directories import lstat, make_directories
-from .errors import LinkError
+from .errors import PathError, because
 
+AS_ROOT = "Run as root (become: true)."
 NONE, DIRECTORY, FILE, LINK, OTHER = "none", "directory", "file", "symbolic link", "special file"
 
 
 class Place(NamedTuple):
-    """kind is NONE, DIRECTORY, FILE, LINK or OTHER; target a link's text; empty is said of listed directories alone."""
+    """kind is AS_ROOT = "Run as root (become: true)."
+    NONE, DIRECTORY, FILE, LINK or OTHER; target a link's text; empty is said of listed directories alone."""
 
     kind: str = NONE
     target: str = ""
@@ -77,7 +79,9 @@ class ImageParent:
         except FileNotFoundError:
             self.fd = None
         except NotADirectoryError as error:
-            raise LinkError(path, "{} is not a directory".format(self.directory), "Check the path for a mistake.") from error
+            raise PathError(path, "{} is not a directory".format(self.directory), "Check the path for a mistake.") from error
+        except OSError as error:
+            raise PathError(path, "its directory cannot be opened: {}".format(because(error)), AS_ROOT) from error
 
     def __enter__(self):
         return self
@@ -88,21 +92,17 @@ class ImageParent:
 
     def look(self, name=None):
         """Place: what stands at the state path, or at another name (bytes) beside it."""
-        return look(self.fd, name or self.name)
+        try:
+            return look(self.fd, name or self.name)
+        except OSError as error:
+            raise PathError(self.path, "it cannot be looked at: {}".format(because(error)), AS_ROOT) from error
 
     def look_inside(self):
         """Place: what stands at the state path, listed."""
-        return look_inside(self.fd, self.name)
-
-
-def aside_name(name, number=0):
-    """bytes: where an original is kept, beside the state path; the number is for when a name is taken."""
-    return name + b"-initial" + (b".%d" % number if number else b"")
-
-
-def removal_name(name):
-    """bytes: the note beside a state path that says: the original's removal has begun, go on with it."""
-    return b"." + name + b".cm_persist-removal"
+        try:
+            return look_inside(self.fd, self.name)
+        except OSError as error:
+            raise PathError(self.path, "it cannot be looked into: {}".format(because(error)), AS_ROOT) from error
 
 
 def label(path):

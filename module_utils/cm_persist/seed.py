@@ -6,13 +6,14 @@ import os
 import time
 from typing import NamedTuple
 
+from .beside import aside_name, removal_name
 from .directories import DIRECTORY as OPEN_DIRECTORY
 from .directories import list_names
-from .errors import PathError, StoreError
+from .errors import CopyError, PathError, StoreError
 from .lock import locked
 from .mounts import mounts_at_or_below, read_mounts
 from .outcome import Outcome, refuse_dangling
-from .places import ImageParent, aside_name, removal_name
+from .places import ImageParent
 from .record import read_record
 from .seed_plan import PathSeen, StoreSeen, Wanted, plan_seed, store_state
 from .seed_steps import Run, execute
@@ -90,7 +91,7 @@ def observe(store, found, specs, mounts):
         record = read_record(store.state_fd, store.state_path)
         leftovers, unfinished = _read_staging(store)
     paths = [_see_path(store, spec, record or {}, unfinished, mounts) for spec in specs]
-    _refuse_shared_places(paths)
+    _refuse_shared_places(store, paths)
     space = os.fstatvfs(store.fd)
     status = os.fstat(store.fd)
     given_back = _count_leftovers(store, leftovers) if leftovers else Survey()
@@ -113,8 +114,6 @@ def _see_path(store, spec, record, unfinished, mounts):
     entry = record.get(spec.key)
     stored = store.look(spec.relative, inside=entry is None)
     with ImageParent(spec.path) as image:
-        if inside(os.path.realpath(image.directory), os.path.realpath(store.path)):
-            raise PathError(spec.path, "its directory leads into the store {}".format(store.path), "Name a path of the image.")
         original = image.look() if entry is not None else image.look_inside()
         seen = PathSeen(spec, original, stored, entry)
         if entry is not None:
@@ -157,9 +156,9 @@ def _aside(image):
     return os.path.join(image.directory, os.fsdecode(name)) if image.look(name).real else ""
 
 
-def _refuse_shared_places(paths):
+def _refuse_shared_places(store, paths):
     # Different spellings of one place, as /run/x and /var/run/x, only the file system can tell.
-    seen = {}
+    seen = {os.path.realpath(store.path): "the store " + store.path}
     for path in paths:
         real = os.path.join(os.path.realpath(os.path.dirname(path.spec.path)), os.path.basename(path.spec.path))
         for other_real, other in seen.items():
@@ -190,12 +189,22 @@ def _read_staging(store):
 
 
 def _count_leftovers(store, names):
-    staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
     try:
-        counts = [survey(staging, os.fsencode(name), os.path.join(store.state_path, name), 0) for name in names]
+        staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
+    except FileNotFoundError:
+        return Survey()  # another starter removed it just now; what counts is seen again under the lock
+    try:
+        counts = [_count_leftover(store, staging, name) for name in names]
     finally:
         os.close(staging)
     return Survey(space=sum(count.space for count in counts), inodes=sum(count.inodes for count in counts))
+
+
+def _count_leftover(store, staging, name):
+    try:
+        return survey(staging, os.fsencode(name), os.path.join(store.state_path, name), 0)
+    except CopyError:
+        return Survey()  # as above; or it cannot be read, then it gives nothing back that could be counted on
 
 
 def _tree_of(specs):

@@ -42,8 +42,8 @@ def read_unfinished(staging_fd, name):
     """
     try:
         private = open_directory(staging_fd, os.fsencode(name), name)
-    except StoreError:
-        return None  # no directory: not made by us, and removed like all else in staging
+    except (StoreError, FileNotFoundError):
+        return None  # no directory: not made by us, and removed like all else; or removed by another starter just now
     try:
         fd = os.open(ENTRY, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=private)
         with open(fd, "rb") as file:

@@ -8,9 +8,9 @@ import stat
 from typing import NamedTuple, Optional
 
 from .directories import DIRECTORY, open_directory
-from .errors import StoreError, because
+from .errors import StoreError, because, printable
 from .mounts import Mount, mount_holding
-from .places import Place, look, look_inside
+from .places import AS_ROOT, Place, look, look_inside
 
 STATE = ".cm_persist"
 STAGING, MANIFESTS = b"staging", b"manifests"
@@ -77,7 +77,10 @@ class Store:
     def __init__(self, path):
         self.path = path
         self.state_path = os.path.join(path, STATE)
-        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreError(path, "the store cannot be opened: {}".format(because(error)), AS_ROOT) from error
         self.state_fd = self._open_state()
 
     def __enter__(self):
@@ -123,6 +126,9 @@ class Store:
             return Place()
         try:
             return (look_inside if inside else look)(parent, os.path.basename(relative))
+        except OSError as error:
+            where = self.path + "/" + printable(relative)
+            raise StoreError(where, "it cannot be looked at: {}".format(because(error)), AS_ROOT) from error
         finally:
             os.close(parent)
 
@@ -136,9 +142,7 @@ class Store:
         except FileNotFoundError:
             return None
         except OSError as error:
-            hint = "Remove or rename it, after a look at where it came from."
-            if error.errno == errno.EACCES:
-                hint = "Run as root (become: true)."
+            hint = AS_ROOT if error.errno == errno.EACCES else "Remove or rename it, after a look at where it came from."
             raise StoreError(self.state_path, "the state directory cannot be opened: {}".format(because(error)), hint) from error
         status = os.fstat(fd)
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
@@ -155,7 +159,7 @@ def writable_hint(error):
     """str: what to do about an OSError met while the store was written."""
     return {
         errno.EROFS: "Mount the volume read-write.",
-        errno.EACCES: "Run as root (become: true).",
+        errno.EACCES: AS_ROOT,
         errno.EPERM: "Run as root (become: true); NFS must export with no_root_squash.",
         errno.ENOSPC: "Free some space on the volume, or mount a larger one.",
         errno.EDQUOT: "Raise the quota of the volume.",

@@ -39,9 +39,9 @@ def survey(dir_fd, name, path, uid):
     others, linked = "", set()
     try:
         for step in walk(dir_fd, name):
-            if step.event == LEAVE:
-                continue
             status = step.status
+            if step.event == LEAVE or stat.S_ISSOCK(status.st_mode):  # sockets are not copied
+                continue
             if uid and status.st_uid != uid and not others:
                 others = below(path, step.path)
             if stat.S_ISDIR(status.st_mode):

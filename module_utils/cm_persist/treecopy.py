@@ -91,6 +91,8 @@ class _Copier:
             os.mkdir(name, 0o700, dir_fd=self._stack.fd)
             self._stack.push(os.open(name, DIRECTORY, dir_fd=self._stack.fd))
         elif step.event == LEAVE:
+            if os.fstat(step.fd).st_mtime_ns != step.status.st_mtime_ns:  # a name came or went
+                raise changed(below(self._path, step.path))
             inode.copy_metadata(step.fd, self._stack.fd, step.status, below(self._path, step.path))
             self._note_flags(step.fd, step.path)
             self._stack.pop()

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept beside a state path: originals, a copy that is being made, and the notes that let a killed run be finished."""
+
+import json
+import os
+
+from .directories import DIRECTORY, lstat, remove_tree
+from .durable import sync_tree, write_file
+from .errors import CopyError, StoreError, printable
+from .staging import MANIFEST, TREE, create
+from .treecopy import copy_tree
+
+
+def aside_name(name, number=0):
+    """bytes: where an original is kept; the number is for when a name is taken."""
+    return name + b"-initial" + (b".%d" % number if number else b"")
+
+
+def removal_name(name):
+    """bytes: the note that says: the original's removal has begun, go on with it."""
+    return b"." + name + b".cm_persist-removal"
+
+
+def bound_name(name):
+    """bytes: the note that says: the store's copy is mounted here, so what lies below the mount is not the newest."""
+    return b"." + name + b".cm_persist-bound"
+
+
+def copy_name(name):
+    """bytes: the private directory in which a copy is made."""
+    return b"." + name + b".cm_persist-copy"
+
+
+def free_aside(image):
+    """bytes: the first name beside a state path at which nothing is kept yet. image is its ImageParent."""
+    number = 0
+    while lstat(aside_name(image.name, number), image.fd) is not None:
+        number += 1
+    return aside_name(image.name, number)
+
+
+def copy_beside(source_fd, image, path, release):
+    """Make a copy, on disk, with its manifest, in a private directory beside a state path.
+
+    Args:
+        source_fd (int): the open directory that holds what is copied, under the state path's own name.
+        image (ImageParent): of the state path.
+        path (str): the source, for errors.
+        release (str): the kernel's release.
+
+    Returns:
+        int: the open private directory; the caller closes it.
+    """
+    name = copy_name(image.name)
+    remove_tree(image.fd, name)
+    os.mkdir(name, 0o700, dir_fd=image.fd)
+    private = os.open(name, DIRECTORY, dir_fd=image.fd)
+    try:
+        with open(create(private, MANIFEST), "wb") as manifest:
+            copied = copy_tree(source_fd, image.name, path, private, TREE, manifest)
+        if copied.top_flags:
+            raise CopyError(path, "it is immutable or append-only itself", "Clear that flag with chattr -ia, then start again.")
+        sync_tree(image.fd, name, release)
+    except BaseException:
+        os.close(private)
+        raise
+    return private
+
+
+def write_removal(image, manifest, aside):
+    """Note, durably, that a removal begins.
+
+    Args:
+        image (ImageParent): of the state path.
+        manifest (str): the file that lists what may be removed.
+        aside (str): where the same is kept; None where the image still has it.
+    """
+    note = {"manifest": manifest, "aside": aside}
+    write_file(image.fd, removal_name(image.name), json.dumps(note).encode("ascii"))
+
+
+def read_removal(image):
+    """dict: the note of a removal, with manifest and aside as write_removal() takes them."""
+    name = removal_name(image.name)
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=image.fd)
+        with open(fd, "rb") as file:
+            note = json.loads(file.read().decode("ascii"))
+        return {"manifest": str(note["manifest"]), "aside": note["aside"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            os.path.join(image.directory, os.fsdecode(name)),
+            "the note of a removal is broken",
+            "Re-create the container from its image; or look at what is left of {} and remove the note.".format(
+                printable(image.path)
+            ),
+        ) from error
+
+
+def clear(image):
+    """Remove the note of a removal, and the copy that may have been made for it. The note goes first:
+    it names the manifest that lies with the copy.
+    """
+    remove_tree(image.fd, removal_name(image.name))
+    os.fsync(image.fd)
+    remove_tree(image.fd, copy_name(image.name))
