@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is kept beside a state path: originals, a copy that is being made, and the notes that let a killed run be finished."""
 
+import contextlib
 import json
 import os
 
 from .directories import DIRECTORY, lstat, remove_tree
 from .durable import sync_tree, write_file
-from .errors import CopyError, StoreError, printable
+from .errors import StoreError, printable
 from .staging import MANIFEST, TREE, create
 from .treecopy import copy_tree
 
@@ -57,12 +58,12 @@ def copy_beside(source_fd, image, path, release):
     private = os.open(name, DIRECTORY, dir_fd=image.fd)
     try:
         with open(create(private, MANIFEST), "wb") as manifest:
-            copied = copy_tree(source_fd, image.name, path, private, TREE, manifest)
-        if copied.top_flags:
-            raise CopyError(path, "it is immutable or append-only itself", "Clear that flag with chattr -ia, then start again.")
+            copy_tree(source_fd, image.name, path, private, TREE, manifest)
         sync_tree(image.fd, name, release)
     except BaseException:
         os.close(private)
+        with contextlib.suppress(OSError):  # room on a full disk; the first error tells more, and the next run clears it
+            remove_tree(image.fd, name)
         raise
     return private
 

@@ -28,7 +28,7 @@ def write_file(dir_fd, name, data):
     os.fsync(dir_fd)
 
 
-def sync_tree(dir_fd, name, release):
+def sync_tree(dir_fd, name, release, fs_type=""):
     """Put a tree with all its files and directories on disk.
 
     One syncfs where the kernel tells of its failures, else an fsync of every file and directory: before Linux 5.8
@@ -38,8 +38,10 @@ def sync_tree(dir_fd, name, release):
         dir_fd (int): the open directory that holds the tree.
         name (bytes): the tree's name there.
         release (str): the kernel's release, as in uname -r.
+        fs_type (str): the file system, as the mount table names it; '' if it is not known.
     """
-    if syscalls.syncfs_reports_errors(release):
+    # Most servers of FUSE file systems are not told of a syncfs, which succeeds all the same (fs/fuse/inode.c).
+    if syscalls.syncfs_reports_errors(release) and not fs_type.startswith("fuse"):
         try:
             syscalls.syncfs(dir_fd)
             return

@@ -9,6 +9,8 @@ from . import syscalls
 from .errors import CopyError, because
 
 NO_ATTRIBUTES = (errno.EOPNOTSUPP, errno.ENOSYS)  # this file system, or this kind of inode, has none
+# Given out by the machine's policy or by the server, not by whoever wrote the file: another file system has its own.
+LABELS = ("security.selinux", "system.nfs4_acl")
 
 
 def copy_metadata(source, target, status, path):
@@ -22,6 +24,9 @@ def copy_metadata(source, target, status, path):
         status (os.stat_result): of the source, from before it was read.
         path (str): the source, for errors.
 
+    Returns:
+        set of str: attributes of LABELS that the target did not take.
+
     Raises:
         CopyError: the target's file system cannot hold one of them, or this process may not set it.
     """
@@ -29,7 +34,7 @@ def copy_metadata(source, target, status, path):
     step = "owner {}:{}".format(status.st_uid, status.st_gid)
     try:
         os.chown(target, status.st_uid, status.st_gid, **_nofollow(by_name))
-        _copy_attributes(source, target, path, **_nofollow(by_name))
+        unlabelled = _copy_attributes(source, target, path, **_nofollow(by_name))
         step = "mode {:04o}".format(stat.S_IMODE(status.st_mode))
         if not stat.S_ISLNK(status.st_mode):
             os.chmod(target, stat.S_IMODE(status.st_mode))
@@ -37,6 +42,7 @@ def copy_metadata(source, target, status, path):
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), **_nofollow(by_name))
     except OSError as error:
         raise CopyError(path, "the {} cannot be set on its copy: {}".format(step, because(error)), _remedy(error)) from error
+    return unlabelled
 
 
 def drop_default_acl(fd):
@@ -73,8 +79,9 @@ def _copy_attributes(source, target, path, **nofollow):
         names = os.listxattr(source, **nofollow)
     except OSError as error:
         if error.errno in NO_ATTRIBUTES:
-            return
+            return set()
         raise
+    unlabelled = set()
     for name in names:
         try:
             value = os.getxattr(source, name, **nofollow)
@@ -83,10 +90,15 @@ def _copy_attributes(source, target, path, **nofollow):
         try:
             os.setxattr(target, name, value, **nofollow)
         except OSError as error:
-            if not _has_attribute(target, name, value, **nofollow):
+            if _has_attribute(target, name, value, **nofollow):
+                continue
+            if name in LABELS and error.errno in (errno.EPERM, errno.EACCES, *NO_ATTRIBUTES):
+                unlabelled.add(name)
+            else:
                 raise CopyError(
                     path, "attribute {} cannot be set on its copy: {}".format(name, because(error)), _remedy(error)
                 ) from error
+    return unlabelled
 
 
 def _has_attribute(target, name, value, **nofollow):
@@ -103,6 +115,6 @@ def _nofollow(by_name):
 
 def _remedy(error):
     if error.errno in (errno.EPERM, errno.EACCES):
-        needed = "CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD and SETFCAP"
+        needed = "CHOWN, DAC_OVERRIDE, FOWNER, FSETID, LINUX_IMMUTABLE, MKNOD and SETFCAP"
         return "Run as root (become: true), with the capabilities {}; NFS must export with no_root_squash.".format(needed)
     return "The store's file system must hold it (ext4, xfs and btrfs do), or take it off the original."

@@ -5,6 +5,7 @@ import contextlib
 import os
 from typing import NamedTuple
 
+from . import syscalls
 from .beside import aside_name, bound_name, copy_name, free_aside, removal_name
 from .link_plan import LinkSeen, plan_link, plan_unlink
 from .link_steps import LinkRun, execute
@@ -44,20 +45,19 @@ def link(settings, rehearse=False, mounts=None, release=None):
         PersistError: a refusal, in which case nothing was changed, or a failure, after which a new start goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths, settings.method)
-    mounts = read_mounts() if mounts is None else mounts
-    found = find_store(store_path, settings.require_mount, mounts)
+    found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
     if found.absent:
         refuse_dangling(found, specs)
         return Outcome(False, "absent", [], [], [], "no persistence: {}; nothing was linked".format(found.absent))
     decide = plan_link if settings.state == "linked" else plan_unlink
     with Store(store_path) as store:
-        state, seen = observe(store, specs, mounts)
+        state, seen = observe(store, specs, read_mounts() if mounts is None else mounts)
         if rehearse:
             seen = [_as_if_seeded(store, path) for path in seen]
         plan = decide(store_path, seen)
         if plan.steps and not rehearse:
             with _one_at_a_time(store, settings.lock_timeout):
-                state, seen = observe(store, specs, mounts)
+                state, seen = observe(store, specs, read_mounts() if mounts is None else mounts)
                 plan = decide(store_path, seen)
                 run = LinkRun(store, release or os.uname().release)
                 execute(plan.steps, run)
@@ -105,7 +105,8 @@ def _see_path(store, spec, entry, mounts):
             bound=bound,
             was_bound=image.look(bound_name(image.name)).kind != "none",
             mounts=() if bound else tuple(below),
-            overlay=holding is not None and holding.fs_type == "overlay",
+            overlay=holding is not None and holding.is_overlay,
+            may_mount=spec.method != "bind" or syscalls.may_mount(),
             writable=os.access(image.directory, os.W_OK | os.X_OK),
         )
 

@@ -16,8 +16,8 @@ class LinkSeen(NamedTuple):
     original was when it was seeded ('' for none); aside is where an original is already kept ('' for none), free_aside
     the name that the next would get; removing says that the removal of an original has begun, litter that a copy was
     being made beside it; bound that the store's copy is mounted there, was_bound that it is, or was when the machine
-    stopped; mounts lie there or below, other than that one; overlay is whether renaming may be impossible; writable
-    whether this process may change the directory around it.
+    stopped; mounts lie there or below, other than that one; overlay is whether renaming may be impossible; may_mount
+    whether this process may mount, writable whether it may change the directory around it.
     """
 
     spec: StatePath
@@ -32,6 +32,7 @@ class LinkSeen(NamedTuple):
     was_bound: bool = False
     mounts: Tuple[str, ...] = ()
     overlay: bool = False
+    may_mount: bool = True
     writable: bool = True
 
 
@@ -147,8 +148,6 @@ def _plan_symlink(path, place, plan):
         return
     fate = "kept" if path.aside else "none"
     if path.current.real:
-        if path.litter and not path.removing:
-            plan.steps.append(Clear(path.spec))
         step = FinishRemoval if path.removing else SetAside
         plan.steps.append(step(path.spec, path.free_aside, path.manifest, path.overlay))
         if not path.removing:
@@ -161,9 +160,9 @@ def _plan_symlink(path, place, plan):
                     printable(path.spec.path), printable(path.free_aside)
                 )
             )
-    elif path.removing or path.litter:
-        plan.steps.append(Clear(path.spec))
     plan.steps.append(MakeLink(path.spec, place))
+    if path.removing or path.litter or (path.overlay and path.current.real):
+        plan.steps.append(Clear(path.spec))
     plan.paths.append(_result(path, "linked", fate, path.free_aside if path.current.real and not path.removing else path.aside))
 
 
@@ -179,8 +178,14 @@ def _plan_bind(path, place, plan):
         )
     if path.current.kind == NONE:
         plan.steps.append(MakeMountPoint(path.spec, place))
-    plan.steps.append(Bind(path.spec, place))
+    if not path.may_mount:
+        raise LinkError(
+            path.spec.path,
+            "this process may not mount the store over it",
+            "Give the container the capability SYS_ADMIN, or use the method symlink.",
+        )
     plan.steps.append(NoteMount(path.spec))
+    plan.steps.append(Bind(path.spec, place))
     plan.paths.append(_result(path, "linked", "kept" if path.current.real else "none"))
 
 

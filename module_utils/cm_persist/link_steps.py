@@ -19,7 +19,7 @@ import stat
 from typing import NamedTuple
 
 from . import syscalls
-from .beside import bound_name, clear, copy_beside, copy_name, read_removal, write_removal
+from .beside import bound_name, clear, copy_beside, copy_name, read_removal, removal_name, write_removal
 from .directories import lstat, open_directory, remove_tree
 from .durable import write_file
 from .errors import LinkError, because, printable
@@ -75,7 +75,8 @@ class SetAside(NamedTuple):
                 run.fates[self.spec.path] = ("kept", self.aside)
                 self._warn(run, difference)
                 return
-            if image.look_inside().empty or (self.manifest and difference is None):
+            # Elsewhere than on overlayfs (a project quota, say) no image has what is removed here.
+            if self.overlay and (image.look_inside().empty or (self.manifest and difference is None)):
                 write_removal(image, self.manifest, None)
                 run.fates[self.spec.path] = ("discarded", None)
             else:
@@ -186,6 +187,8 @@ class Bind(NamedTuple):
         try:
             syscalls.bind_mount(os.fsencode(self.place), os.fsencode(self.spec.path))
         except PermissionError as error:
+            with ImageParent(self.spec.path) as image:
+                remove_tree(image.fd, bound_name(image.name))
             raise LinkError(
                 self.spec.path,
                 "the store cannot be mounted over it: {}".format(because(error)),
@@ -204,7 +207,7 @@ class NoteMount(NamedTuple):
         return "note beside {} that the store is mounted there".format(printable(self.spec.path))
 
     def execute(self, run):
-        """Do it."""
+        """Do it: before the mount, so that there is no moment at which it could be lost without a trace."""
         with ImageParent(self.spec.path) as image:
             write_file(image.fd, bound_name(image.name), b"")
 
@@ -286,7 +289,8 @@ def _as_in_store(step):
 def _difference(manifest, image, begun=False):
     """Difference: the first between what stands at a state path and a manifest; None where there is none."""
     try:
-        with open(manifest, "rb") as file:
+        # Not blocking: what stands there on a hostile volume may be a FIFO, which then has nothing to say.
+        with open(os.open(manifest, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             return compare(file, image.fd, image.name, begun)
     except OSError as error:
         # Whatever cannot be compared is not provably the same.
@@ -294,35 +298,45 @@ def _difference(manifest, image, begun=False):
 
 
 def _copy_aside(step, image, run):
+    if lstat(removal_name(image.name), image.fd) is not None:
+        # The manifest that an old note names is about to be replaced: it must prove nothing any more.
+        write_removal(image, "", None)
     private = copy_beside(image.fd, image, step.spec.path, run.release)
     os.close(private)
     # The note before the name: from here on a killed run is finished, not begun again. The copy's manifest stays with
     # it until the original is gone: it says what may be removed.
     write_removal(image, os.path.join(image.directory, *map(os.fsdecode, (copy_name(image.name), MANIFEST))), step.aside)
-    _publish_aside(image, step.aside)
+    if not _publish_aside(image, step.aside):
+        raise LinkError(step.aside, "something was put there just now", "Find out by whom, then start again.")
     run.fates[step.spec.path] = ("kept", step.aside)
-    run.warnings.append(
-        "{}: the original had to be copied to {}, as overlayfs cannot rename it; a container that is re-created from the "
-        "image has it as it was seeded, and then nothing is copied.".format(printable(step.spec.path), printable(step.aside))
+    found = "{}: the original had to be copied to {}, as it cannot be renamed".format(
+        printable(step.spec.path), printable(step.aside)
     )
+    if step.manifest and step.overlay:
+        found += "; where it is as it was seeded, as in a container that is new from the image, nothing is copied"
+    run.warnings.append(found + ".")
 
 
 def _publish_aside(image, aside):
-    """bool: whether a copy is, or was before, where its note says that it is kept."""
+    """bool: whether the copy is where its note says: now, or since before. Not where someone else took that name."""
     name = os.fsencode(os.path.basename(aside))
-    if lstat(name, image.fd) is None:
+    try:
         private = open_directory(image.fd, copy_name(image.name), image.directory)
-        try:
-            if lstat(TREE, private) is None:
-                return False
-            syscalls.rename_noreplace(TREE, name, private, image.fd)
-            os.fsync(image.fd)
-        finally:
-            os.close(private)
-    return True
+    except FileNotFoundError:
+        return lstat(name, image.fd) is not None
+    try:
+        if lstat(TREE, private) is None:
+            return lstat(name, image.fd) is not None
+        syscalls.rename_noreplace(TREE, name, private, image.fd)
+        os.fsync(image.fd)
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        os.close(private)
 
 
 def _remove_original(image):
+    # The note stays until the link is made: without a store, nothing at the path must not look like no persistence.
     remove_tree(image.fd, image.name)
     os.fsync(image.fd)
-    clear(image)

@@ -49,6 +49,21 @@ def locked(state_fd, state_path, timeout, sign=True, clock=time):
         os.close(fd)
 
 
+def held(state_fd):
+    """bool: whether another process holds the store's lock now. Changes nothing."""
+    try:
+        fd = os.open(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=state_fd)
+    except OSError:
+        return False  # whatever is wrong with it, taking the lock will tell
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError as error:
+        return error.errno == errno.EWOULDBLOCK
+    finally:
+        os.close(fd)
+
+
 def _open(state_fd, path):
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:

@@ -13,6 +13,7 @@ from urllib.parse import quote_from_bytes
 from .walk import LEAVE, walk
 
 FIRST = b"cm_persist manifest 1\n"
+CUT_SHORT = b"manifest cut short\n"
 TYPES = {
     stat.S_IFDIR: "d", stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFIFO: "p",
     stat.S_IFCHR: "c", stat.S_IFBLK: "b",
@@ -83,20 +84,21 @@ def compare(file, dir_fd, name, begun=False):
         expected = next((text for text in lines if not begun or _fields(text, begun) == found), None)
         if expected is None or _fields(expected, begun) != found:
             return Difference(step.path, "new or changed")
-    missing = next(lines, None)
-    if missing is not None and not begun:
-        return Difference(_fields(missing, True)[6], "gone")
+    missing = [text for text in lines if not begun or text == CUT_SHORT][:1]
+    if missing:
+        return Difference(_fields(missing[0], True)[-2], "gone")
     return None
 
 
 def _entries(file):
-    """Yield the entry lines; a manifest that is cut short or of another format ends at once, so nothing equals it."""
-    if file.readline() != FIRST:
-        return
-    for text in file:
-        if text.startswith(b"end "):
-            return
-        yield text
+    """Yield the entry lines; of a manifest that is cut short, or of another format, one that equals nothing comes last."""
+    count = -1
+    if file.readline() == FIRST:
+        for count, text in enumerate(file):
+            if text == b"end %d\n" % count:
+                return
+            yield text
+    yield CUT_SHORT
 
 
 def _fields(text, begun):

@@ -28,6 +28,16 @@ class Mount(NamedTuple):
         return "ro" in self.options
 
     @property
+    def is_overlay(self):
+        """bool: whether a directory of a lower layer cannot be renamed."""
+        return self.fs_type in ("overlay", "fuse.fuse-overlayfs")
+
+    @property
+    def locks_locally(self):
+        """bool: whether flock is seen on this machine alone, without an error (nfs(5))."""
+        return self.fs_type.startswith("nfs") and bool({"nolock", "local_lock=all", "local_lock=flock"} & set(self.options))
+
+    @property
     def dies_with_pod(self):
         """str: why what is stored there does not outlive the pod, '' if it does."""
         if "kubernetes.io~empty-dir" in self.root:
@@ -72,7 +82,7 @@ def mount_holding(path, mounts, mount_id_of=None):
     # Before Linux 3.15 fdinfo has no mnt_id: the longest mount point wins, among equals the last mounted.
     real = os.path.realpath(path)
     holding = [mount for mount in mounts if inside(real, mount.mount_point)]
-    return max(holding, key=lambda mount: len(mount.mount_point)) if holding else None
+    return max(reversed(holding), key=lambda mount: len(mount.mount_point)) if holding else None
 
 
 def mounts_at_or_below(path, mounts):

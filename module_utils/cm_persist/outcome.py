@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the modules return, and what they refuse alike when there is no store."""
 
-import os
 from typing import List, NamedTuple
 
+from .beside import aside_name, bound_name, removal_name
 from .errors import PathError
+from .places import LINK, NONE, ImageParent
 from .spec import inside
 
 
@@ -30,11 +31,25 @@ def refuse_dangling(found, specs):
         PathError: a state path is a link into the store.
     """
     for spec in specs:
-        target = os.readlink(spec.path) if os.path.islink(spec.path) else ""
-        if inside(target, found.path):
+        traces = _traces(spec, found.path)
+        if traces:
             raise PathError(
                 spec.path,
-                "it is a link into the store, but {}".format(found.absent),
+                "{}, but {}".format(traces, found.absent),
                 "Mount the volume that holds it; or re-create the container from its image.",
                 store_state="absent",
             )
+
+
+def _traces(spec, store):
+    with ImageParent(spec.path) as image:
+        current = image.look()
+        if current.kind == LINK and inside(current.target, store):
+            return "it is a link into the store"
+        if image.look(removal_name(image.name)).kind != NONE:
+            return "an earlier start has begun to remove its original, to link it to the store"
+        if image.look(bound_name(image.name)).kind != NONE:
+            return "the store was mounted there, and what is there now is older"
+        if current.kind == NONE and image.look(aside_name(image.name)).kind != NONE:
+            return "an earlier start has set its original aside, to link it to the store"
+    return ""

@@ -4,11 +4,11 @@
 import os
 import re
 import stat
+import sys
 from hashlib import sha256
 from typing import NamedTuple
 
-from .directories import DIRECTORY as OPEN_DIRECTORY
-from .directories import lstat, make_directories
+from .directories import lstat, make_directories, open_quietly
 from .errors import PathError, because
 
 AS_ROOT = "Run as root (become: true)."
@@ -27,6 +27,7 @@ class Place(NamedTuple):
     inode: int = 0
     device: int = 0
     empty: bool = False
+    mtime: int = 0
 
     @property
     def real(self):
@@ -50,19 +51,26 @@ def look(dir_fd, name):
     kind = {stat.S_IFDIR: DIRECTORY, stat.S_IFREG: FILE, stat.S_IFLNK: LINK}.get(stat.S_IFMT(status.st_mode), OTHER)
     target = os.fsdecode(os.readlink(name, dir_fd=dir_fd)) if kind == LINK else ""
     mode = stat.S_IMODE(status.st_mode)
-    return Place(kind, target, status.st_uid, status.st_gid, mode, status.st_ino, status.st_dev)
+    return Place(kind, target, status.st_uid, status.st_gid, mode, status.st_ino, status.st_dev, mtime=status.st_mtime_ns)
 
 
 def look_inside(dir_fd, name):
-    """Place: as look(), and a directory is also listed, which look() does not do to what may be large or on a volume."""
+    """Place: as look(), and says of a directory whether it is empty, without reading more of it than that takes."""
     place = look(dir_fd, name)
     if place.kind != DIRECTORY:
         return place
-    fd = os.open(name, OPEN_DIRECTORY, dir_fd=dir_fd)
+    fd = open_quietly(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd)
     try:
-        return place._replace(empty=not os.listdir(fd))
+        return place._replace(empty=_is_empty(fd))
     finally:
         os.close(fd)
+
+
+def _is_empty(fd):
+    if sys.version_info < (3, 7):  # where scandir takes no descriptor
+        return not os.listdir(fd)
+    with os.scandir(fd) as names:
+        return next(names, None) is None
 
 
 class ImageParent:

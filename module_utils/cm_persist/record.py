@@ -38,17 +38,18 @@ def read_record(state_fd, state_path):
         return None
     except OSError as error:
         raise StoreError(path, "the store's record cannot be opened: {}".format(because(error)), restore) from error
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+        os.close(fd)
+        raise StoreError(path, "the store's record is no regular file of a usual size", restore)
     with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
-            raise StoreError(path, "the store's record is no regular file of a usual size", restore)
         data = file.read(LARGEST)
     try:
         content = json.loads(data.decode("utf-8"))
         schema = content["schema"]
         if schema == SCHEMA:
-            return {_check_path(path_of): _check_entry(entry) for path_of, entry in content["paths"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return {_check_path(path_of): check_entry(entry) for path_of, entry in content["paths"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(path, "the store's record is broken: {!r}".format(error), restore) from error
     raise StoreError(
         path,
@@ -70,15 +71,21 @@ def _check_path(path):
     return path
 
 
-def _check_entry(entry):
+def check_entry(entry):
+    """dict: an entry of the record, as it is. Raises KeyError, TypeError or ValueError where it is none."""
     right = (
         entry["origin"] in ORIGINS
         and entry["kind"] in KINDS
         and isinstance(entry["files"], int)
         and isinstance(entry["bytes"], int)
         and isinstance(entry["at"], int)
-        and (entry["manifest"] is None or (isinstance(entry["manifest"], str) and "/" not in entry["manifest"]))
+        and (entry["manifest"] is None or (isinstance(entry["manifest"], str) and is_name(entry["manifest"])))
     )
     if not right:
         raise ValueError(entry)
     return entry
+
+
+def is_name(text):
+    """bool: whether a text can be the name of a file in a directory, and leads nowhere else."""
+    return text not in ("", ".", "..") and not set(text) & set("/\0")

@@ -6,11 +6,12 @@ import os
 import time
 from typing import NamedTuple
 
+from . import syscalls
 from .beside import aside_name, removal_name
 from .directories import DIRECTORY as OPEN_DIRECTORY
 from .directories import list_names
-from .errors import CopyError, PathError, StoreError
-from .lock import locked
+from .errors import CopyError, PathError, PersistError, StoreError
+from .lock import held, locked
 from .mounts import mounts_at_or_below, read_mounts
 from .outcome import Outcome, refuse_dangling
 from .places import ImageParent
@@ -52,25 +53,34 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None):
         PersistError: a refusal, in which case nothing was changed, or a failure, after which a new start goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
-    mounts = read_mounts() if mounts is None else mounts
-    found = find_store(store_path, settings.require_mount, mounts)
+    found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
     if found.absent:
         return _without_store(found, specs, settings.required)
     wanted = Wanted(settings.missing, settings.allow_foreign)
     with Store(store_path) as store:
-        seen, paths = observe(store, found, specs, mounts)
-        plan = plan_seed(seen, paths, wanted)
-        state = store_state(seen, paths)
-        if not plan.steps or rehearse:
-            return _outcome(bool(plan.steps), state, plan, plan.warnings)
+
+        def look_and_plan():
+            seen, paths = observe(store, found, specs, read_mounts() if mounts is None else mounts)
+            return seen, plan_seed(seen, paths, wanted), store_state(seen, paths)
+
+        state = None
+        try:
+            seen, plan, state = look_and_plan()
+            if not plan.steps or rehearse:
+                return _outcome(bool(plan.steps), state, plan, plan.warnings)
+        except PersistError:
+            # Another starter may have been at work where this one looked; then only what is seen under the lock counts.
+            if rehearse or store.state_fd is None or not held(store.state_fd):
+                raise
         store.make_state()
         with locked(store.state_fd, store.state_path, settings.lock_timeout):
-            seen, paths = observe(store, found, specs, mounts)
-            plan = plan_seed(seen, paths, wanted)
-            run = Run(store, seen.record, clock, release or os.uname().release)
+            seen, plan, state_now = look_and_plan()
+            fs_type = found.mount.fs_type if found.mount else ""
+            run = Run(store, seen.record, clock, release or os.uname().release, fs_type)
             execute(plan.steps, run)
             results = [dict(result, seconds=round(run.seconds.get(result["path"], 0), 3)) for result in plan.paths]
-            return _outcome(bool(plan.steps), state, plan._replace(paths=results), plan.warnings + run.warnings)
+            plan = plan._replace(paths=results)
+            return _outcome(bool(plan.steps), state or state_now, plan, plan.warnings + run.warnings)
 
 
 def observe(store, found, specs, mounts):
@@ -103,6 +113,7 @@ def observe(store, found, specs, mounts):
         free_bytes=space.f_bavail * space.f_frsize + given_back.space,
         free_inodes=space.f_favail + given_back.inodes if space.f_files else None,  # btrfs counts none
         read_only=bool(space.f_flag & os.ST_RDONLY),
+        locks_locally=bool(found.mount and found.mount.locks_locally),
         dies_with=found.mount.dies_with_pod if found.mount else "",
         mode=status.st_mode & 0o7777,
         uid=os.geteuid(),
@@ -112,13 +123,13 @@ def observe(store, found, specs, mounts):
 
 def _see_path(store, spec, record, unfinished, mounts):
     entry = record.get(spec.key)
-    stored = store.look(spec.relative, inside=entry is None)
+    stored = store.look(spec.relative, inside=True)
     with ImageParent(spec.path) as image:
         original = image.look() if entry is not None else image.look_inside()
         seen = PathSeen(spec, original, stored, entry)
         if entry is not None:
             return seen if stored.real else seen._replace(aside=_aside(image))
-        begun = unfinished.get((spec.key, stored.inode))
+        begun = unfinished.get((spec.key, (stored.inode, stored.mtime)))
         if begun is not None and stored.real:
             return seen._replace(unfinished=begun)
         seen = seen._replace(aside=_aside(image), torn=image.look(removal_name(image.name)).kind != "none")
@@ -126,8 +137,22 @@ def _see_path(store, spec, record, unfinished, mounts):
             return seen._replace(survey=_survey_stored(store, spec), lacking=_lacking(store, spec, image, original, stored))
         if original.real:
             counted = survey(image.fd, image.name, spec.path, os.geteuid())
-            return seen._replace(survey=counted, mounts=tuple(mounts_at_or_below(spec.path, mounts)))
+            return seen._replace(
+                survey=counted,
+                mounts=tuple(mounts_at_or_below(spec.path, mounts)),
+                fixed=_is_fixed(image),
+                other_mount=store.other_mount(spec.relative),
+            )
         return seen
+
+
+def _is_fixed(image):
+    # A file as well as a directory; neither is opened for more than to ask.
+    fd = os.open(image.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=image.fd)
+    try:
+        return bool(syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND))
+    finally:
+        os.close(fd)
 
 
 def _survey_stored(store, spec):

@@ -4,7 +4,7 @@
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from .errors import PathError, StoreError, printable
-from .places import NONE, OTHER, Place
+from .places import LINK, NONE, OTHER, Place
 from .seed_steps import Adopt, ClearStaging, Complete, Copy, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
 from .spec import StatePath, inside
 from .staging import Unfinished
@@ -19,7 +19,8 @@ class PathSeen(NamedTuple):
     entry is its part of the record; unfinished tells of a copy that was published but not recorded;
     survey counts what would be copied or adopted; aside is where an original is kept ('' for none); torn says that
     an original's removal has begun; mounts lie at the path or below it; lacking are names at the top of the original
-    that the store's copy does not have.
+    that the store's copy does not have; fixed is an original that is itself immutable or append-only; other_mount
+    says that its place in the store lies on another mount than the store.
     """
 
     spec: StatePath
@@ -32,6 +33,8 @@ class PathSeen(NamedTuple):
     torn: bool = False
     mounts: Tuple[str, ...] = ()
     lacking: Tuple[str, ...] = ()
+    fixed: bool = False
+    other_mount: bool = False
 
 
 class StoreSeen(NamedTuple):
@@ -45,6 +48,7 @@ class StoreSeen(NamedTuple):
     free_inodes: Optional[int] = None
     read_only: bool = False
     dies_with: str = ""
+    locks_locally: bool = False
     mode: int = 0o755
     uid: int = 0
 
@@ -128,24 +132,34 @@ def _decide(store, path, wanted, plan, copies):
             place, "the store has a {} there".format(path.stored.kind), "Remove it, after a look at where it came from."
         )
     if path.entry is not None:
-        _check_recorded(path, place)
+        _check_recorded(path, place, plan.warnings)
         return plan.paths.append(_result(spec, "already", path.entry["files"], path.entry["bytes"]))
     if path.unfinished:
         entry = path.unfinished.entry
         plan.steps.append(Complete(spec, store.path, path.unfinished))
         return plan.paths.append(_result(spec, "seeded", entry["files"], entry["bytes"]))
     _refuse_recorded_neighbours(store, spec)
+    if path.stored.empty and path.original.kind == LINK:
+        return _without_original(path, place, wanted, plan)
     if path.stored.real and not _replaceable(path):
         _check_adoption(path, place, plan.warnings)
         plan.steps.append(Adopt(spec, store.path, path.stored.kind, survey.files, survey.data))
         return plan.paths.append(_result(spec, "adopted", survey.files, survey.data))
-    if not path.original.real:
-        return _without_original(path, place, wanted, plan)
     if path.torn:
         raise PathError(
             spec.path,
-            "its original is half removed, because an earlier start was linking it to a store that is no longer mounted",
+            "its original is removed, half or whole, by a start that linked it to a store that is no longer mounted",
             "Mount that volume again, or re-create the container from its image.",
+        )
+    if not path.original.real:
+        return _without_original(path, place, wanted, plan)
+    if path.fixed:
+        raise PathError(spec.path, "it is itself immutable or append-only (lsattr)", "Clear that with chattr -ia, on it alone.")
+    if path.other_mount:
+        raise StoreError(
+            place,
+            "its directory in the store is another mount, or a subvolume, into which nothing can be renamed",
+            "Unmount it there, or make it a plain directory.",
         )
     if path.mounts:
         raise PathError(
@@ -159,7 +173,13 @@ def _decide(store, path, wanted, plan, copies):
     return plan.paths.append(_result(spec, "seeded", survey.files, survey.data))
 
 
-def _check_recorded(path, place):
+def _check_recorded(path, place, warnings):
+    if path.stored.empty and path.entry["files"]:
+        warnings.append(
+            "{}: it is empty; the record says that it was {} with {} files.".format(
+                printable(place), path.entry["origin"], path.entry["files"]
+            )
+        )
     if path.stored.kind == NONE:
         raise StoreError(
             place,
@@ -270,6 +290,15 @@ def _warnings(store, paths):
             "{}: the store is {}: what it holds is gone with the pod or at the next boot.".format(
                 printable(store.path), store.dies_with
             )
+        )
+    if store.locks_locally:
+        warnings.append(
+            "{}: it is mounted without network locks (nolock, local_lock), so nothing keeps another machine from it "
+            "while it is seeded.".format(printable(store.path))
+        )
+    for key in sorted(set(store.record or ()) - {path.spec.key for path in paths}):
+        warnings.append(
+            "{}: the store holds it, but cm_persist_paths no longer names it, so the image's is used.".format(printable(key))
         )
     others = sorted({str(path.original.uid) for path in paths if path.original.real and path.original.uid not in (0, store.uid)})
     if others and not store.mode & 0o001:

@@ -26,15 +26,17 @@ class Run:
         record (dict): the entries as they will be written.
         begun (list of str): names in staging that this run made.
         publishing (bool): whether some of them may have been published.
-        staged (dict): state path to the name in staging and the flags for its top.
+        staged (dict): state path to the name in staging.
         seconds (dict): state path to the time that its copy took.
         warnings (list of str): what turned up on the way.
         clock (module): as time.
         release (str): the kernel's release.
+        fs_type (str): the store's file system.
     """
 
-    def __init__(self, store, record, clock, release):
+    def __init__(self, store, record, clock, release, fs_type):
         self.store, self.record, self.clock, self.release = store, dict(record or {}), clock, release
+        self.fs_type = fs_type
         self.begun, self.publishing, self.staged, self.seconds, self.warnings = [], False, {}, {}, []
 
     def note(self, spec, kind, origin, files, size, manifest):
@@ -80,10 +82,9 @@ class Complete(NamedTuple):
         return "record {}{}, which an earlier run copied completely".format(self.store, printable(self.spec.path))
 
     def execute(self, run):
-        """Do it."""
+        """Do it. That the rename is on disk is not known yet."""
         parent = run.store.open_parent(self.spec.relative)
         try:
-            _set_top_flags(parent, self.spec, self.unfinished.flags)
             os.fsync(parent)
         finally:
             os.close(parent)
@@ -157,12 +158,16 @@ class Copy(NamedTuple):
             entry = run.note(
                 self.spec, "directory" if top.kind == DIRECTORY else "file", "seeded", copied.files, copied.data, name
             )
-            write_unfinished(private, self.spec.key, top.inode, Unfinished(name, entry, copied.top_flags))
+            write_unfinished(private, self.spec.key, Unfinished(name, entry))
         finally:
             os.close(private)
-        run.staged[path] = (name, copied.top_flags)
+        run.staged[path] = name
         run.seconds[path] = run.clock.monotonic() - begin
         run.warnings.extend("{}: a socket was not copied; its program makes a new one.".format(path) for path in copied.sockets)
+        if copied.unlabelled:
+            run.warnings.append(
+                "{}: the store takes no {}; it holds its own.".format(printable(path), ", ".join(copied.unlabelled))
+            )
 
 
 class Sync(NamedTuple):
@@ -176,7 +181,7 @@ class Sync(NamedTuple):
 
     def execute(self, run):
         """Do it."""
-        sync_tree(run.store.state_fd, STAGING, run.release)
+        sync_tree(run.store.state_fd, STAGING, run.release, run.fs_type)
 
 
 class Publish(NamedTuple):
@@ -194,7 +199,7 @@ class Publish(NamedTuple):
         from .syscalls import rename_noreplace
 
         run.publishing = True
-        name, flags = run.staged[self.spec.path]
+        name = run.staged[self.spec.path]
         staging = run.open_staging()
         private = open_directory(staging, os.fsencode(name), run.store.state_path)
         manifests = run.store.open_private(MANIFESTS)
@@ -205,7 +210,6 @@ class Publish(NamedTuple):
             os.fsync(manifests)
             os.fsync(run.store.state_fd)
             rename_noreplace(TREE, os.path.basename(relative), private, parent)
-            _set_top_flags(parent, self.spec, flags)
             os.fsync(parent)
         except FileExistsError as error:
             raise StoreError(
@@ -249,17 +253,6 @@ def _image_directory(relative):
     status = os.stat(b"/" + relative)
     uid, gid = (status.st_uid, status.st_gid) if os.geteuid() == 0 else (-1, -1)
     return uid, gid, status.st_mode & 0o7777
-
-
-def _set_top_flags(parent, spec, flags):
-    if flags:
-        from .inode import set_flags
-
-        fd = os.open(os.path.basename(spec.relative), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        try:
-            set_flags(fd, flags, spec.path)
-        finally:
-            os.close(fd)
 
 
 def execute(steps, run):

@@ -5,30 +5,33 @@ import json
 import os
 from typing import NamedTuple
 
-from .directories import open_directory
+from .directories import lstat, open_directory
 from .errors import StoreError
+from .record import check_entry
 
 TREE, MANIFEST, ENTRY = b"tree", b"manifest", b"entry.json"
 
 
 class Unfinished(NamedTuple):
-    """A copy that was published but not recorded: its name in staging, its entry for the record, and its flags."""
+    """A copy that was published but not recorded: its name in staging, and its entry for the record."""
 
     name: str
     entry: dict
-    flags: int
 
 
-def write_unfinished(private_fd, key, inode, unfinished):
+def write_unfinished(private_fd, key, unfinished):
     """Write the entry of a copy, before it is synced and published.
+
+    A rename keeps the inode number and the times of the top: by both it is known again. The number alone is not enough,
+    as ext4 gives the number of a removed directory to the next one.
 
     Args:
         private_fd (int): the copy's open directory in staging.
         key (str): its state path, as the record spells it.
-        inode (int): of its top, which a rename keeps.
         unfinished (Unfinished): the rest.
     """
-    note = {"path": key, "inode": inode, "flags": unfinished.flags, "entry": unfinished.entry}
+    top = lstat(TREE, private_fd)
+    note = {"path": key, "inode": top.st_ino, "mtime": top.st_mtime_ns, "entry": unfinished.entry}
     with open(create(private_fd, ENTRY), "wb") as file:
         file.write(json.dumps(note).encode("ascii"))
 
@@ -37,8 +40,8 @@ def read_unfinished(staging_fd, name):
     """Read the entry of a copy in staging.
 
     Returns:
-        tuple: (state path, inode number, Unfinished) of a copy that was complete; None for anything else, which is
-        what a killed run leaves: it can only be removed.
+        tuple: (state path, (inode number, mtime in nanoseconds), Unfinished) of a copy that was complete and is no
+        longer in staging; None for anything else, which is what a killed run leaves: it can only be removed.
     """
     try:
         private = open_directory(staging_fd, os.fsencode(name), name)
@@ -48,8 +51,10 @@ def read_unfinished(staging_fd, name):
         fd = os.open(ENTRY, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=private)
         with open(fd, "rb") as file:
             note = json.loads(file.read().decode("ascii"))
-        return note["path"], note["inode"], Unfinished(name, note["entry"], note["flags"])
-    except (OSError, ValueError, KeyError, TypeError):
+        if lstat(TREE, private) is not None:
+            return None  # still here: not published
+        return str(note["path"]), (int(note["inode"]), int(note["mtime"])), Unfinished(name, check_entry(note["entry"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # never written, or torn: then nothing of it was published
     finally:
         os.close(private)

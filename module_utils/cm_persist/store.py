@@ -7,7 +7,7 @@ import os
 import stat
 from typing import NamedTuple, Optional
 
-from .directories import DIRECTORY, open_directory
+from .directories import DIRECTORY, lstat, open_directory
 from .errors import StoreError, because, printable
 from .mounts import Mount, mount_holding
 from .places import AS_ROOT, Place, look, look_inside
@@ -101,6 +101,7 @@ class Store:
                 pass  # another starter was quicker; the lock decides what comes next
             except OSError as error:
                 raise StoreError(self.state_path, "it cannot be made: {}".format(because(error)), writable_hint(error)) from error
+            self._refuse_squashed()
             self.state_fd = self._open_state()
 
     def open_private(self, name):
@@ -135,6 +136,35 @@ class Store:
     def place(self, state_path):
         """str: where a state path lies in the store."""
         return self.path + state_path
+
+    def _refuse_squashed(self):
+        made = lstat(STATE, self.fd)
+        if made is not None and made.st_uid != os.geteuid():
+            with contextlib.suppress(OSError):  # not ours, or not empty: then the next look tells
+                os.rmdir(STATE, dir_fd=self.fd)
+            raise StoreError(
+                self.state_path,
+                "what is made there belongs to user {}, not to {}".format(made.st_uid, os.geteuid()),
+                "NFS must export the volume with no_root_squash.",
+            )
+
+    def other_mount(self, relative):
+        """bool: whether the directory that is to hold a state path lies on another mount or subvolume than the store.
+
+        A rename cannot go there. Of a path that is not there yet, what exists of it counts; relative is bytes.
+        """
+        directory = os.path.dirname(relative)
+        while directory:
+            try:
+                fd = open_directory(self.fd, directory, self.path)
+            except FileNotFoundError:
+                directory = os.path.dirname(directory)
+                continue
+            try:
+                return os.fstat(fd).st_dev != os.fstat(self.fd).st_dev
+            finally:
+                os.close(fd)
+        return False
 
     def _open_state(self):
         try:

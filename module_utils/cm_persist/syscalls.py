@@ -124,6 +124,17 @@ def bind_mount(source, target):
     _call("mount", source, target, None, MS_BIND, None)
 
 
+def may_mount(status="/proc/self/status"):
+    """bool: whether this process has the capability SYS_ADMIN, number 21 (capabilities(7)).
+
+    Args:
+        status (str): path of a file in the format of /proc/[pid]/status.
+    """
+    with open(status) as lines:
+        effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> 21 & 1)
+
+
 def unmount(target):
     """Unmount what is mounted last at the target: umount2(2). The path is bytes."""
     _call("umount2", target, UMOUNT_NOFOLLOW)

@@ -19,15 +19,15 @@ CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Copied(NamedTuple):
-    """What was copied: files counts all but directories, data is in bytes, sockets are the paths that were left out,
+    """What was copied: files counts all but directories, data is in bytes; sockets are the paths that were left out,
 
-    top_flags are inode flags of the top itself: to be set once it has its final name, as they may forbid the rename.
+    unlabelled the attributes that the target's file system gives out itself and did not take.
     """
 
     files: int
     data: int
     sockets: Tuple[str, ...]
-    top_flags: int
+    unlabelled: Tuple[str, ...]
 
 
 def copy_tree(dir_fd, name, path, private_fd, target, manifest_file):
@@ -79,6 +79,7 @@ class _Copier:
         self._flags = []  # (relative path, flags): set last, as they forbid what comes before
         self._files = self._bytes = 0
         self._sockets = []
+        self._unlabelled = set()
 
     def take(self, step):
         name = self._target if step.path == b"." else step.name
@@ -93,7 +94,7 @@ class _Copier:
         elif step.event == LEAVE:
             if os.fstat(step.fd).st_mtime_ns != step.status.st_mtime_ns:  # a name came or went
                 raise changed(below(self._path, step.path))
-            inode.copy_metadata(step.fd, self._stack.fd, step.status, below(self._path, step.path))
+            self._unlabelled |= inode.copy_metadata(step.fd, self._stack.fd, step.status, below(self._path, step.path))
             self._note_flags(step.fd, step.path)
             self._stack.pop()
         else:
@@ -101,17 +102,13 @@ class _Copier:
             self._leaf(step, name)
 
     def finish(self):
-        top_flags = 0
         for number in range(len(self._pool)):
             os.unlink(b"%d" % number, dir_fd=self._pool_fd)
         os.rmdir(POOL, dir_fd=self._private_fd)
         for relative, flags in self._flags:  # noted at LEAVE: deepest first
-            if relative == b".":
-                top_flags = flags
-            else:
-                self._set_flags(relative, flags)
+            self._set_flags(relative, flags)
         self._manifest.finish()
-        return Copied(self._files, self._bytes, tuple(self._sockets), top_flags)
+        return Copied(self._files, self._bytes, tuple(self._sockets), tuple(sorted(self._unlabelled)))
 
     def close(self):
         self._stack.close()
@@ -131,7 +128,9 @@ class _Copier:
                 os.symlink(os.readlink(step.name, dir_fd=step.dir_fd), name, dir_fd=target_fd)
             else:
                 self._special(step, name)
-            inode.copy_metadata(_by_name(step.dir_fd, step.name), _by_name(target_fd, name), status, below(self._path, step.path))
+            self._unlabelled |= inode.copy_metadata(
+                _by_name(step.dir_fd, step.name), _by_name(target_fd, name), status, below(self._path, step.path)
+            )
         if key is not None:
             self._pool[key] = b"%d" % len(self._pool)
             os.link(name, self._pool[key], src_dir_fd=target_fd, dst_dir_fd=self._pool_fd, follow_symlinks=False)
@@ -146,7 +145,7 @@ class _Copier:
             target = os.open(name, CREATE, 0o600, dir_fd=self._stack.fd)
             try:
                 self._data.copy(source, target, step.status, path)
-                inode.copy_metadata(source, target, step.status, path)
+                self._unlabelled |= inode.copy_metadata(source, target, step.status, path)
             finally:
                 os.close(target)
             self._note_flags(source, step.path)
@@ -171,8 +170,8 @@ class _Copier:
             self._flags.append((relative, flags))
 
     def _set_flags(self, relative, flags):
-        parent, _slash, name = relative.rpartition(b"/")
-        directory = open_directory(self._private_fd, self._target + b"/" + parent, self._path)
+        parent, _slash, name = (self._target + (b"" if relative == b"." else b"/" + relative)).rpartition(b"/")
+        directory = open_directory(self._private_fd, parent, self._path)
         try:
             fd = os.open(name, READ | os.O_CLOEXEC, dir_fd=directory)
             try:
