@@ -63,15 +63,19 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None):
             seen, paths = observe(store, found, specs, read_mounts() if mounts is None else mounts)
             return seen, plan_seed(seen, paths, wanted), store_state(seen, paths)
 
-        state = None
         try:
-            seen, plan, state = look_and_plan()
-            if not plan.steps or rehearse:
-                return _outcome(bool(plan.steps), state, plan, plan.warnings)
+            _seen, plan, state = look_and_plan()
         except PersistError:
-            # Another starter may have been at work where this one looked; then only what is seen under the lock counts.
-            if rehearse or store.state_fd is None or not held(store.state_fd):
+            # Another starter may have been at work where this one looked. Is it still, only what is seen under the lock
+            # counts; else a second look.
+            if store.state_fd is None:
                 raise
+            if rehearse or not held(store.state_fd):
+                _seen, plan, state = look_and_plan()
+            else:
+                plan = state = None
+        if plan is not None and (rehearse or not plan.steps):
+            return _outcome(bool(plan.steps), state, plan, plan.warnings)
         store.make_state()
         with locked(store.state_fd, store.state_path, settings.lock_timeout):
             seen, plan, state_now = look_and_plan()

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run by each Python that the modules support, and by nothing else than its standard library: seed, link, secret.
+
+Arguments: the repository, a scratch directory.
+"""
+
+import os
+import sys
+
+
+def main(repository, top):
+    sys.dont_write_bytecode = True
+    for directory in ("library", os.path.join("module_utils", "cm_persist")):
+        for name in sorted(os.listdir(os.path.join(repository, directory))):
+            if name.endswith(".py"):
+                path = os.path.join(repository, directory, name)
+                with open(path, encoding="utf-8") as file:
+                    compile(file.read(), path, "exec")
+
+    sys.path.insert(0, repository)
+    from module_utils.cm_persist import link, secret, seed
+
+    path, store = os.path.join(top, "image", "data"), os.path.join(top, "store")
+    os.makedirs(os.path.join(path, "sub"))
+    os.mkdir(store)
+    with open(os.path.join(path, "sub", "file"), "w") as file:
+        file.write("text")
+    with open(os.path.join(path, "sparse"), "w") as file:
+        file.truncate(1 << 20)
+    os.link(os.path.join(path, "sub", "file"), os.path.join(path, "twin"))
+    os.symlink("twin", os.path.join(path, "link"))
+
+    seeding = seed.Settings(store=store, paths=[path], require_mount=False)
+    # An old kernel's release takes the way without syncfs.
+    for release, expected in (("3.10.0-1160.el7", "seeded"), (None, "already")):
+        assert seed.seed(seeding, release=release).paths[0]["state"] == expected
+    linking = link.Settings(store=store, paths=[path], require_mount=False)
+    for expected in ("linked", "already"):
+        assert link.link(linking).paths[0]["state"] == expected
+    with open(os.path.join(path, "sub", "file")) as file:
+        assert file.read() == "text"
+    assert os.stat(os.path.join(store + path, "twin")).st_nlink == 2
+    assert link.link(linking._replace(state="unlinked")).paths[0]["state"] == "unlinked"
+
+    settings = secret.Settings(source=os.path.join(top, "secret"), target=os.path.join(top, "run", "account"))
+    assert secret.link_secret(settings).state == "absent"
+    os.mkdir(settings.source)
+    with open(os.path.join(settings.source, "token"), "w") as file:
+        file.write("token")
+    assert [secret.link_secret(settings).state for _twice in (1, 2)] == ["linked", "already"]
+    print("all is well on", ".".join(map(str, sys.version_info[:3])))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On a real overlayfs, where a directory of the image cannot be renamed: rename(2) answers EXDEV."""
+
+import errno
+import os
+import shutil
+
+import pytest
+
+from tests.site import Site, read, run, write
+from tests.tree import assert_same, footprint, read_tree
+
+pytestmark = pytest.mark.root  # mounts
+
+
+@pytest.fixture
+def site(top, mounts):
+    """Site: its image is in the lower layer of an overlay, as an image is in a container."""
+    made = Site(top)
+    made.fill()
+    lower = os.path.join(top, "lower")
+    os.rename(made.image, lower)
+    container(made, mounts)
+    return made
+
+
+def container(site, mounts):
+    layers = {name: os.path.join(site.top, name) for name in ("lower", "upper", "work")}
+    for name in ("upper", "work"):
+        shutil.rmtree(layers[name], ignore_errors=True)
+        os.mkdir(layers[name])
+    mounts("-t", "overlay", "overlay", "-o", "lowerdir={lower},upperdir={upper},workdir={work}".format(**layers), site.image)
+    with pytest.raises(OSError) as refusal:
+        os.rename(site.path(), site.path("probe"))
+    assert refusal.value.errno == errno.EXDEV
+
+
+def diverge(site):
+    os.unlink(site.path())
+    os.mkdir(site.path())
+    write(site.path("data/newer"), "than the store")
+
+
+def test_what_is_as_it_was_seeded_is_discarded(site):
+    _seeded, linked = site.start()
+    assert (linked.paths[0]["original"], linked.paths[0]["aside"], linked.warnings) == ("discarded", None, [])
+    assert os.listdir(site.image) == ["data"] and os.readlink(site.path()) == site.stored()
+
+
+def test_no_data_is_copied_to_discard_it(site):
+    with open(site.top + "/lower/data/large", "wb") as file:
+        file.write(os.urandom(4 << 20))
+    site.start()
+    upper = sum(entry.size for entry in read_tree(os.path.join(site.top, "upper")).values())
+    assert upper < 4096
+
+
+def test_a_restart_in_place_changes_nothing(site):
+    site.start()
+    before = site.untouched()
+    seeded, linked = site.start()
+    assert (seeded.changed, linked.changed) == (False, False) and site.untouched() == before
+
+
+def test_a_new_container_from_the_image_discards_it_again(site, mounts):
+    site.start()
+    write(site.path("data/row"), "newer than the image")
+    run("umount", site.image)
+    container(site, mounts)
+    seeded, linked = site.start()
+    assert (seeded.changed, linked.paths[0]["original"]) == (False, "discarded")
+    assert read(site.path("data/row")) == "newer than the image"
+
+
+CHANGES = {
+    "content": lambda path: write(path + "/one", "other text"),
+    "content of the same length": lambda path: write(path + "/one", "FIRST"),
+    "mode": lambda path: os.chmod(path + "/one", 0o600),
+    "owner": lambda path: os.chown(path + "/sub", 70001, -1),
+    "time": lambda path: os.utime(path + "/one", (1, 1)),
+    "a new file": lambda path: write(path + "/sub/new", ""),
+    "a file less": lambda path: os.unlink(path + "/sub/two"),
+    "another link": lambda path: (os.unlink(path + "/link"), os.symlink("one", path + "/link")),
+    "another type": lambda path: (os.unlink(path + "/one"), os.mkdir(path + "/one")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changed_since_it_was_seeded_is_kept_by_a_copy(site, change):
+    site.seed()
+    CHANGES[change](site.path())
+    changed = read_tree(site.path())
+    linked = site.link()
+    assert (linked.paths[0]["original"], linked.paths[0]["aside"]) == ("kept", site.path("data-initial"))
+    assert read_tree(site.path("data-initial")) == changed
+    assert any(site.path("data-initial") in warning for warning in linked.warnings)
+    assert sorted(os.listdir(site.image)) == ["data", "data-initial"]
+
+
+def test_what_was_adopted_is_kept_by_a_copy(site):
+    shutil.copytree(site.path(), site.stored(), symlinks=True)
+    original = read_tree(site.path())
+    _seeded, linked = site.start()
+    assert linked.paths[0]["original"] == "kept" and read_tree(site.path("data-initial")) == original
+
+
+def test_an_empty_directory_needs_no_copy(site):
+    shutil.copytree(site.path(), site.stored(), symlinks=True)
+    for name in ("one", "link", "sub/two"):
+        os.unlink(site.path("data/" + name))
+    os.rmdir(site.path("data/sub"))
+    _seeded, linked = site.start()
+    assert os.listdir(site.image) == ["data"] and linked.paths[0]["original"] == "discarded"
+
+
+def test_a_manifest_that_is_cut_short_proves_nothing(site):
+    site.seed()
+    manifests = os.path.join(site.books, "manifests")
+    (name,) = os.listdir(manifests)
+    with open(os.path.join(manifests, name), "r+b") as file:
+        file.truncate(os.path.getsize(os.path.join(manifests, name)) - 30)
+    assert site.link().paths[0]["original"] == "kept"
+
+
+def test_what_replaced_the_link_is_kept_and_warned_of(site):
+    site.start()
+    diverge(site)
+    _seeded, linked = site.start()
+    aside = linked.paths[0]["aside"]
+    assert read(os.path.join(aside, "newer")) == "than the store"
+    assert any(aside in warning for warning in linked.warnings), "content newer than the store's is hidden silently"
+
+
+def test_a_rehearsal_tells_the_steps_of_the_real_start(site):
+    before = footprint(site.image)
+    rehearsed = site.link(rehearse=True)
+    assert footprint(site.image) == before
+    _seeded, linked = site.start()
+    assert linked.steps == rehearsed.steps
+
+
+def test_unlinked_puts_the_newest_back(site):
+    site.start()
+    write(site.path("data/row"), "newer than the image")
+    site.link(state="unlinked")
+    assert_same(site.path(), site.stored())

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same through the real playbooks, run by ansible-playbook: results, refusals, check mode, diff, and the log."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.site import read, write
+from tests.tree import assert_same, footprint
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+
+
+def play(book, variables, *arguments, **environment):
+    """CompletedProcess: of ansible-playbook on a book of the repository."""
+    command = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), os.path.join(ROOT, "playbooks", book)]
+    environment = dict(
+        os.environ,
+        ANSIBLE_CONFIG=os.path.join(ROOT, "ansible.cfg"),
+        ANSIBLE_NOCOLOR="1",
+        LC_ALL="C.UTF-8",
+        **environment,
+    )
+    command += ["-e", json.dumps(variables), *arguments]
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+
+
+def results(book, variables, *arguments):
+    """tuple: (exit status, dict of module name to what it returned)."""
+    plugin = {"ANSIBLE_CALLBACK_PLUGINS": os.path.join(HERE, "callbacks"), "ANSIBLE_STDOUT_CALLBACK": "results"}
+    done = play(book, variables, *arguments, **plugin)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert lines, done.stdout + done.stderr
+    return done.returncode, {line["module"]: line["result"] for line in lines}
+
+
+@pytest.fixture
+def wanted(site):
+    """dict: the variables for the site, without a mount of its own."""
+    return {"cm_persist_store": site.store, "cm_persist_paths": [site.path()], "cm_persist_require_mount": False}
+
+
+@pytest.fixture
+def secret(top):
+    """dict: the variables for credentials that lie in a scratch directory."""
+    os.mkdir(os.path.join(top, "secret"))
+    write(os.path.join(top, "secret", "token"), "do not print this")
+    target = os.path.join(top, "run", "secrets", "account")
+    return {"cm_persist_secret_source": os.path.join(top, "secret"), "cm_persist_secret_target": target}
+
+
+def test_first_run_then_restart(site, wanted):
+    code, told = results("start.yml", wanted)
+    assert code == 0 and told["persist_seed"]["changed"] and told["persist_link"]["changed"]
+    assert told["persist_seed"]["store_state"] == "empty" and told["persist_seed"]["paths"][0]["state"] == "seeded"
+    assert told["persist_link"]["paths"][0]["aside"] == site.path("data-initial")
+    assert_same(site.path("data-initial"), site.stored())
+    before = site.untouched()
+    code, told = results("start.yml", wanted)
+    assert code == 0 and not told["persist_seed"]["changed"] and not told["persist_link"]["changed"]
+    assert site.untouched() == before
+
+
+def test_check_and_diff_print_the_steps_that_a_real_run_takes(site, wanted):
+    before = site.untouched()
+    _code, rehearsed = results("start.yml", wanted, "--check", "--diff")
+    assert site.untouched() == before
+    code, told = results("start.yml", wanted, "--diff")
+    assert code == 0
+    for module in ("persist_seed", "persist_link"):
+        assert rehearsed[module]["changed"] and rehearsed[module]["steps"] == told[module]["steps"]
+        assert rehearsed[module]["diff"] == told[module]["diff"]
+        assert rehearsed[module]["diff"]["prepared"].splitlines() == ["+ " + step for step in told[module]["steps"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"cm_persist_paths": ["relative"]}, "relative"),
+        ({"cm_persist_paths": ["/a", "/a/b"]}, "/a/b"),
+        ({"cm_persist_paths": ["/nowhere/at/all"]}, "/nowhere/at/all"),
+        ({"cm_persist_store": "/etc/hostname"}, "/etc/hostname"),
+        ({"cm_persist_store": "/nowhere", "cm_persist_required": True}, "/nowhere"),
+    ],
+    ids=lambda value: json.dumps(value),
+)
+def test_a_refusal_is_a_failure_that_names_path_and_remedy(site, wanted, change, named):
+    before = site.untouched()
+    code, told = results("start.yml", dict(wanted, **change))
+    failure = told["persist_seed"]
+    assert code != 0 and "persist_link" not in told
+    assert failure["where"] == named and named in failure["msg"] and failure["hint"] in failure["msg"]
+    assert "Traceback" not in json.dumps(told) and site.untouched() == before
+
+
+def test_a_store_of_a_newer_schema_is_told_as_such(site, wanted):
+    site.start()
+    write(os.path.join(site.books, "record.json"), '{"schema": 99}')
+    before = site.untouched()
+    code, told = results("start.yml", wanted)
+    assert code != 0 and told["persist_seed"]["store_state"] == "newer" and site.untouched() == before
+
+
+def test_the_role_refuses_an_unknown_choice(site, wanted):
+    before = site.untouched()
+    done = play("start.yml", dict(wanted, cm_persist_missing="perhaps"))
+    assert done.returncode != 0 and "cm_persist_missing" in done.stdout and site.untouched() == before
+
+
+def test_without_a_volume_it_says_so_and_succeeds(site, wanted):
+    before = site.untouched()
+    done = play("start.yml", dict(wanted, cm_persist_require_mount=True), ANSIBLE_STDOUT_CALLBACK="cm_persist")
+    assert done.returncode == 0 and "no persistence" in done.stdout.splitlines()[-1]
+    assert site.untouched() == before
+
+
+def test_the_last_line_of_the_log_is_the_reason_of_a_failure(site, wanted):
+    write(os.path.join(site.store, "precious"), "someone's")
+    done = play("start.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist")
+    last = done.stdout.splitlines()[-1]
+    assert done.returncode != 0 and site.store in last and "precious" in last and "cm_persist_allow_foreign" in last
+
+
+@pytest.mark.root
+def test_a_mounted_volume_is_used_with_a_warning_if_it_dies_with_the_pod(site, wanted, mounts):
+    mounts("-t", "tmpfs", "none", site.store)
+    code, told = results("start.yml", dict(wanted, cm_persist_require_mount=True))
+    assert code == 0 and "tmpfs" in json.dumps(told["persist_seed"]["warnings"])
+    assert_same(site.path("data-initial"), site.stored())
+
+
+def test_secret_first_then_again_and_never_its_content(secret):
+    target = secret["cm_persist_secret_target"]
+    _code, rehearsed = results("secret.yml", secret, "--check", "--diff")
+    assert not os.path.lexists(os.path.dirname(target))
+    code, told = results("secret.yml", secret, "--diff", "-vvv")
+    assert code == 0 and told["secret_link"]["steps"] == rehearsed["secret_link"]["steps"]
+    assert read(os.path.join(target, "token")) == "do not print this"
+    before = footprint(target, secret["cm_persist_secret_source"])
+    code, again = results("secret.yml", secret)
+    assert code == 0 and not again["secret_link"]["changed"] and "do not print" not in json.dumps([told, again])
+    assert footprint(target, secret["cm_persist_secret_source"]) == before
+
+
+def test_secret_without_token_is_refused(secret):
+    os.unlink(os.path.join(secret["cm_persist_secret_source"], "token"))
+    code, told = results("secret.yml", secret)
+    assert code != 0 and "token" in told["secret_link"]["msg"]
+    assert told["secret_link"]["where"] == secret["cm_persist_secret_source"]
+    assert not os.path.lexists(os.path.dirname(secret["cm_persist_secret_target"]))

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scratch machine for one test: a tree that plays the image, and a directory that plays the mounted volume."""
+
+import os
+import subprocess
+
+from module_utils.cm_persist import link as linking
+from module_utils.cm_persist import seed as seeding
+
+from .tree import footprint
+
+
+class Site:
+    """image and store are directories (str); state paths are given by their names below the image.
+
+    The store is an ordinary directory, so a mount of its own is asked for only by tests that make one.
+    """
+
+    def __init__(self, top):
+        self.top, self.image, self.store = top, os.path.join(top, "image"), os.path.join(top, "store")
+        os.makedirs(self.image)
+        os.makedirs(self.store)
+
+    def path(self, name="data"):
+        """str: a state path."""
+        return os.path.join(self.image, name)
+
+    def stored(self, name="data"):
+        """str: its place in the store."""
+        return self.store + self.path(name)
+
+    @property
+    def books(self):
+        """str: the state directory in the store."""
+        return os.path.join(self.store, ".cm_persist")
+
+    def fill(self, name="data"):
+        """str: a small original: a directory with a file, a subdirectory and a link."""
+        top = self.path(name)
+        os.makedirs(os.path.join(top, "sub"))
+        write(os.path.join(top, "one"), "first")
+        write(os.path.join(top, "sub", "two"), "second")
+        os.symlink("sub/two", os.path.join(top, "link"))
+        return top
+
+    def seed(self, *names, rehearse=False, **options):
+        """Outcome: of seeding these state paths, "data" if none is given."""
+        return seeding.seed(seeding.Settings(**self._options(names, options)), rehearse)
+
+    def link(self, *names, rehearse=False, **options):
+        """Outcome: of linking them."""
+        return linking.link(linking.Settings(**self._options(names, options)), rehearse)
+
+    def start(self, *names, **options):
+        """tuple: the Outcomes of what a container start does, seed and link."""
+        return self.seed(*names, **options), self.link(*names, **options)
+
+    def untouched(self):
+        """dict: the footprint of both sides, to be equal before and after."""
+        return footprint(self.image, self.store)
+
+    def _options(self, names, options):
+        wanted = {"store": self.store, "paths": [self.path(name) for name in names or ("data",)], "require_mount": False}
+        return dict(wanted, **options)
+
+
+def write(path, text):
+    """Write a small file."""
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def read(path):
+    """str: a small file's text."""
+    with open(path) as file:
+        return file.read()
+
+
+def run(*command, **options):
+    """str: the output of a command that must succeed."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    assert done.returncode == 0, "{}: {}".format(" ".join(command), done.stdout)
+    return done.stdout
+
+
+def is_mounted(path):
+    """bool: whether something is mounted exactly there; os.path.ismount() does not see a bind within a file system."""
+    return any(line.split(" ")[4] == path for line in read("/proc/self/mountinfo").splitlines())
+
+
+def as_nobody(call):
+    """str: the error that a call ends with in a child process without privileges, as 'TYPE: TEXT'; '' where it succeeds."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        said = ""
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            call()
+        except BaseException as error:
+            said = "{}: {}".format(type(error).__name__, error)
+        os.write(writer, said.encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as answer:
+        said = answer.read()
+    os.waitpid(child, 0)
+    return said

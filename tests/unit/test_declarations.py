@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is declared in several places is the same in each, and the logic needs nothing but Python."""
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from module_utils.cm_persist import link, secret, seed
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LOGIC = os.path.join(ROOT, "module_utils", "cm_persist")
+MODULES = {"persist_seed": seed.Settings, "persist_link": link.Settings, "secret_link": secret.Settings}
+ROLE = {
+    "persist_seed": ["store", "paths", "require_mount", "required", "missing", "allow_foreign"],
+    "persist_link": ["store", "paths", "require_mount", "method"],
+    "secret_link": ["source", "target", "required"],
+}
+
+
+def load(*path):
+    with open(os.path.join(ROOT, *path), encoding="utf-8") as file:
+        return yaml.safe_load(file)
+
+
+def parse(path):
+    with open(path, encoding="utf-8") as file:
+        return ast.parse(file.read())
+
+
+def imports(tree):
+    """Yield (level, top name) of each import in a file, those inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, (node.module or "").split(".")[0]
+
+
+class Declared:
+    """The parts of a module's file, read without importing it."""
+
+    def __init__(self, name):
+        tree = parse(os.path.join(ROOT, "library", name + ".py"))
+        texts = {
+            node.targets[0].id: ast.literal_eval(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        }
+        self.documentation, self.examples, self.returned = (
+            yaml.safe_load(texts[key]) for key in ("DOCUMENTATION", "EXAMPLES", "RETURN")
+        )
+        call = next(
+            node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "AnsibleModule"
+        )
+        self.spec = ast.literal_eval(next(word.value for word in call.keywords if word.arg == "argument_spec"))
+        self.check_mode = ast.literal_eval(next(word.value for word in call.keywords if word.arg == "supports_check_mode"))
+
+
+@pytest.fixture(params=sorted(MODULES))
+def module(request):
+    return request.param
+
+
+@pytest.mark.parametrize("name", sorted(name for name in os.listdir(LOGIC) if name.endswith(".py")))
+def test_the_logic_imports_nothing_but_itself_and_the_standard_library(name):
+    names = {top for level, top in imports(parse(os.path.join(LOGIC, name))) if not level}
+    assert names <= set(sys.stdlib_module_names)
+
+
+def test_the_logic_can_be_imported_where_there_is_no_ansible():
+    code = "import sys; sys.path.insert(0, {!r}); import module_utils.cm_persist.{} as m; assert 'ansible' not in sys.modules"
+    for name in ("seed", "link", "secret"):
+        subprocess.run([sys.executable, "-I", "-S", "-c", code.format(ROOT, name)], check=True)
+
+
+def test_modules_import_the_logic_by_the_form_that_works_everywhere(module):
+    levels = {level for level, top in imports(parse(os.path.join(ROOT, "library", module + ".py"))) if top == "module_utils"}
+    assert levels == {2}
+
+
+def test_documented_options_are_the_argument_spec(module):
+    declared = Declared(module)
+    kept = ("type", "default", "choices", "required", "elements")
+    documented = {
+        name: {key: option[key] for key in kept if key in option} for name, option in declared.documentation["options"].items()
+    }
+    assert documented == declared.spec
+    assert all(option["description"] for option in declared.documentation["options"].values())
+
+
+def test_every_option_has_its_place_in_the_logic(module):
+    settings, spec = MODULES[module], Declared(module).spec
+    assert set(settings._fields) == set(spec)
+    defaults = dict(zip(reversed(settings._fields), reversed(settings.__new__.__defaults__)))
+    for name, option in spec.items():
+        if name in defaults:
+            default = tuple(option["default"]) if isinstance(option["default"], list) else option["default"]
+            assert default == defaults[name]
+
+
+def test_check_mode_and_diff_are_supported_and_declared(module):
+    declared = Declared(module)
+    assert declared.check_mode is True
+    attributes = declared.documentation["attributes"]
+    assert {name: attributes[name]["support"] for name in ("check_mode", "diff_mode", "idempotent")} == dict.fromkeys(
+        ("check_mode", "diff_mode", "idempotent"), "full"
+    )
+
+
+def test_documentation_is_complete(module):
+    declared = Declared(module)
+    assert declared.documentation["module"] == module and declared.documentation["short_description"]
+    assert all(value["description"] and value["type"] and value["returned"] for value in declared.returned.values())
+
+
+def test_examples_use_the_module_with_options_that_it_has(module):
+    declared = Declared(module)
+    assert declared.examples
+    for task in declared.examples:
+        assert task["name"] and set(task) == {"name", module}
+        assert set(task[module] or {}) <= set(declared.spec)
+
+
+def test_what_is_returned_is_documented(module):
+    documented = set(Declared(module).returned) | {"changed", "msg", "diff", "warnings"}
+    outcome = secret.SecretOutcome if module == "secret_link" else seed.Outcome
+    assert (set(outcome._fields) - {"message"}) | {"where", "hint"} <= documented
+
+
+def test_role_defaults_are_the_argument_specs():
+    specs = load("roles", "cm_persist", "meta", "argument_specs.yml")["argument_specs"]
+    declared = {name: option["default"] for spec in specs.values() for name, option in spec["options"].items()}
+    assert declared == load("roles", "cm_persist", "defaults", "main.yml")
+    assert all(name.startswith("cm_persist_") for name in declared)
+
+
+@pytest.mark.parametrize("name", sorted(ROLE))
+def test_the_role_passes_its_variables_on_with_the_modules_types(name):
+    entry, variable = ("secret", "cm_persist_secret_{}") if name == "secret_link" else ("main", "cm_persist_{}")
+    options = load("roles", "cm_persist", "meta", "argument_specs.yml")["argument_specs"][entry]["options"]
+    (task,) = (task for task in load("roles", "cm_persist", "tasks", entry + ".yml") if name in task)
+    expected = {option: "{{ " + variable.format(option) + " }}" for option in ROLE[name]}
+    assert task[name] == expected
+    spec = Declared(name).spec
+    for option in ROLE[name]:
+        declared = options[variable.format(option)]
+        for key in ("type", "choices", "elements"):
+            assert declared.get(key) == spec[option].get(key)
+        if "default" in spec[option]:
+            assert declared["default"] == spec[option]["default"]
+
+
+def test_the_role_offers_the_contract():
+    offered = set(load("roles", "cm_persist", "defaults", "main.yml"))
+    promised = "store paths require_mount required missing allow_foreign method secret_source secret_target secret_required"
+    assert {"cm_persist_" + name for name in promised.split()} <= offered

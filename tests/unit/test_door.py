@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happened is told to Ansible in one place."""
+
+import pytest
+
+from module_utils.cm_persist import errors
+from module_utils.cm_persist.door import answer
+from module_utils.cm_persist.outcome import Outcome
+from module_utils.cm_persist.secret import SecretOutcome
+
+
+class LeftError(Exception):
+    """The module has ended: with these results."""
+
+
+class Module:
+    """What answer() uses of an AnsibleModule."""
+
+    def __init__(self, diff=False):
+        self._diff, self.warned = diff, []
+
+    def warn(self, text):
+        self.warned.append(text)
+
+    def exit_json(self, **results):
+        raise LeftError("exit", results)
+
+    def fail_json(self, **results):
+        raise LeftError("fail", results)
+
+
+def told(act, diff=False):
+    module = Module(diff)
+    with pytest.raises(LeftError) as left:
+        answer(module, act)
+    return (*left.value.args, module.warned)
+
+
+OUTCOME = Outcome(True, "empty", ["copy a", "publish a"], [{"path": "/a"}], ["careful"], "done")
+
+
+def test_results_and_warnings():
+    how, results, warned = told(lambda: OUTCOME)
+    assert how == "exit" and warned == ["careful"]
+    expected = {"changed": True, "store_state": "empty", "steps": OUTCOME.steps, "paths": OUTCOME.paths, "msg": "done"}
+    assert results == expected
+
+
+def test_the_diff_is_the_list_of_steps():
+    _how, results, _warned = told(lambda: OUTCOME, diff=True)
+    assert results["diff"] == {"prepared": "+ copy a\n+ publish a\n"}
+
+
+def test_a_secret_has_no_warnings():
+    outcome = SecretOutcome(False, "already", [], "it is linked")
+    assert told(lambda: outcome)[1] == {"changed": False, "state": "already", "steps": [], "msg": "it is linked"}
+
+
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.PersistError)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_typed_error_is_a_failure_with_path_and_remedy(kind):
+    def act():
+        raise kind("/a", "it is blue", "Paint it.", store_state="newer")
+
+    how, results, _warned = told(act)
+    expected = {"msg": "/a: it is blue. Paint it.", "where": "/a", "hint": "Paint it.", "store_state": "newer"}
+    assert (how, results) == ("fail", expected)
+
+
+def test_an_error_of_our_own_is_not_dressed_up():
+    def act():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        answer(Module(), act)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/a b/é", "/a b/é"), (b"/caf\xc3\xa9", "/café"), ("/new\nline\x1b", "/new\\nline\\x1b"),
+        (b"/latin-\xe9", "/latin-\\udce9"), ("/\udce9", "/\\udce9"),
+    ],
+)  # fmt: skip
+def test_a_path_can_always_be_printed(path, expected):
+    assert errors.printable(path) == expected
+    errors.printable(path).encode("utf-8")

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+import io
+import os
+import socket
+
+import pytest
+
+from module_utils.cm_persist.manifest import ManifestWriter, compare
+from module_utils.cm_persist.walk import walk
+
+
+class Tree:
+    """A directory "t" with a few entries, and its manifest."""
+
+    def __init__(self, top):
+        self.path = str(top / "t")
+        os.makedirs(self.path + "/sub")
+        for name in ("a", "sub/b"):
+            with open(os.path.join(self.path, name), "w") as file:
+                file.write(name)
+        os.symlink(b"to\n\xe9", os.fsencode(self.path) + b"/link")
+        os.mkfifo(self.path + "/pipe")
+        os.mkdir(os.fsencode(self.path) + b"/d \n\xe9")
+        self.fd = os.open(str(top), os.O_RDONLY)
+        self.manifest = self.write()
+
+    def write(self):
+        file = io.BytesIO()
+        writer = ManifestWriter(file)
+        for step in walk(self.fd, b"t"):
+            writer.add(step)
+        writer.finish()
+        return file.getvalue()
+
+    def compare(self, manifest=None, begun=False):
+        return compare(io.BytesIO(self.manifest if manifest is None else manifest), self.fd, b"t", begun)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path)
+
+
+def test_a_line_for_each_entry_with_all_fields(tree):
+    lines = tree.manifest.decode("ascii").splitlines()
+    assert lines[0] == "cm_persist manifest 1" and lines[-1] == "end 7" and len(lines) == 9
+    status = os.stat(tree.path + "/a")
+    expected = "f {:04o} {} {} 1 {} a ".format(status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns)
+    assert lines[2] == expected
+    assert [line.split(" ")[6] for line in lines[1:-1]] == [".", "a", "d%20%0A%E9", "link", "pipe", "sub", "sub/b"]
+    assert [line.split(" ")[0] for line in lines[1:-1]] == list("dfdlpdf")
+    assert lines[4].split(" ")[7] == "to%0A%E9"
+
+
+def test_an_untouched_tree_has_no_difference(tree):
+    assert tree.compare() is None and tree.compare(begun=True) is None
+
+
+def test_sockets_count_as_nothing(tree):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(tree.path + "/sub/s")
+        os.utime(tree.path + "/sub", ns=(0, int(tree.manifest.split(b" sub ")[0].split(b" ")[-1])))
+        assert tree.compare() is None
+
+
+CHANGES = {
+    "size": (b"a", lambda path: os.truncate(path + "/a", 5)),
+    "mode": (b"a", lambda path: os.chmod(path + "/a", 0o4755)),
+    "time": (b"a", lambda path: os.utime(path + "/a", ns=(0, 1))),
+    "target": (b".", lambda path: (os.unlink(path + "/link"), os.symlink("x", path + "/link"))),
+    "type": (b".", lambda path: (os.unlink(path + "/pipe"), os.mkdir(path + "/pipe"))),
+    "new": (b".", lambda path: open(path + "/new", "w").close()),
+    "gone": (b"sub", lambda path: os.unlink(path + "/sub/b")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_change_is_a_difference(tree, change):
+    where, make = CHANGES[change]
+    make(tree.path)
+    assert tree.compare().path == where
+
+
+@pytest.mark.parametrize("change", ["size", "mode", "time", "target", "type", "new"])
+def test_during_a_removal_what_was_put_there_is_a_difference(tree, change):
+    CHANGES[change][1](tree.path)
+    assert tree.compare(begun=True) is not None
+
+
+@pytest.mark.parametrize("gone", [["sub/b"], ["sub/b", "sub"], ["pipe", "sub/b"], ["a", "pipe", "link", "sub/b"]])
+def test_during_a_removal_what_is_gone_is_none(tree, gone):
+    for name in gone:
+        path = os.path.join(tree.path, name)
+        (os.rmdir if os.path.isdir(path) else os.unlink)(path)
+    assert tree.compare(begun=True) is None and tree.compare() is not None
+
+
+def test_an_entry_less_than_the_manifest_says_is_a_difference(tree):
+    lines = tree.manifest.splitlines(True)
+    more = b"".join(lines[:-1]) + lines[-2].replace(b"sub/b", b"sub/c") + lines[-1]
+    assert tree.compare(more).found == "gone"
+
+
+def test_a_manifest_that_is_cut_short_or_another_equals_nothing(tree):
+    lines = tree.manifest.splitlines(True)
+    for cut in range(len(lines) - 1):
+        assert tree.compare(b"".join(lines[:cut])) is not None
+    assert tree.compare(tree.manifest.replace(b"manifest 1", b"manifest 2")) is not None
+    assert tree.compare(b"") is not None
+
+
+def test_a_manifest_without_its_last_line_is_cut_short(tree):
+    assert tree.compare(tree.manifest[: tree.manifest.rindex(b"end")]) is not None

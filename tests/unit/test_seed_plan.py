@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of seeding: every branch and every refusal, as tables."""
+
+import pytest
+
+from module_utils.cm_persist.errors import PathError, PersistError, StoreError
+from module_utils.cm_persist.places import DIRECTORY, FILE, LINK, NONE, OTHER, Place
+from module_utils.cm_persist.seed_plan import PathSeen, StoreSeen, Wanted, plan_seed, store_state
+from module_utils.cm_persist.spec import StatePath
+from module_utils.cm_persist.staging import Unfinished
+from module_utils.cm_persist.survey import Survey
+
+PATH, OTHER_PATH = StatePath("/var/data"), StatePath("/opt/other")
+ENTRY = {"origin": "seeded", "kind": "directory", "files": 7, "bytes": 70, "manifest": "data-1", "at": 1}
+FULL, EMPTY = Place(DIRECTORY), Place(DIRECTORY, empty=True)
+SURVEY = Survey(files=3, data=30, space=300, inodes=4)
+UNFINISHED = Unfinished("data-1", ENTRY)
+
+
+def store(**known):
+    return StoreSeen(**dict({"path": "/store", "free_bytes": 10**6, "free_inodes": 10**3}, **known))
+
+
+def seen(spec=PATH, original=FULL, stored=Place(), **known):  # noqa: B008 (immutable)
+    return PathSeen(spec, original, stored, **dict({"survey": SURVEY}, **known))
+
+
+def names(plan):
+    return [type(step).__name__ for step in plan.steps]
+
+
+COPY = ["Copy", "Sync", "Publish", "WriteRecord", "RemoveStaging"]
+# name: (store, path, result's state, files and bytes in it, steps)
+PLANS = {
+    "first run": (store(), seen(), "seeded", 3, 30, COPY),
+    "a single file": (store(), seen(original=Place(FILE)), "seeded", 3, 30, COPY),
+    "an empty original": (store(), seen(original=EMPTY), "seeded", 3, 30, COPY),
+    "restart": (store(record={PATH.key: ENTRY}), seen(stored=FULL, entry=ENTRY), "already", 7, 70, []),
+    "restart, linked": (
+        store(record={PATH.key: ENTRY}), seen(original=Place(LINK, "/store/var/data"), stored=FULL, entry=ENTRY),
+        "already", 7, 70, [],
+    ),
+    "restart, the image has it no longer": (
+        store(record={PATH.key: ENTRY}), seen(original=Place(), stored=FULL, entry=ENTRY), "already", 7, 70, [],
+    ),
+    "a seeded directory that is empty now": (
+        store(record={PATH.key: ENTRY}), seen(stored=EMPTY, entry=ENTRY), "already", 7, 70, [],
+    ),
+    "added later": (store(record={"/else": ENTRY}), seen(), "seeded", 3, 30, COPY),
+    "adopted": (store(), seen(stored=FULL), "adopted", 3, 30, ["Adopt", "WriteRecord", "RemoveStaging"]),
+    "adopted, already linked": (
+        store(), seen(original=Place(LINK, "/store/var/data"), stored=FULL), "adopted", 3, 30,
+        ["Adopt", "WriteRecord", "RemoveStaging"],
+    ),
+    "adopted, not in the image": (
+        store(), seen(original=Place(), stored=FULL), "adopted", 3, 30, ["Adopt", "WriteRecord", "RemoveStaging"],
+    ),
+    "an empty directory in the way": (store(), seen(stored=EMPTY), "seeded", 3, 30, ["RemoveEmpty", *COPY]),
+    "an empty directory for an empty one": (
+        store(), seen(original=EMPTY, stored=EMPTY), "adopted", 3, 30, ["Adopt", "WriteRecord", "RemoveStaging"],
+    ),
+    "published, not recorded": (
+        store(leftovers=("data-1",)), seen(stored=FULL, unfinished=UNFINISHED), "seeded", 7, 70,
+        ["Complete", "WriteRecord", "RemoveStaging"],
+    ),
+    "published, not recorded, and another's leftover": (
+        store(leftovers=("data-1", "other")), seen(stored=FULL, unfinished=UNFINISHED), "seeded", 7, 70,
+        ["ClearStaging", "Complete", "WriteRecord", "RemoveStaging"],
+    ),
+    "leftovers before a copy": (store(leftovers=("data-1",)), seen(), "seeded", 3, 30, ["ClearStaging", *COPY]),
+    "leftovers of a recorded path": (
+        store(record={PATH.key: ENTRY}, leftovers=("data-1",)), seen(stored=FULL, entry=ENTRY), "already", 7, 70,
+        ["ClearStaging", "RemoveStaging"],
+    ),
+    "leftovers on a store that is read-only": (
+        store(record={PATH.key: ENTRY}, leftovers=("data-1",), read_only=True), seen(stored=FULL, entry=ENTRY),
+        "already", 7, 70, [],
+    ),
+    "inodes that are not counted": (store(free_inodes=None), seen(), "seeded", 3, 30, COPY),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PLANS)
+def test_plan(case):
+    found, path, state, files, size, steps = PLANS[case]
+    plan = plan_seed(found, [path], Wanted())
+    assert plan.paths == [{"path": "/var/data", "state": state, "files": files, "bytes": size}]
+    assert names(plan) == steps and all(step.describe() for step in plan.steps)
+
+
+# name: (store, path, the path that is named, words of the message)
+REFUSALS = {
+    "foreign": (store(foreign=("theirs",)), seen(), "/store", ["theirs", "cm_persist_allow_foreign"]),
+    "read-only": (store(read_only=True), seen(), "/store", ["read-only", "read-write"]),
+    "read-only, to be adopted": (store(read_only=True), seen(stored=FULL), "/store", ["read-only"]),
+    "too little space": (store(free_bytes=1099), seen(), "/store", ["1 bytes short: 1100 needed, 1099 free"]),
+    "too few inodes": (store(free_inodes=3), seen(), "/store", ["1 inodes short: 4 needed, 3 free"]),
+    "too little of both": (store(free_bytes=0, free_inodes=0), seen(), "/store", ["1100 bytes short", "4 inodes short"]),
+    "a link in the store": (store(), seen(stored=Place(LINK, "/x")), "/store/var/data", ["symbolic link"]),
+    "a device in the store": (store(), seen(stored=Place(OTHER)), "/store/var/data", ["special file"]),
+    "a file in the store": (store(), seen(stored=Place(FILE)), "/store/var/data", ["file", "directory"]),
+    "an empty directory in the store for a file": (
+        store(), seen(original=Place(FILE), stored=EMPTY), "/store/var/data", ["directory", "file"],
+    ),
+    "recorded and gone": (
+        store(record={PATH.key: ENTRY}), seen(entry=ENTRY), "/store/var/data", ["7 files", "nothing is there"],
+    ),
+    "recorded and gone, kept aside": (
+        store(record={PATH.key: ENTRY}), seen(entry=ENTRY, aside="/var/data-initial"), "/store/var/data",
+        ["/var/data-initial"],
+    ),
+    "recorded as another type": (
+        store(record={PATH.key: ENTRY}), seen(stored=Place(FILE), entry=ENTRY), "/store/var/data", ["file", "directory"],
+    ),
+    "around a recorded path": (store(record={"/var/data/sub": ENTRY}), seen(), "/var/data", ["/var/data/sub"]),
+    "inside a recorded path": (store(record={"/var": ENTRY}), seen(), "/var/data", ["overlaps /var"]),
+    "a link into an emptied store": (
+        store(), seen(original=Place(LINK, "/store/var/data"), aside="/var/data-initial"), "/var/data",
+        ["/store/var/data", "/var/data-initial", "Mount"],
+    ),
+    "a link into an emptied store, in a container": (
+        store(), seen(original=Place(LINK, "/store/var/data")), "/var/data", ["re-create the container"],
+    ),
+    "a link to elsewhere": (store(), seen(original=Place(LINK, "/else")), "/var/data", ["/else"]),
+    "a device": (store(), seen(original=Place(OTHER)), "/var/data", ["neither a directory nor a regular file"]),
+    "in neither": (store(), seen(original=Place()), "/var/data", ["cm_persist_missing"]),
+    "in neither, but kept aside": (
+        store(), seen(original=Place(), aside="/var/data-initial"), "/var/data", ["/var/data-initial"],
+    ),
+    "half removed": (store(), seen(torn=True), "/var/data", ["half or whole"]),
+    "wholly removed": (store(), seen(original=Place(), torn=True), "/var/data", ["removed", "Mount that volume"]),
+    "immutable itself": (store(), seen(fixed=True), "/var/data", ["immutable", "chattr"]),
+    "its place on another mount": (store(), seen(other_mount=True), "/store/var/data", ["another mount"]),
+    "an empty directory for a link": (
+        store(), seen(original=Place(LINK, "/store/var/data"), stored=EMPTY), "/var/data", ["link into the store"],
+    ),
+    "a mount in it": (store(), seen(mounts=("/var/data/m",)), "/var/data", ["/var/data/m", "Unmount"]),
+    "another's files": (
+        store(uid=1000), seen(survey=SURVEY._replace(others="/var/data/x")), "/var/data/x", ["another user", "root"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusal(case):
+    found, path, named, words = REFUSALS[case]
+    with pytest.raises(PersistError) as refusal:
+        plan_seed(found, [path], Wanted())
+    assert isinstance(refusal.value, (PathError, StoreError)) and refusal.value.path == named
+    assert named in str(refusal.value) and refusal.value.hint.endswith(".")
+    assert [word for word in words if word not in str(refusal.value)] == []
+
+
+def test_one_path_that_is_refused_refuses_all():
+    with pytest.raises(PathError):
+        plan_seed(store(), [seen(), seen(OTHER_PATH, original=Place())], Wanted())
+
+
+def test_all_are_copied_before_the_first_is_published_and_recorded_once():
+    plan = plan_seed(store(), [seen(), seen(OTHER_PATH)], Wanted())
+    assert names(plan) == ["Copy", "Copy", "Sync", "Publish", "Publish", "WriteRecord", "RemoveStaging"]
+
+
+def test_space_is_counted_for_all_together():
+    with pytest.raises(StoreError):
+        plan_seed(store(free_bytes=1500), [seen(), seen(OTHER_PATH)], Wanted())
+
+
+def test_missing_can_be_skipped_with_a_warning():
+    plan = plan_seed(store(), [seen(original=Place(), survey=Survey())], Wanted(missing="skip"))
+    assert plan.steps == [] and plan.paths[0]["state"] == "missing" and "/var/data" in plan.warnings[0]
+
+
+def test_foreign_can_be_allowed():
+    assert names(plan_seed(store(foreign=("theirs",)), [seen()], Wanted(allow_foreign=True))) == COPY
+
+
+# name: (store, path, words of its only warning; None for no warning)
+WARNINGS = {
+    "none": (store(), seen(), None),
+    "an emptyDir": (store(dies_with="an emptyDir"), seen(), ["/store", "an emptyDir"]),
+    "an owner that cannot enter": (store(mode=0o750), seen(original=FULL._replace(uid=26)), ["/store", "0750", "26"]),
+    "an owner that can": (store(mode=0o751), seen(original=FULL._replace(uid=26)), None),
+    "no locks over the network": (store(locks_locally=True), seen(), ["/store", "nolock"]),
+    "emptied": (
+        store(record={PATH.key: ENTRY}), seen(stored=EMPTY, entry=ENTRY), ["/store/var/data", "empty", "7 files"],
+    ),
+    "no longer named": (
+        store(record={PATH.key: ENTRY, "/old": ENTRY}), seen(stored=FULL, entry=ENTRY), ["/old", "cm_persist_paths"],
+    ),
+    "adopted": (store(), seen(stored=FULL), ["/store/var/data", "3 files", "complete"]),
+    "adopted, lacking": (store(), seen(stored=FULL, lacking=tuple("abcdefg")), ["a, b, c, d, e and 2 more"]),
+    "adopted, of another owner": (store(), seen(stored=FULL._replace(uid=1, gid=2)), ["1:2", "0:0"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WARNINGS)
+def test_warning(case):
+    found, path, words = WARNINGS[case]
+    warnings = plan_seed(found, [path], Wanted()).warnings
+    assert len(warnings) == (words is not None)
+    assert [word for word in words or () if word not in warnings[0]] == []
+
+
+STATES = {
+    "empty": (store(), seen()),
+    "foreign": (store(foreign=("x",)), seen()),
+    "partial, content": (store(foreign=("x",)), seen(stored=FULL)),
+    "partial, leftovers": (store(leftovers=("x",)), seen()),
+    "partial, path added": (store(record={}), seen()),
+    "partial, leftovers beside the record": (store(record={PATH.key: ENTRY}, leftovers=("x",)), seen(stored=FULL, entry=ENTRY)),
+    "seeded": (store(record={PATH.key: ENTRY}), seen(stored=FULL, entry=ENTRY)),
+    "seeded, a path that nobody has": (store(record={}), seen(original=Place(NONE))),
+}
+
+
+@pytest.mark.parametrize("case", STATES)
+def test_state(case):
+    found, path = STATES[case]
+    assert store_state(found, [path]) == case.split(",")[0]
