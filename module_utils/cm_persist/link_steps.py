@@ -19,7 +19,7 @@ import stat
 from typing import NamedTuple
 
 from . import syscalls
-from .beside import bound_name, clear, copy_beside, copy_name, read_removal, removal_name, write_removal
+from .beside import bound_name, clear, copy_beside, copy_name, read_removal, write_removal
 from .directories import lstat, open_directory, remove_tree
 from .durable import write_file
 from .errors import LinkError, because, printable
@@ -298,9 +298,6 @@ def _difference(manifest, image, begun=False):
 
 
 def _copy_aside(step, image, run):
-    if lstat(removal_name(image.name), image.fd) is not None:
-        # The manifest that an old note names is about to be replaced: it must prove nothing any more.
-        write_removal(image, "", None)
     private = copy_beside(image.fd, image, step.spec.path, run.release)
     os.close(private)
     # The note before the name: from here on a killed run is finished, not begun again. The copy's manifest stays with

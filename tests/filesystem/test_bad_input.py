@@ -257,3 +257,18 @@ def test_an_original_that_is_itself_immutable(site, flag):
 def test_a_place_in_the_store_that_is_another_mount(site, mounts):
     mounts("-t", "tmpfs", "none", site.store + site.image)
     refused(site, site.seed, site.stored())
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("flag", ["i", "a"])
+@pytest.mark.parametrize("name", ["data", "data/one"])
+def test_a_state_path_that_could_not_be_renamed(site, flag, name):
+    run("chattr", "+" + flag, site.path(name))
+    error = refused(site, lambda: site.seed(name), site.path(name), kind=PathError)
+    assert "chattr" in error.hint
+
+
+@pytest.mark.root
+def test_a_place_in_the_store_that_is_another_mount(site, mounts):
+    mounts("-t", "tmpfs", "none", os.path.dirname(site.stored()))
+    refused(site, site.seed, site.stored(), "mount", kind=StoreError)

@@ -32,6 +32,11 @@ def test_an_original_that_cannot_be_read(site, closed):
     refused(site, site.seed)
 
 
+def test_a_single_file_that_cannot_be_read(site):
+    os.chmod(site.path("data/one"), 0o600)
+    refused(site, lambda: site.seed("data/one"))
+
+
 def test_an_original_of_another_user(site):
     said = refused(site, site.seed)
     assert site.path() in said and "another user" in said

@@ -57,6 +57,11 @@ def test_every_file_and_directory_on_an_older_kernel(disk):
     assert set(disk.log) == EVERYTHING and disk.log[-1] == ("fsync", ".")
 
 
+def test_every_file_and_directory_on_fuse_which_does_not_pass_a_syncfs_on(disk):
+    durable.sync_tree(disk.fd, b"tree", NEW, "fuse.glusterfs")
+    assert set(disk.log) == EVERYTHING
+
+
 @pytest.mark.parametrize("number", syscalls.UNAVAILABLE)
 def test_every_file_and_directory_where_there_is_no_syncfs(disk, monkeypatch, number):
     def unavailable(_fd):

@@ -136,3 +136,12 @@ def test_a_full_store_can_still_be_locked(state, monkeypatch, number, kind):
     else:
         with pytest.raises(kind), lock.locked(state, "/s", 0):
             pass
+
+
+def test_whether_another_holds_it_can_be_asked_without_a_trace(state):
+    assert not lock.held(state) and os.listdir(state) == []
+    fd = held(state)
+    before = os.stat("lock", dir_fd=state).st_ctime_ns
+    assert lock.held(state) and os.stat("lock", dir_fd=state).st_ctime_ns == before
+    os.close(fd)
+    assert not lock.held(state)

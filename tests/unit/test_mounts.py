@@ -4,7 +4,7 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import StoreError
-from module_utils.cm_persist.mounts import mount_holding, mounts_at_or_below, read_mounts
+from module_utils.cm_persist.mounts import Mount, mount_holding, mounts_at_or_below, read_mounts
 
 TABLE = rb"""22 1 0:20 / / rw,relatime shared:1 - overlay overlay rw,lowerdir=/l,upperdir=/u
 23 22 8:1 /sub /store rw,noatime shared:2 master:3 propagate_from:4 - ext4 /dev/sda1 rw
@@ -53,6 +53,19 @@ def test_read_only_by_the_mount_or_by_its_file_system(mounts, point, expected):
 @pytest.mark.parametrize(("point", "expected"), [("/empty", "an emptyDir"), ("/no-source", "a tmpfs"), ("/store", ""), ("/", "")])
 def test_what_dies_with_the_pod(mounts, point, expected):
     assert at(mounts, point).dies_with_pod == expected
+
+
+@pytest.mark.parametrize(
+    ("fs_type", "options", "overlay", "locks_locally"),
+    [
+        ("overlay", "rw", True, False), ("fuse.fuse-overlayfs", "rw", True, False), ("ext4", "rw", False, False),
+        ("nfs", "rw,vers=3,nolock", False, True), ("nfs4", "rw,local_lock=none", False, False),
+        ("nfs", "rw,local_lock=flock", False, True), ("nfs4", "rw,local_lock=all", False, True),
+    ],
+)  # fmt: skip
+def test_what_its_file_system_cannot_do(fs_type, options, overlay, locks_locally):
+    mount = Mount(1, "/", "/store", tuple(options.split(",")), fs_type, "server:/")
+    assert (mount.is_overlay, mount.locks_locally) == (overlay, locks_locally)
 
 
 def test_a_path_lies_on_the_mount_whose_number_the_kernel_tells(mounts):

@@ -125,3 +125,12 @@ def test_a_file_system_without_flags_has_none_set(directory, monkeypatch, number
     assert syscalls.get_flags(directory) == 0
     with pytest.raises(OSError):
         syscalls.set_flags(directory, syscalls.FLAG_NODUMP)
+
+
+EFFECTIVE = [("000001ffffffffff", True), ("0000000000200000", True), ("00000000a80425fb", False)]
+
+
+@pytest.mark.parametrize(("effective", "expected"), EFFECTIVE)
+def test_whether_this_process_may_mount(tmp_path, effective, expected):
+    (tmp_path / "status").write_text("Name:\tx\nCapPrm:\t{0}\nCapEff:\t{1}\n".format("0" * 16, effective))
+    assert syscalls.may_mount(str(tmp_path / "status")) is expected
