@@ -21,7 +21,7 @@ from .seed_steps import Run, execute
 from .spec import inside, parse_paths
 from .staging import read_unfinished
 from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE, Store, find_store
-from .survey import Survey, survey
+from .survey import Survey, survey, unreadable
 
 
 class Settings(NamedTuple):
@@ -152,7 +152,10 @@ def _see_path(store, spec, record, unfinished, mounts):
 
 def _is_fixed(image):
     # A file as well as a directory; neither is opened for more than to ask.
-    fd = os.open(image.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=image.fd)
+    try:
+        fd = os.open(image.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=image.fd)
+    except OSError as error:
+        raise unreadable(image.path, error) from error
     try:
         return bool(syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND))
     finally:

@@ -266,9 +266,3 @@ def test_a_state_path_that_could_not_be_renamed(site, flag, name):
     run("chattr", "+" + flag, site.path(name))
     error = refused(site, lambda: site.seed(name), site.path(name), kind=PathError)
     assert "chattr" in error.hint
-
-
-@pytest.mark.root
-def test_a_place_in_the_store_that_is_another_mount(site, mounts):
-    mounts("-t", "tmpfs", "none", os.path.dirname(site.stored()))
-    refused(site, site.seed, site.stored(), "mount", kind=StoreError)
