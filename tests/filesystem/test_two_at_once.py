@@ -3,6 +3,7 @@
 
 import fcntl
 import os
+import signal
 
 import pytest
 
@@ -35,7 +36,14 @@ class Companion:
         os.write(self._say, b".")
 
     def end(self):
-        assert os.WEXITSTATUS(os.waitpid(self.pid, 0)[1]) == 0
+        code, self.pid = os.WEXITSTATUS(os.waitpid(self.pid, 0)[1]), None
+        assert code == 0
+
+    def kill(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.pid = None
 
 
 @pytest.fixture
@@ -54,7 +62,8 @@ def seeding(site):
 
     companion = Companion(act)
     companion.hear()
-    return companion
+    yield companion
+    companion.kill()
 
 
 def test_the_other_waits_and_copies_nothing(site, seeding, monkeypatch):
@@ -73,8 +82,9 @@ def test_the_other_waits_and_copies_nothing(site, seeding, monkeypatch):
 
     monkeypatch.setattr(lock.locked.__wrapped__, "__defaults__", (True, Clock))
     outcome = site.seed(lock_timeout=10**9)
+    assert waited
     seeding.end()
-    assert waited and (outcome.changed, outcome.paths[0]["state"]) == (False, "already")
+    assert (outcome.changed, outcome.paths[0]["state"]) == (False, "already")
     assert_same(site.path(), site.stored())
 
 
@@ -89,8 +99,7 @@ def test_waiting_in_vain_names_the_holder(site, seeding):
 
 
 def test_a_lock_of_a_killed_holder_is_free(site, seeding):
-    os.kill(seeding.pid, 9)
-    os.waitpid(seeding.pid, 0)
+    seeding.kill()
     assert site.seed(lock_timeout=0).paths[0]["state"] == "seeded"
 
 
