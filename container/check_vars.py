@@ -1,9 +1,11 @@
-"""check_vars.py FILE NAME: is this a YAML mapping? If not, says so in one line that names it, and exits 4."""
+"""check_vars.py FILE NAME: are these variables that the role can take? If not, says so in one line, and exits 4."""
 
+import os
 import sys
 
 import yaml
 
+SPECS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../roles/cm_persist/meta/argument_specs.yml")
 HINT = "Give it as YAML or JSON, such as {cm_persist_required: true}."
 
 
@@ -22,7 +24,19 @@ def complaint(path):
         return "is not valid YAML: %s%s. %s" % (getattr(error, "problem", None) or error, place, HINT)
     if variables is not None and not isinstance(variables, dict):
         return "is %s, not a mapping of variables. %s" % (type(variables).__name__, HINT)
+    # Ansible takes any name; a misspelt one would silently leave the default in force.
+    known = known_names()
+    unknown = sorted(name for name in variables or () if str(name).startswith("cm_persist_") and name not in known)
+    if unknown:
+        return "names %s, which is no variable of the role. It has: %s." % (", ".join(unknown), ", ".join(sorted(known)))
     return None
+
+
+def known_names():
+    """The role's variables (set of str), and the one of its playbooks."""
+    with open(SPECS, encoding="utf-8") as file:
+        points = yaml.safe_load(file)["argument_specs"].values()
+    return {"cm_persist_hosts"}.union(*(point["options"] for point in points))
 
 
 found = complaint(sys.argv[1])
