@@ -87,7 +87,8 @@ class CallbackModule(CallbackBase):
 
     def _name(self, result):
         host = result._host.get_name()
-        return "" if host == "localhost" else "{}: ".format(host)
+        name = "" if host == "localhost" else "{}: ".format(host)
+        return "check mode, nothing is changed: " + name if result._task.check_mode else name
 
     def _say(self, text):
         for line in text.splitlines():
