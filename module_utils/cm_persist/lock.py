@@ -31,7 +31,7 @@ def locked(state_fd, state_path, timeout, sign=True, clock=time):
     path = os.path.join(state_path, os.fsdecode(NAME))
     fd = _open(state_fd, path)
     try:
-        until = clock.monotonic() + timeout
+        until = clock.monotonic() + max(timeout, POLL)  # a look by held() takes it for a moment
         while not _try_lock(fd, path):
             if clock.monotonic() >= until:
                 raise StoreError(

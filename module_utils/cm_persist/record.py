@@ -5,8 +5,10 @@ import json
 import os
 import stat
 
+from .directories import open_quietly
 from .durable import write_file
 from .errors import StoreError, because
+from .places import AS_ROOT
 
 NAME = b"record.json"
 SCHEMA = 1
@@ -33,9 +35,11 @@ def read_record(state_fd, state_path):
     path = os.path.join(state_path, os.fsdecode(NAME))
     restore = "Restore it from a backup, or move it away: what lies in the store at the state paths is then adopted as it is."
     try:
-        fd = os.open(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=state_fd)
+        fd = open_quietly(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, state_fd)
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise StoreError(path, "the store's record cannot be opened: {}".format(because(error)), AS_ROOT) from error
     except OSError as error:
         raise StoreError(path, "the store's record cannot be opened: {}".format(because(error)), restore) from error
     status = os.fstat(fd)
