@@ -16,8 +16,8 @@ NONE, DIRECTORY, FILE, LINK, OTHER = "none", "directory", "file", "symbolic link
 
 
 class Place(NamedTuple):
-    """kind is AS_ROOT = "Run as root (become: true)."
-    NONE, DIRECTORY, FILE, LINK or OTHER; target a link's text; empty is said of listed directories alone."""
+    """kind is NONE, DIRECTORY, FILE, LINK or OTHER; target a link's text; empty is said of listed directories alone;
+    mtime is in nanoseconds."""
 
     kind: str = NONE
     target: str = ""
