@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was seen at the state paths to what will be done about them. Pure: no disk is touched."""
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from .errors import LinkError, printable
 from .link_steps import Bind, Clear, CopyBack, FinishRemoval, MakeLink, MakeMountPoint, NoteMount, SetAside, Unbind
 from .places import LINK, NONE, Place
+from .plan import Plan
 from .spec import StatePath
 
 
@@ -36,14 +37,6 @@ class LinkSeen(NamedTuple):
     writable: bool = True
 
 
-class LinkPlan(NamedTuple):
-    """steps to execute in this order, the result of each state path as it will be, and what to warn of."""
-
-    steps: List[tuple]
-    paths: List[dict]
-    warnings: List[str]
-
-
 def plan_link(store_path, paths):
     """Decide how each state path is pointed at the store.
 
@@ -52,12 +45,12 @@ def plan_link(store_path, paths):
         paths (list of LinkSeen): the state paths, in the user's order.
 
     Returns:
-        LinkPlan: without steps where each is linked.
+        Plan: without steps where each is linked.
 
     Raises:
         LinkError: a refusal; nothing must be changed.
     """
-    plan = LinkPlan([], [], [])
+    plan = Plan([], [], [])
     for path in paths:
         place = store_path + path.spec.path
         if path.stored.kind == NONE and path.current.kind == NONE:
@@ -75,7 +68,7 @@ def plan_link(store_path, paths):
 
 def plan_unlink(store_path, paths):
     """Decide how each state path gets the store's content for its own. As plan_link()."""
-    plan = LinkPlan([], [], [])
+    plan = Plan([], [], [])
     for path in paths:
         place = store_path + path.spec.path
         linked = path.current.kind == LINK and path.current.target == place

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was seen to what will be done about the store. Pure: no disk is touched, so every case can be tested."""
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 from .errors import PathError, StoreError, printable
 from .places import LINK, NONE, OTHER, Place
+from .plan import Plan
 from .seed_steps import Adopt, ClearStaging, Complete, Copy, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
 from .spec import StatePath, inside
 from .staging import Unfinished
@@ -58,14 +59,6 @@ class Wanted(NamedTuple):
 
     missing: str = "fail"
     allow_foreign: bool = False
-
-
-class Plan(NamedTuple):
-    """steps to execute in this order, the result of each state path as it will be, and what to warn of."""
-
-    steps: List[tuple]
-    paths: List[dict]
-    warnings: List[str]
 
 
 def store_state(store, paths):
