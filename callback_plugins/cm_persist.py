@@ -36,11 +36,15 @@ class CallbackModule(CallbackBase):
         self._seeded = {}  # host -> the result of persist_seed
         self._closing = {}  # host -> the sentence to end with
         self._failures = []
+        self._check_mode = False
 
     def v2_runner_on_ok(self, result):
         """Say what a module did."""
         values, host = result._result, self._name(result)
+        self._check_mode = self._check_mode or result._task.check_mode
         for warning in values.get("warnings") or ():
+            if warning == values.get("msg"):
+                continue  # it will be the closing line
             self._say("{}warning: {}".format(host, warning))
         action = result._task.action.split(".")[-1]
         if action == "persist_seed":
@@ -49,7 +53,7 @@ class CallbackModule(CallbackBase):
             if values["store_state"] == "absent":
                 self._closing[host] = values["msg"]
         elif action == "persist_link":
-            self._paths(host, values)
+            self._paths(host, values, "would be " if result._task.check_mode else "")
         elif action == "secret_link":
             self._closing[host] = values["msg"]
 
@@ -75,41 +79,42 @@ class CallbackModule(CallbackBase):
         for host, sentence in sorted(self._closing.items()):
             if not self._failures:
                 self._say("{}{} ({:.1f} s)".format(host, sentence, time.monotonic() - self._begin))
+        if self._check_mode:
+            self._say("check mode: nothing was changed")
         for failure in self._failures:
             self._say("FAILED: {}".format(failure))
 
-    def _paths(self, host, values):
+    def _paths(self, host, values, check):
         seeded = {entry["path"]: entry for entry in self._seeded.get(host, {}).get("paths", ())}
         for entry in values["paths"]:
-            words = [_seed_words(seeded[entry["path"]])] if entry["path"] in seeded else []
-            words.append(_link_words(entry))
+            words = [_seed_words(seeded[entry["path"]], check)] if entry["path"] in seeded else []
+            words.append(_link_words(entry, check))
             self._say("{}{}: {}".format(host, entry["path"], "; ".join(words)))
 
     def _name(self, result):
         host = result._host.get_name()
-        name = "" if host == "localhost" else "{}: ".format(host)
-        return "check mode, nothing is changed: " + name if result._task.check_mode else name
+        return "" if host == "localhost" else "{}: ".format(host)
 
     def _say(self, text):
         for line in text.splitlines():
             self._display.display("cm_persist: {}".format(line))
 
 
-def _seed_words(entry):
+def _seed_words(entry, check):
     amount = "{}, {}".format(_count(entry["files"]), _size(entry["bytes"]))
     return {
-        "seeded": "seeded, {} in {:.1f} s".format(amount, entry["seconds"]),
+        "seeded": "{}seeded, {}".format(check, amount) + ("" if check else " in {:.1f} s".format(entry["seconds"])),
         "already": "already in the store (seeded with {})".format(amount),
-        "adopted": "adopted as it was, {}".format(amount),
+        "adopted": "{}adopted as it is, {}".format(check, amount),
         "missing": "in neither image nor store",
     }[entry["state"]]
 
 
-def _link_words(entry):
+def _link_words(entry, check):
     words = {
-        "linked": "linked ({})".format(entry["method"]),
+        "linked": "{}linked ({})".format(check, entry["method"]),
         "already": "already linked",
-        "unlinked": "back in the container",
+        "unlinked": "{}back in the container".format(check),
         "missing": "not linked",
     }[entry["state"]]
     if entry["state"] == "linked" and entry["original"] == "kept":

@@ -18,6 +18,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STATE_PATHS = yaml.safe_load((REPOSITORY / "roles/cm_persist/defaults/main.yml").read_text())["cm_persist_paths"]
+BUILT = 1530000000  # when this image was built, in seconds since the epoch
 ROW = "blueprints/demo/inserted-by-the-manager.yaml"
 
 
@@ -34,6 +35,8 @@ def make_image(image):
         (top / "current").symlink_to("part-0")
         os.link(str(top / "part-0/file-0"), str(top / "hard-link"))
         top.chmod(0o700 if "pgsql" in path else 0o750)
+        for entry in [*top.rglob("*"), top]:  # an image's times are always the same, too
+            os.utime(str(entry), (BUILT, BUILT), follow_symlinks=False)
 
 
 def start(image, volume):

@@ -89,7 +89,10 @@ class SetAside(NamedTuple):
         if difference is not None and self.manifest and self.aside.endswith("-initial"):
             run.warnings.append(
                 "{}: what stood there is not what was seeded (first: {} {}); it is kept at {}, and the store's is used.".format(
-                    printable(self.spec.path), printable(difference.path), difference.found, printable(self.aside)
+                    printable(self.spec.path),
+                    "the top" if difference.path == b"." else printable(difference.path),
+                    difference.found,
+                    printable(self.aside),
                 )
             )
 
@@ -144,7 +147,7 @@ class Clear(NamedTuple):
 
     def describe(self):
         """str: what will be done."""
-        return "remove what an interrupted run left beside {}".format(printable(self.spec.path))
+        return "remove the notes that were kept beside {} meanwhile".format(printable(self.spec.path))
 
     def execute(self, run):
         """Do it."""

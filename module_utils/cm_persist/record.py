@@ -54,7 +54,7 @@ def read_record(state_fd, state_path):
         if schema == SCHEMA:
             return {_check_path(path_of): check_entry(entry) for path_of, entry in content["paths"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(path, "the store's record is broken: {!r}".format(error), restore) from error
+        raise StoreError(path, "the store's record is broken: {}: {}".format(type(error).__name__, error), restore) from error
     raise StoreError(
         path,
         "the store's record has schema {!r}, this cm_persist knows {}".format(schema, SCHEMA),

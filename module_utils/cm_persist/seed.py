@@ -118,6 +118,7 @@ def observe(store, found, specs, mounts):
         free_inodes=space.f_favail + given_back.inodes if space.f_files else None,  # btrfs counts none
         read_only=bool(space.f_flag & os.ST_RDONLY),
         locks_locally=bool(found.mount and found.mount.locks_locally),
+        dropped=tuple((key, _leads_into(store, key)) for key in sorted(set(record or ()) - {spec.key for spec in specs})),
         dies_with=found.mount.dies_with_pod if found.mount else "",
         mode=status.st_mode & 0o7777,
         uid=os.geteuid(),
@@ -148,6 +149,11 @@ def _see_path(store, spec, record, unfinished, mounts):
                 other_mount=store.other_mount(spec.relative),
             )
         return seen
+
+
+def _leads_into(store, key):
+    path = os.fsdecode(key.encode("utf-8", "surrogateescape"))
+    return os.path.islink(path) and os.readlink(path) == store.place(path)
 
 
 def _is_fixed(image):
@@ -278,7 +284,7 @@ def _without_store(found, specs, required):
         )
     refuse_dangling(found, specs)
     message = "no persistence: {}; the state paths stay in the image".format(found.absent)
-    return Outcome(False, "absent", [], [], [], message)
+    return Outcome(False, "absent", [], [], [message], message)
 
 
 def _outcome(changed, state, plan, warnings):

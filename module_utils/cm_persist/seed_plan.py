@@ -39,7 +39,10 @@ class PathSeen(NamedTuple):
 
 
 class StoreSeen(NamedTuple):
-    """The store as it was found: free space in bytes and inodes (None: unlimited), with what leftovers give back."""
+    """The store as it was found: free space in bytes and inodes (None: unlimited), with what leftovers give back;
+
+    dropped are paths of the record that are no longer named, and whether they are still links into the store.
+    """
 
     path: str
     record: Optional[Dict[str, dict]] = None
@@ -48,6 +51,7 @@ class StoreSeen(NamedTuple):
     free_bytes: int = 0
     free_inodes: Optional[int] = None
     read_only: bool = False
+    dropped: Tuple[Tuple[str, bool], ...] = ()
     dies_with: str = ""
     locks_locally: bool = False
     mode: int = 0o755
@@ -179,8 +183,10 @@ def _check_recorded(path, place, warnings):
             "the record says that it was {} with {} files, but nothing is there".format(
                 path.entry["origin"], path.entry["files"]
             ),
-            "Restore it from a backup, or move the record {} away to begin again from the image{}.".format(
-                "<store>/.cm_persist/record.json", "; the original is kept at " + path.aside if path.aside else ""
+            "Restore it from a backup. Or, to begin again from the image: move {}/.cm_persist/record.json away{}; the other "
+            "paths in the store are then adopted as they are.".format(
+                place[: -len(path.spec.path)],
+                ", remove the link {}, and move {} back to it".format(path.spec.path, path.aside) if path.aside else "",
             ),
         )
     if path.stored.kind != path.entry["kind"]:
@@ -289,10 +295,9 @@ def _warnings(store, paths):
             "{}: it is mounted without network locks (nolock, local_lock), so nothing keeps another machine from it "
             "while it is seeded.".format(printable(store.path))
         )
-    for key in sorted(set(store.record or ()) - {path.spec.key for path in paths}):
-        warnings.append(
-            "{}: the store holds it, but cm_persist_paths no longer names it, so the image's is used.".format(printable(key))
-        )
+    for key, linked in store.dropped:
+        used = "the link still leads there (persist_link with state: unlinked takes it back)" if linked else "the image's is used"
+        warnings.append("{}: the store holds it, but cm_persist_paths no longer names it; {}.".format(printable(key), used))
     others = sorted({str(path.original.uid) for path in paths if path.original.real and path.original.uid not in (0, store.uid)})
     if others and not store.mode & 0o001:
         warnings.append(

@@ -49,8 +49,10 @@ def normalise(path, what):
     if not path.startswith("/"):
         raise SpecError(path or "''", "{} is not an absolute path".format(what), "Write it from the root, as in /var/lib/data.")
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts or "\0" in path:
-        raise SpecError(path, "{} holds '..' or a NUL".format(what), "Write the path that is meant, without them.")
+    if ".." in parts:
+        raise SpecError(path, "{} holds '..'".format(what), "Write the path that is meant, without it.")
+    if "\0" in path:
+        raise SpecError(path, "{} holds a NUL character".format(what), "Write the path that is meant, without it.")
     return "/" + "/".join(parts)
 
 
@@ -118,5 +120,7 @@ def _refuse_overlap(one, other, one_is, other_is):
             raise SpecError(
                 inner,
                 "{} lies inside {} {}".format(inner_is, outer_is, outer),
-                "Keep the outer one alone, or name the parts that hold state one by one.",
+                "Keep the outer one alone, or name the parts that hold state one by one."
+                if inner_is == outer_is
+                else "The store holds copies of the state paths: name paths outside it, and mount it outside them.",
             )

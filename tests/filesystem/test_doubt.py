@@ -133,4 +133,8 @@ def test_a_path_that_is_no_longer_named_is_warned_of(site):
     site.fill("other")
     site.start("data", "other")
     outcome = site.seed("other")
-    assert not outcome.changed and any(site.path() in warning for warning in outcome.warnings)
+    assert not outcome.changed and [
+        site.path() in warning and "still leads there" in warning for warning in outcome.warnings
+    ] == [True]
+    os.unlink(site.path())  # as in a new container
+    assert ["the image's is used" in warning for warning in site.seed("other").warnings] == [True]
