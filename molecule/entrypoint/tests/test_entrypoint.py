@@ -136,7 +136,7 @@ def test_no_process_of_a_stopped_start_survives(run):
     # (The brackets keep the search from finding itself.)
     script = """
         /opt/cm_persist/container/entrypoint true & start=$!
-        sleep 0.6; grep -l "[a]nsible-playbook" /proc/[0-9]*/cmdline
+        until grep -l "[a]nsible-playbook" /proc/[0-9]*/cmdline 2>/dev/null; do sleep 0.05; done
         kill -TERM $start; wait $start; echo "exit code $?"
         grep -l "[a]nsible-playbook" /proc/[0-9]*/cmdline
         exit 0"""
