@@ -9,6 +9,8 @@ import tempfile
 
 import pytest
 
+from module_utils.cm_persist import crew
+
 from .site import Site, is_mounted, run
 
 
@@ -30,6 +32,12 @@ def pytest_runtest_makereport():
         if not reason.startswith("Skipped: no Python "):
             report.outcome, report.longrepr = "failed", "in CI this must run. {}".format(reason)
     return report
+
+
+@pytest.fixture(autouse=True)
+def in_one_process(monkeypatch):
+    """Copy in the test's own process, as its monkeypatches and kills are there; a test of the crew asks for one itself."""
+    monkeypatch.setattr(crew, "wanted", lambda *_load: 0)
 
 
 @pytest.fixture

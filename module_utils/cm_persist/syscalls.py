@@ -7,6 +7,7 @@ Functions raise OSError as the os module does. ctypes is imported at the first c
 import errno
 import os
 import platform
+import signal
 import struct
 
 RENAME_NOREPLACE = 1
@@ -30,6 +31,7 @@ FLAGS_KEPT = FLAG_SYNC | FLAG_IMMUTABLE | FLAG_APPEND | FLAG_NODUMP | FLAG_NOATI
 
 MS_BIND = 0x1000
 UMOUNT_NOFOLLOW = 8
+PR_SET_PDEATHSIG = 1
 
 _libraries = []
 
@@ -140,20 +142,33 @@ def unmount(target):
     _call("umount2", target, UMOUNT_NOFOLLOW)
 
 
-def _call(name, *arguments):
+def die_with_parent(parent):
+    """Have this process killed when its parent ends: prctl(2), PR_SET_PDEATHSIG. parent is its number (int)."""
+    _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it was gone before that
+        os._exit(1)
+
+
+def library():
+    """ctypes.CDLL: the C library, loaded at the first call."""
     import ctypes
 
     if not _libraries:
         _libraries.append(ctypes.CDLL(None, use_errno=True))
-    library = _libraries[0]
-    function = getattr(library, name, None)
+    return _libraries[0]
+
+
+def _call(name, *arguments):
+    import ctypes
+
+    function = getattr(library(), name, None)
     number = NUMBERS.get(name, {}).get(platform.machine())
     if function is None and number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), name)
     # Only int and bytes and pointers are passed; a long keeps 64-bit counts and offsets whole.
     passed = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
     while True:
-        result = function(*passed) if function is not None else library.syscall(ctypes.c_long(number), *passed)
+        result = function(*passed) if function is not None else library().syscall(ctypes.c_long(number), *passed)
         if result >= 0:
             return result
         number_of_error = ctypes.get_errno()

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A crew of forked processes for work that comes in batches: none for a short job, more than processors for a slow disk.
+
+They share their parent's open files, and with them its lock: should the parent be killed they are killed with it, and
+the lock is free only when the last of them is gone. The standard library's pools know neither, and hang when a process
+of theirs is killed.
+"""
+
+import contextlib
+import errno
+import marshal
+import os
+import select
+import signal
+import time
+import traceback
+
+from . import errors, syscalls
+
+MOST = 16  # processes: beyond it the latency of a usual network volume is hidden
+SETTLE = 0.02  # seconds that are measured before the crew grows; forking one of them takes some 2 ms
+WINDOW = 256  # batches that may be ahead of the oldest that is not done
+
+
+def wanted(members, elapsed, busy, processors):
+    """How many processes pay off.
+
+    Args:
+        members (int): how many there are.
+        elapsed (float): seconds since there are as many.
+        busy (float): seconds of processor time that all of them and this process used meanwhile.
+        processors (int): how many this process may run on.
+
+    Returns:
+        int: members, or more.
+    """
+    if elapsed < SETTLE:
+        return members
+    if members < processors:
+        return min(processors, max(2, 2 * members))
+    # All processors could be busy and are not: the work waits for a disk or a network, and more of it can wait at a time.
+    return min(MOST, 2 * members) if members < MOST and busy < elapsed * processors / 2 else members
+
+
+class Crew:
+    """Does batches, here or in processes, in any order.
+
+    Args:
+        work (callable): takes a batch, gives a result, both of types that marshal knows; raises PersistError.
+        take (callable): is given each result, in this process.
+    """
+
+    def __init__(self, work, take):
+        self._work, self._take = work, take
+        self._members, self._idle = [], []
+        self._poll = select.poll()
+        self._busy = {}  # the descriptor that a member's results come from -> (the member, its batch's number)
+        self._submitted = 0
+        self._measure()
+
+    @property
+    def done(self):
+        """int: all batches with a number below it are done; they count from 0."""
+        return min((number for _member, number in self._busy.values()), default=self._submitted)
+
+    @property
+    def submitted(self):
+        """int: the number that the next batch gets."""
+        return self._submitted
+
+    def submit(self, batch):
+        """Have a batch done. Returns when it has begun, or is done.
+
+        Raises:
+            PersistError: this batch or an earlier one failed, or a process of the crew was killed.
+        """
+        while self._submitted - self.done > WINDOW:
+            self._wait()
+        member = self._free_member()
+        number, self._submitted = self._submitted, self._submitted + 1
+        if member is None:
+            self._take(self._work(batch))
+        else:
+            self._busy[member.results.fileno()] = (member, number)
+            member.send(batch)
+
+    def finish(self):
+        """Wait until all batches are done; raises as submit() does."""
+        while self._busy:
+            self._wait()
+
+    def close(self):
+        """End all processes, whatever they do: when this returns none of them can write any more."""
+        for member in self._members:
+            member.kill()
+        self._members, self._idle, self._busy = [], [], {}
+
+    def _free_member(self):
+        while not self._idle:
+            self._grow(self._wanted())
+            if self._idle:
+                break
+            if not self._members:
+                return None
+            self._wait(SETTLE)
+        return self._idle.pop()
+
+    def _wanted(self):
+        return wanted(
+            len(self._members), time.monotonic() - self._since, self._used() - self._used_then, len(os.sched_getaffinity(0))
+        )
+
+    def _grow(self, number):
+        if len(self._members) >= number:
+            return
+        try:
+            while len(self._members) < number:
+                member = _Member(self._work, self._members)
+                self._members.append(member)
+                self._idle.append(member)
+                self._poll.register(member.results, select.POLLIN)
+        except OSError as error:
+            # A limit on processes or memory: those that are there will do, and if need be this process alone.
+            if error.errno not in (errno.EAGAIN, errno.ENOMEM):
+                raise
+        self._measure()
+
+    def _measure(self):
+        self._since, self._used_then = time.monotonic(), self._used()
+
+    def _used(self):
+        return time.process_time() + sum(member.used() for member in self._members)
+
+    def _wait(self, seconds=None):
+        for fd, _event in self._poll.poll(None if seconds is None else seconds * 1000):
+            member, _number = self._busy.get(fd, (None, 0))
+            if member is None:  # it had nothing to do, and ended
+                raise next(member for member in self._members if member.results.fileno() == fd).ended()
+            result = member.receive()
+            del self._busy[fd]
+            self._idle.append(member)
+            self._take(result)
+
+
+class _Member:
+    """One process, and the pipes to it and from it. It has one batch at a time, so neither side waits for the other."""
+
+    def __init__(self, work, others):
+        syscalls.library()  # loaded once, not in each process
+        parent = os.getpid()
+        task_reader, task_writer = os.pipe()
+        result_reader, result_writer = os.pipe()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            for fd in (task_reader, task_writer, result_reader, result_writer):
+                os.close(fd)
+            raise
+        if not self.pid:
+            try:
+                # The writing ends are the parent's alone, or nobody would see it end.
+                for fd in (task_writer, result_reader, *(other.tasks.fileno() for other in others)):
+                    os.close(fd)
+                syscalls.die_with_parent(parent)
+                _serve(work, open(task_reader, "rb"), open(result_writer, "wb"))
+            finally:
+                os._exit(1)
+        os.close(task_reader)
+        os.close(result_writer)
+        self.tasks, self.results = open(task_writer, "wb"), open(result_reader, "rb")
+
+    def send(self, batch):
+        try:
+            marshal.dump(batch, self.tasks)
+            self.tasks.flush()
+        except BrokenPipeError:
+            raise self.ended() from None
+
+    def receive(self):
+        try:
+            kind, answer = marshal.load(self.results)
+        except (EOFError, ValueError, TypeError):
+            raise self.ended() from None
+        if kind is None:
+            return answer
+        if kind:
+            raise getattr(errors, kind)(*answer)
+        raise RuntimeError("in a copying process: " + answer)
+
+    def used(self):
+        """float: seconds of processor time so far."""
+        try:
+            return time.clock_gettime(~self.pid << 3 | 2)  # clock_getcpuclockid(3), which Python does not offer
+        except OSError:
+            return 0.0  # it has ended; its pipe tells
+
+    def ended(self):
+        """PersistError: the process is gone though there is work for it."""
+        status = self._reap()
+        how = "killed by signal {}".format(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else "ended"
+        return errors.CopyError(
+            "process {}".format(self.pid),
+            "a process that copied was {}".format(how),
+            "If nobody did that, memory ran out (dmesg tells): give the container more, then start again.",
+        )
+
+    def kill(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            self._reap()
+
+    def _reap(self):
+        for file in (self.tasks, self.results):
+            with contextlib.suppress(BrokenPipeError):  # what was still to be sent to it
+                file.close()
+        _pid, status = os.waitpid(self.pid, 0)
+        self.pid = None
+        return status
+
+
+def _serve(work, tasks, results):
+    """Do batch after batch until the parent closes its end."""
+    while True:
+        try:
+            batch = marshal.load(tasks)
+        except EOFError:
+            os._exit(0)
+        try:
+            answer = None, work(batch)
+        except errors.PersistError as error:
+            answer = type(error).__name__, (error.path, error.found, error.hint)
+        except BaseException:
+            answer = "", traceback.format_exc()
+        marshal.dump(answer, results)
+        results.flush()

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copy what is not a directory, a batch at a time: the part of a copy that several processes may share.
+
+Nothing is known but the two trees, so a batch can be done by whoever is free. What two of them may meet at, a file with
+several names, is settled in the target itself: the first name in the pool wins.
+"""
+
+import os
+import stat
+
+from . import inode, syscalls
+from .directories import DIRECTORY, open_directory, open_quietly
+from .errors import CopyError, because
+from .filedata import FileData, changed
+from .survey import below
+
+POOL = b"links"  # a further name of each file with several, so that none has to be found again by a long path
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def identity(status):
+    """tuple: what an os.stat_result tells of the inode behind a name and of its content; it differs once either changed."""
+    return (
+        status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_rdev, status.st_size,
+        status.st_mtime_ns,
+    )  # fmt: skip
+
+
+class Tree:
+    """A source and its copy.
+
+    Attributes:
+        path (str): of the source, for errors.
+        source_fd, target_fd (int): the open directories that hold the two.
+        source, target (bytes): their names there.
+    """
+
+    def __init__(self, path, source_fd, source, target_fd, target):
+        self.path, self.source_fd, self.source, self.target_fd, self.target = path, source_fd, source, target_fd, target
+
+    def open(self, directory):
+        """Open a directory of both.
+
+        Args:
+            directory (bytes): relative to the top, which is b'.'; b'' for what holds a top that is a file.
+
+        Returns:
+            tuple: two descriptors, the caller's to close.
+        """
+        if not directory:
+            return tuple(open_directory(fd, b"", self.path) for fd in (self.source_fd, self.target_fd))
+        source = open_directory(self.source_fd, self.source + b"/" + directory, self.path)
+        try:
+            return source, open_directory(self.target_fd, self.target + b"/" + directory, self.path)
+        except BaseException:
+            os.close(source)
+            raise
+
+
+class LeafCopier:
+    """Copies leaves of a tree whose directories are there."""
+
+    def __init__(self, tree):
+        self._tree, self._data = tree, FileData()
+        self._pool_fd = os.open(POOL, DIRECTORY, dir_fd=tree.target_fd)
+        self._source_fd = self._target_fd = -1
+        self._begin()
+
+    def copy(self, batch):
+        """Copy a batch.
+
+        Args:
+            batch (list of (bytes, list of (bytes, tuple, bool))): of each directory, relative to the top, the leaves: name,
+            identity, and whether it has several names.
+
+        Returns:
+            tuple: bytes of data (int); attributes that the target did not take (list of str); relative paths (bytes) with
+            their inode flags (int), which are to be set when nothing is made any more.
+
+        Raises:
+            CopyError: something could not be read, written, or copied with everything that belongs to it.
+        """
+        self._begin()
+        for directory, leaves in batch:
+            at = directory
+            try:
+                self._source_fd, self._target_fd = self._tree.open(directory)
+                try:
+                    for name, known, several in leaves:
+                        at = directory + b"/" + name if directory not in (b"", b".") else name if directory else b"."
+                        self._leaf(name, name if directory else self._tree.target, known, several, at)
+                finally:
+                    os.close(self._source_fd)
+                    os.close(self._target_fd)
+            except OSError as error:
+                raise failed(self._tree.path, at, error) from error
+        return self._bytes, list(self._unlabelled), self._flags
+
+    def close(self):
+        """Close what is open."""
+        os.close(self._pool_fd)
+
+    def _begin(self):
+        self._bytes, self._unlabelled, self._flags = 0, set(), []
+
+    def _leaf(self, name, target, known, several, at):
+        key = b"%x-%x" % known[:2]
+        if several and self._linked(key, target):
+            return
+        size = self._make(name, target, known, at)
+        try:
+            if several:
+                os.link(target, key, src_dir_fd=self._target_fd, dst_dir_fd=self._pool_fd, follow_symlinks=False)
+            self._bytes += size
+        except FileExistsError:  # another process came to another of its names at the same time
+            os.unlink(target, dir_fd=self._target_fd)
+            self._linked(key, target)
+
+    def _linked(self, key, target):
+        """bool: whether another name of the same file was there already, and this one is now."""
+        try:
+            os.link(key, target, src_dir_fd=self._pool_fd, dst_dir_fd=self._target_fd, follow_symlinks=False)
+            return True
+        except FileNotFoundError:
+            return False
+
+    def _make(self, name, target, known, at):
+        """int: bytes of data of the copy that was made."""
+        if stat.S_ISREG(known[2]):
+            return self._regular(name, target, known, at)
+        path = below(self._tree.path, at)
+        status = os.stat(name, dir_fd=self._source_fd, follow_symlinks=False)
+        if identity(status) != known:
+            raise changed(path)
+        if stat.S_ISLNK(known[2]):
+            os.symlink(os.readlink(name, dir_fd=self._source_fd), target, dir_fd=self._target_fd)
+        else:
+            self._special(target, status, path)
+        self._unlabelled |= inode.copy_metadata(_by_name(self._source_fd, name), _by_name(self._target_fd, target), status, path)
+        return 0
+
+    def _regular(self, name, target, known, at):
+        path = below(self._tree.path, at)
+        source = open_quietly(name, READ, self._source_fd)
+        try:
+            status = os.fstat(source)
+            if identity(status) != known:
+                raise changed(path)
+            copy = os.open(target, CREATE, 0o600, dir_fd=self._target_fd)
+            try:
+                self._data.copy(source, copy, status, path)
+                self._unlabelled |= inode.copy_metadata(source, copy, status, path)
+            finally:
+                os.close(copy)
+            flags = syscalls.get_flags(source)
+            if flags:
+                self._flags.append((at, flags))
+        finally:
+            os.close(source)
+        return status.st_size
+
+    def _special(self, target, status, path):
+        try:
+            os.mknod(target, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=self._target_fd)
+        except OSError as error:
+            kind = "FIFO" if stat.S_ISFIFO(status.st_mode) else "device node"
+            raise CopyError(
+                path,
+                "this {} cannot be made in the store: {}".format(kind, because(error)),
+                "Run as root with the capability MKNOD, or remove it from the original.",
+            ) from error
+
+
+def failed(path, at, error):
+    """CopyError: for an OSError met at a relative path (bytes) of a tree."""
+    return CopyError(
+        below(path, at),
+        "copying it failed: {}".format(because(error)),
+        "Nothing was published; mend the cause and start again.",
+    )
+
+
+def _by_name(dir_fd, name):
+    # Extended attributes have no call that takes a directory and a name; /proc gives a path without a race.
+    return b"/proc/self/fd/%d/" % dir_fd + name
