@@ -22,13 +22,13 @@ SETTLE = 0.02  # seconds that are measured before the crew grows; forking one of
 WINDOW = 256  # batches that may be ahead of the oldest that is not done
 
 
-def wanted(members, elapsed, busy, processors):
+def wanted(members, elapsed, ready, processors):
     """How many processes pay off.
 
     Args:
         members (int): how many there are.
         elapsed (float): seconds since there are as many.
-        busy (float): seconds of processor time that all of them and this process used meanwhile.
+        ready (float): seconds that they ran, or could have run on a free processor, all of them together.
         processors (int): how many this process may run on.
 
     Returns:
@@ -38,8 +38,8 @@ def wanted(members, elapsed, busy, processors):
         return members
     if members < processors:
         return min(processors, max(2, 2 * members))
-    # All processors could be busy and are not: the work waits for a disk or a network, and more of it can wait at a time.
-    return min(MOST, 2 * members) if members < MOST and busy < elapsed * processors / 2 else members
+    # Most of the time they wait for a disk or a network, and more of them can wait at the same time.
+    return min(MOST, 2 * members) if members < MOST and ready < elapsed * members / 2 else members
 
 
 class Crew:
@@ -106,9 +106,9 @@ class Crew:
         return self._idle.pop()
 
     def _wanted(self):
-        return wanted(
-            len(self._members), time.monotonic() - self._since, self._used() - self._used_then, len(os.sched_getaffinity(0))
-        )
+        elapsed = time.monotonic() - self._since
+        ready = self._ready() - self._ready_then if elapsed >= SETTLE else 0.0
+        return wanted(len(self._members), elapsed, ready, len(os.sched_getaffinity(0)))
 
     def _grow(self, number):
         if len(self._members) >= number:
@@ -126,10 +126,10 @@ class Crew:
         self._measure()
 
     def _measure(self):
-        self._since, self._used_then = time.monotonic(), self._used()
+        self._since, self._ready_then = time.monotonic(), self._ready()
 
-    def _used(self):
-        return time.process_time() + sum(member.used() for member in self._members)
+    def _ready(self):
+        return sum(member.ready() for member in self._members)
 
     def _wait(self, seconds=None):
         for fd, _event in self._poll.poll(None if seconds is None else seconds * 1000):
@@ -187,12 +187,14 @@ class _Member:
             raise getattr(errors, kind)(*answer)
         raise RuntimeError("in a copying process: " + answer)
 
-    def used(self):
-        """float: seconds of processor time so far."""
+    def ready(self):
+        """float: seconds that it ran so far, or waited only for a processor."""
         try:
-            return time.clock_gettime(~self.pid << 3 | 2)  # clock_getcpuclockid(3), which Python does not offer
+            with open("/proc/{}/schedstat".format(self.pid)) as file:
+                ran, waited, _slices = map(int, file.read().split())
         except OSError:
-            return 0.0  # it has ended; its pipe tells
+            return float("inf")  # a kernel that does not count it: then it counts as busy
+        return (ran + waited) / 1e9
 
     def ended(self):
         """PersistError: the process is gone though there is work for it."""

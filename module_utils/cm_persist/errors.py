@@ -8,15 +8,15 @@ class PersistError(Exception):
     """A refusal or a failure that a person has to act on.
 
     Args:
-        path (str): where it was found.
+        path (str or Where): where it was found.
         found (str): what was found there.
         hint (str): what to do next, a whole sentence.
         results (dict): further return values for the caller of the module, such as store_state.
     """
 
     def __init__(self, path, found, hint, **results):
-        self.path, self.found, self.hint, self.results = path, found, hint, results
-        super().__init__("{}: {}. {}".format(printable(path), found, hint))
+        self.path, self.found, self.hint, self.results = str(path), found, hint, results
+        super().__init__("{}: {}. {}".format(printable(self.path), found, hint))
 
 
 class SpecError(PersistError):
@@ -41,6 +41,21 @@ class LinkError(PersistError):
 
 class SecretError(PersistError):
     """The credentials cannot be linked."""
+
+
+class Where:
+    """The path of an entry of a tree, spelled out only if something is to be said of it.
+
+    Args:
+        path (str): the tree's own.
+        relative (bytes): the entry's, relative to the tree's top, which is b'.'.
+    """
+
+    def __init__(self, path, relative):
+        self._path, self._relative = path, relative
+
+    def __str__(self):
+        return self._path if self._relative == b"." else "{}/{}".format(self._path, printable(self._relative))
 
 
 def printable(path):

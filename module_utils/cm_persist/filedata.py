@@ -27,7 +27,7 @@ class FileData:
             source_fd (int): the source, open for reading.
             target_fd (int): an empty file, open for writing.
             status (os.stat_result): of the source, from before.
-            path (str): the source, for errors.
+            path (str or Where): the source, for errors.
 
         Raises:
             CopyError: the source ended early or changed while it was read.

@@ -22,7 +22,7 @@ def copy_metadata(source, target, status, path):
     Args:
         source, target (int or bytes): open descriptors, or for what must not be opened a name under /proc/self/fd.
         status (os.stat_result): of the source, from before it was read.
-        path (str): the source, for errors.
+        path (str or Where): the source, for errors.
 
     Returns:
         set of str: attributes of LABELS that the target did not take.
@@ -61,7 +61,7 @@ def set_flags(fd, flags, path):
     Args:
         fd (int): the open copy.
         flags (int): as syscalls.get_flags() gave them.
-        path (str): the source, for errors.
+        path (str or Where): the source, for errors.
 
     Raises:
         CopyError: the file system has no such flags, or this process may not set them.

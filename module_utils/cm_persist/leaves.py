@@ -10,9 +10,8 @@ import stat
 
 from . import inode, syscalls
 from .directories import DIRECTORY, open_directory, open_quietly
-from .errors import CopyError, because
+from .errors import CopyError, Where, because
 from .filedata import FileData, changed
-from .survey import below
 
 POOL = b"links"  # a further name of each file with several, so that none has to be found again by a long path
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -129,7 +128,7 @@ class LeafCopier:
         """int: bytes of data of the copy that was made."""
         if stat.S_ISREG(known[2]):
             return self._regular(name, target, known, at)
-        path = below(self._tree.path, at)
+        path = Where(self._tree.path, at)
         status = os.stat(name, dir_fd=self._source_fd, follow_symlinks=False)
         if identity(status) != known:
             raise changed(path)
@@ -141,7 +140,7 @@ class LeafCopier:
         return 0
 
     def _regular(self, name, target, known, at):
-        path = below(self._tree.path, at)
+        path = Where(self._tree.path, at)
         source = open_quietly(name, READ, self._source_fd)
         try:
             status = os.fstat(source)
@@ -175,7 +174,7 @@ class LeafCopier:
 def failed(path, at, error):
     """CopyError: for an OSError met at a relative path (bytes) of a tree."""
     return CopyError(
-        below(path, at),
+        Where(path, at),
         "copying it failed: {}".format(because(error)),
         "Nothing was published; mend the cause and start again.",
     )

@@ -57,10 +57,11 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None):
     if found.absent:
         return _without_store(found, specs, settings.required)
     wanted = Wanted(settings.missing, settings.allow_foreign)
+    counted = {}
     with Store(store_path) as store:
 
         def look_and_plan():
-            seen, paths = observe(store, found, specs, read_mounts() if mounts is None else mounts)
+            seen, paths = observe(store, found, specs, read_mounts() if mounts is None else mounts, counted)
             return seen, plan_seed(seen, paths, wanted), store_state(seen, paths)
 
         try:
@@ -87,7 +88,7 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None):
             return _outcome(bool(plan.steps), state or state_now, plan, plan.warnings + run.warnings)
 
 
-def observe(store, found, specs, mounts):
+def observe(store, found, specs, mounts, counted):
     """Look at the store and at each state path.
 
     Args:
@@ -95,6 +96,8 @@ def observe(store, found, specs, mounts):
         found (Found): how it was found.
         specs (list of StatePath): the state paths.
         mounts (list of Mount): the mount table.
+        counted (dict): what an earlier look of this run counted in the originals, kept up: nothing writes to them, and the
+            copy itself sees it should something do so.
 
     Returns:
         tuple: (StoreSeen, list of PathSeen).
@@ -104,7 +107,7 @@ def observe(store, found, specs, mounts):
     if store.state_fd is not None:
         record = read_record(store.state_fd, store.state_path)
         leftovers, unfinished = _read_staging(store)
-    paths = [_see_path(store, spec, record or {}, unfinished, mounts) for spec in specs]
+    paths = [_see_path(store, spec, record or {}, unfinished, mounts, counted) for spec in specs]
     _refuse_shared_places(store, paths)
     space = os.fstatvfs(store.fd)
     status = os.fstat(store.fd)
@@ -126,7 +129,7 @@ def observe(store, found, specs, mounts):
     return seen, paths
 
 
-def _see_path(store, spec, record, unfinished, mounts):
+def _see_path(store, spec, record, unfinished, mounts, counted):
     entry = record.get(spec.key)
     stored = store.look(spec.relative, inside=True)
     with ImageParent(spec.path) as image:
@@ -141,9 +144,11 @@ def _see_path(store, spec, record, unfinished, mounts):
         if stored.real and not (stored.empty and original.real):
             return seen._replace(survey=_survey_stored(store, spec), lacking=_lacking(store, spec, image, original, stored))
         if original.real:
-            counted = survey(image.fd, image.name, spec.path, os.geteuid())
+            top = spec.path, original.inode, original.mtime
+            if top not in counted:
+                counted[top] = survey(image.fd, image.name, spec.path, os.geteuid())
             return seen._replace(
-                survey=counted,
+                survey=counted[top],
                 mounts=tuple(mounts_at_or_below(spec.path, mounts)),
                 fixed=_is_fixed(image),
                 other_mount=store.other_mount(spec.relative),

@@ -4,7 +4,7 @@
 import stat
 from typing import NamedTuple
 
-from .errors import CopyError, because, printable
+from .errors import CopyError, Where, because
 from .walk import LEAVE, walk
 
 BLOCK = 4096  # bytes: what the usual file systems round a file up to
@@ -43,7 +43,7 @@ def survey(dir_fd, name, path, uid):
             if step.event == LEAVE or stat.S_ISSOCK(status.st_mode):  # sockets are not copied
                 continue
             if uid and status.st_uid != uid and not others:
-                others = below(path, step.path)
+                others = str(Where(path, step.path))
             if stat.S_ISDIR(status.st_mode):
                 space, inodes = space + BLOCK, inodes + 1
                 continue
@@ -59,11 +59,6 @@ def survey(dir_fd, name, path, uid):
     except OSError as error:
         raise unreadable(path, error) from error
     return Survey(files, data, space, inodes, others)
-
-
-def below(path, relative):
-    """str: the printable path of an entry of a tree, from the tree's own path and the entry's relative one (bytes)."""
-    return path if relative == b"." else "{}/{}".format(path, printable(relative))
 
 
 def unreadable(path, error):

@@ -13,10 +13,10 @@ from typing import NamedTuple, Tuple
 from . import inode, syscalls
 from .crew import Crew
 from .directories import DIRECTORY, DirectoryStack, open_directory, remove_tree
+from .errors import Where
 from .filedata import changed
 from .leaves import POOL, READ, LeafCopier, Tree, failed, identity
 from .manifest import ManifestWriter
-from .survey import below
 from .walk import ENTER, LEAVE, walk
 
 BATCH = 32  # leaves: some ten times what handing them over costs
@@ -87,7 +87,7 @@ class _Copier:
         status = step.status
         if stat.S_ISSOCK(status.st_mode):
             # A socket is only a name for a running process; the next one makes its own.
-            self._sockets.append(below(self._tree.path, step.path))
+            self._sockets.append(str(Where(self._tree.path, step.path)))
             return
         self._manifest.add(step)
         if step.event == ENTER:
@@ -144,7 +144,7 @@ class _Copier:
             self._finish_directory(relative, status)
 
     def _finish_directory(self, relative, status):
-        path = below(self._tree.path, relative)
+        path = Where(self._tree.path, relative)
         source, target = self._tree.open(relative)
         try:
             if identity(os.fstat(source)) != identity(status):  # a name came or went
@@ -163,7 +163,7 @@ class _Copier:
         try:
             fd = os.open(name, READ | os.O_CLOEXEC, dir_fd=directory)
             try:
-                inode.set_flags(fd, flags, below(self._tree.path, relative))
+                inode.set_flags(fd, flags, Where(self._tree.path, relative))
             finally:
                 os.close(fd)
         finally:

@@ -18,7 +18,9 @@ def main(repository, top):
                     compile(file.read(), path, "exec")
 
     sys.path.insert(0, repository)
-    from module_utils.cm_persist import link, secret, seed
+    from module_utils.cm_persist import crew, link, secret, seed
+
+    crew.wanted = lambda *_load: 2  # as for a large tree
 
     path, store = os.path.join(top, "image", "data"), os.path.join(top, "store")
     os.makedirs(os.path.join(path, "sub"))

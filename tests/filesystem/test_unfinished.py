@@ -117,8 +117,8 @@ def test_a_file_that_changes_while_it_is_copied_is_an_error(site, monkeypatch, w
     copy = filedata.FileData.copy
 
     def meanwhile(self, source, target, status, path):
-        if path == site.path("data/one"):
-            write(path, {"grown": "first and more", "cut": "", "touched": "FIRST"}[when])
+        if str(path) == site.path("data/one"):
+            write(str(path), {"grown": "first and more", "cut": "", "touched": "FIRST"}[when])
         copy(self, source, target, status, path)
 
     monkeypatch.setattr(filedata.FileData, "copy", meanwhile)
@@ -135,8 +135,8 @@ def test_a_directory_that_changes_while_it_is_copied_is_an_error(site, monkeypat
 
     def meanwhile(self, source, target, status, path):
         copy(self, source, target, status, path)
-        if path == site.path("data/one"):
-            write(site.path("data/a"), "came") if happens == "comes" else os.unlink(path)
+        if str(path) == site.path("data/one"):
+            write(site.path("data/a"), "came") if happens == "comes" else os.unlink(str(path))
 
     monkeypatch.setattr(filedata.FileData, "copy", meanwhile)
     with pytest.raises(CopyError) as failure:

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The crew of copying processes: all batches are done once, whatever ends ends clearly, and nobody outlives the parent."""
+
+import errno
+import fcntl
+import os
+import signal
+
+import pytest
+
+from module_utils.cm_persist import crew as module
+from module_utils.cm_persist import syscalls
+from module_utils.cm_persist.crew import MOST, SETTLE, WINDOW, Crew, wanted
+from module_utils.cm_persist.errors import CopyError, StoreError
+
+LONG = 10 * SETTLE
+
+
+@pytest.fixture
+def hire(monkeypatch):
+    """callable: takes a number of processes, a function, and where its results go; gives a Crew that is ended after."""
+    crews = []
+
+    def make(number, work, results):
+        monkeypatch.setattr(module, "wanted", lambda *_load: number)
+        crews.append(Crew(work, results.append))
+        return crews[-1]
+
+    yield make
+    for crew in crews:
+        crew.close()
+
+
+def test_a_short_job_needs_no_process():
+    assert wanted(0, SETTLE / 2, 0, 8) == 0
+
+
+@pytest.mark.parametrize(
+    ("members", "ready", "processors", "expected"),
+    [
+        (0, 0, 1, 1),
+        (0, 0, 8, 2),
+        (2, 2 * LONG, 8, 4),
+        (4, 4 * LONG, 6, 6),
+        (2, 2 * LONG, 2, 2),  # busy all the time: more would only take turns
+        (2, 0.1 * LONG, 2, 4),  # waiting most of the time
+        (2, float("nan"), 2, 2),  # not known
+        (MOST - 1, 0, 2, MOST),
+        (MOST, 0, 2, MOST),
+        (32, 0, 32, 32),
+    ],
+)
+def test_how_many_pay_off(members, ready, processors, expected):
+    assert wanted(members, LONG, ready, processors) == expected
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_every_batch_is_done_once(hire, number):
+    results = []
+    crew = hire(number, lambda batch: [os.getpid(), batch * 2], results)
+    for batch in range(WINDOW + 50):
+        crew.submit(batch)
+    crew.finish()
+    assert sorted(doubled for _pid, doubled in results) == [batch * 2 for batch in range(WINDOW + 50)]
+    assert len({pid for pid, _doubled in results} - {os.getpid()}) == number
+    assert crew.done == crew.submitted == WINDOW + 50
+
+
+def test_a_batch_may_be_larger_than_a_pipe(hire):
+    results = []
+    crew = hire(2, lambda batch: batch * 2, results)
+    for _time in range(4):
+        crew.submit(b"x" * (1 << 20))
+    crew.finish()
+    assert [len(result) for result in results] == [2 << 20] * 4
+
+
+def test_done_waits_for_the_oldest(hire):
+    gate, opened = os.pipe()
+    crew = hire(2, lambda batch: b"" if batch else os.read(gate, 1), [])
+    crew.submit(0)
+    for batch in range(1, 20):
+        crew.submit(batch)
+    assert crew.done == 0, "the first is not done, whatever came after it"
+    os.write(opened, b".")
+    crew.finish()
+    assert crew.done == 20
+    os.close(gate)
+    os.close(opened)
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_an_error_arrives_as_it_was_raised(hire, number):
+    def work(batch):
+        raise StoreError("/p\udce9", "found", "do this")
+
+    crew = hire(number, work, [])
+    with pytest.raises(StoreError) as failure:
+        crew.submit(b"")
+        crew.finish()
+    assert (failure.value.path, failure.value.found, failure.value.hint) == ("/p\udce9", "found", "do this")
+
+
+def test_a_defect_arrives_with_its_traceback(hire):
+    crew = hire(1, lambda batch: batch["no such"], [])
+    with pytest.raises(RuntimeError, match="KeyError"):
+        crew.submit({})
+        crew.finish()
+
+
+@pytest.mark.parametrize("when", ["at work", "idle", "just before it is given work"])
+def test_a_process_that_is_killed_is_an_error(hire, when):
+    def work(batch):
+        if when == "at work":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return os.getpid()
+
+    results = []
+    crew = hire(1, work, results)
+    with pytest.raises(CopyError, match="killed by signal 9") as failure:
+        crew.submit(0)
+        crew.finish()
+        os.kill(results[0], signal.SIGKILL)
+        os.waitid(os.P_PID, results[0], os.WEXITED | os.WNOWAIT)
+        if when == "idle":
+            crew._wait()
+        crew.submit(1)
+        crew.finish()
+    assert "memory" in failure.value.hint
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_where_no_more_processes_may_be_made_those_that_there_are_do_it(hire, monkeypatch, first):
+    fork, made = os.fork, []
+
+    def scarce():
+        if len(made) == first:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        made.append(fork())
+        return made[-1]
+
+    results = []
+    monkeypatch.setattr(os, "fork", scarce)
+    crew = hire(3, lambda batch: os.getpid(), results)
+    for batch in range(10):
+        crew.submit(batch)
+    crew.finish()
+    assert set(results) == ({os.getpid()} if first == 0 else set(made)) and len(results) == 10
+
+
+def test_another_failure_to_fork_is_an_error(hire, monkeypatch):
+    def forbidden():
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fork", forbidden)
+    with pytest.raises(PermissionError):
+        hire(1, lambda batch: batch, []).submit(0)
+
+
+def test_close_leaves_no_process_and_no_descriptor(hire):
+    before, results = sorted(os.listdir("/proc/self/fd")), []
+    crew = hire(3, lambda batch: os.getpid(), results)
+    for batch in range(20):
+        crew.submit(batch)
+    crew.close()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_parent_that_is_killed_takes_its_crew_along(tmp_path, monkeypatch, told):
+    """Also where the kernel does not tell the children (told=False), and then its lock is free when the last is gone."""
+    if not told:
+        monkeypatch.setattr(syscalls, "die_with_parent", lambda _parent: None)
+    monkeypatch.setattr(module, "wanted", lambda *_load: 2)
+    gate, opened = os.pipe()
+    hear, say = os.pipe()
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    parent = os.fork()
+    if not parent:
+        try:
+            mine = os.open(tmp_path / "lock", os.O_RDWR)
+            fcntl.flock(mine, fcntl.LOCK_EX)
+            crew = Crew(lambda batch: os.write(say, b".") and os.read(gate, 1), print)
+            crew.submit(0)
+            crew.submit(1)
+            os.read(gate, 1)
+        finally:
+            os._exit(0)
+    assert os.read(hear, 1) + os.read(hear, 1) == b".."
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    if not told:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(opened, b"..")  # both go on, and find nobody to report to
+    fcntl.flock(lock, fcntl.LOCK_EX)  # or this waits for ever
+    for fd in (lock, gate, opened, hear, say):
+        os.close(fd)
