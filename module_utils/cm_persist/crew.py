@@ -46,7 +46,7 @@ class Crew:
     """Does batches, here or in processes, in any order.
 
     Args:
-        work (callable): takes a batch, gives a result, both of types that marshal knows; raises PersistError.
+        work (callable): takes a batch, gives a result, both of types that marshal knows; raises PersistError or OSError.
         take (callable): is given each result, in this process.
     """
 
@@ -72,7 +72,7 @@ class Crew:
         """Have a batch done. Returns when it has begun, or is done.
 
         Raises:
-            PersistError: this batch or an earlier one failed, or a process of the crew was killed.
+            PersistError, OSError: this batch or an earlier one failed, or a process of the crew was killed.
         """
         while self._submitted - self.done > WINDOW:
             self._wait()
@@ -183,9 +183,9 @@ class _Member:
             raise self.ended() from None
         if kind is None:
             return answer
-        if kind:
-            raise getattr(errors, kind)(*answer)
-        raise RuntimeError("in a copying process: " + answer)
+        if not kind:
+            raise RuntimeError("in a process of the crew: " + answer)
+        raise (OSError if kind == "OSError" else getattr(errors, kind))(*answer)
 
     def ready(self):
         """float: seconds that it ran so far, or waited only for a processor."""
@@ -202,7 +202,7 @@ class _Member:
         how = "killed by signal {}".format(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else "ended"
         return errors.CopyError(
             "process {}".format(self.pid),
-            "a process that copied was {}".format(how),
+            "a process that helped was {}".format(how),
             "If nobody did that, memory ran out (dmesg tells): give the container more, then start again.",
         )
 
@@ -231,6 +231,8 @@ def _serve(work, tasks, results):
             answer = None, work(batch)
         except errors.PersistError as error:
             answer = type(error).__name__, (error.path, error.found, error.hint)
+        except OSError as error:
+            answer = "OSError", (error.errno, error.strerror, error.filename)
         except BaseException:
             answer = "", traceback.format_exc()
         marshal.dump(answer, results)

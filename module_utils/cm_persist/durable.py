@@ -5,7 +5,9 @@ import os
 import stat
 
 from . import syscalls
-from .directories import remove_tree
+from .batches import Batches, directory_of
+from .crew import Crew
+from .directories import open_directory, remove_tree
 from .walk import LEAF, LEAVE, walk
 
 
@@ -48,13 +50,38 @@ def sync_tree(dir_fd, name, release, fs_type=""):
         except OSError as error:
             if error.errno not in syscalls.UNAVAILABLE:
                 raise
-    for step in walk(dir_fd, name):
-        if step.event == LEAVE:
-            os.fsync(step.fd)
-        elif step.event == LEAF and stat.S_ISREG(step.status.st_mode):
-            fd = os.open(step.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=step.dir_fd)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+    _sync_each(dir_fd, name)
     os.fsync(dir_fd)
+
+
+def _sync_each(dir_fd, name):
+    # Each of them may have to wait for a disk or a server: a crew waits for many at a time.
+    def sync(batch):
+        for directory, names in batch:
+            directory_fd = open_directory(dir_fd, name + b"/" + directory if directory else b"", "")
+            try:
+                for each in names:
+                    _sync_one(each, directory_fd)
+            finally:
+                os.close(directory_fd)
+
+    crew = Crew(sync, lambda _nothing: None)
+    batches = Batches(crew)
+    try:
+        for step in walk(dir_fd, name):
+            if step.event == LEAVE:
+                batches.add(step.path, b".")
+            elif step.event == LEAF and stat.S_ISREG(step.status.st_mode):
+                batches.add(directory_of(step.path, step.name), step.name)
+        batches.submit()
+        crew.finish()
+    finally:
+        crew.close()
+
+
+def _sync_one(name, dir_fd):
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

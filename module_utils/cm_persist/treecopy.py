@@ -11,6 +11,7 @@ import stat
 from typing import NamedTuple, Tuple
 
 from . import inode, syscalls
+from .batches import Batches, directory_of
 from .crew import Crew
 from .directories import DIRECTORY, DirectoryStack, open_directory, remove_tree
 from .errors import Where
@@ -18,9 +19,6 @@ from .filedata import changed
 from .leaves import POOL, READ, LeafCopier, Tree, failed, identity
 from .manifest import ManifestWriter
 from .walk import ENTER, LEAVE, walk
-
-BATCH = 32  # leaves: some ten times what handing them over costs
-BATCH_DATA = 8 << 20  # bytes
 
 
 class Copied(NamedTuple):
@@ -76,7 +74,7 @@ class _Copier:
         self._stack = DirectoryStack(tree.target_fd)
         self._leaves = LeafCopier(tree)
         self._crew = Crew(self._leaves.copy, self._note)
-        self._batch, self._batch_leaves, self._batch_data = [], 0, 0
+        self._batches = Batches(self._crew)
         self._left = collections.deque()  # (number of the first batch that is not in it, relative path, status)
         self._flags = []  # (relative path, flags): set last, as they forbid what comes before
         self._files = self._bytes = 0
@@ -96,14 +94,15 @@ class _Copier:
             self._stack.push(os.open(name, DIRECTORY, dir_fd=self._stack.fd))
         elif step.event == LEAVE:
             self._stack.pop()
-            self._left.append((self._crew.submitted + bool(self._batch), step.path, status))
+            self._left.append((self._batches.next, step.path, status))
             self._finish_directories()
         else:
             self._files += 1
-            self._add(step.path, step.name, status)
+            leaf = step.name, identity(status), status.st_nlink > 1
+            self._batches.add(directory_of(step.path, step.name), leaf, status.st_size)
 
     def finish(self):
-        self._submit()
+        self._batches.submit()
         self._crew.finish()
         self._finish_directories()
         remove_tree(self._tree.target_fd, POOL)
@@ -116,21 +115,6 @@ class _Copier:
         self._crew.close()
         self._leaves.close()
         self._stack.close()
-
-    def _add(self, path, name, status):
-        directory = b"" if path == b"." else path[: -len(name) - 1] or b"."
-        if not self._batch or self._batch[-1][0] != directory:
-            self._batch.append((directory, []))
-        self._batch[-1][1].append((name, identity(status), status.st_nlink > 1))
-        self._batch_leaves += 1
-        self._batch_data += status.st_size
-        if self._batch_leaves >= BATCH or self._batch_data >= BATCH_DATA:
-            self._submit()
-
-    def _submit(self):
-        if self._batch:
-            batch, self._batch, self._batch_leaves, self._batch_data = self._batch, [], 0, 0
-            self._crew.submit(batch)
 
     def _note(self, result):
         data, unlabelled, flags = result
