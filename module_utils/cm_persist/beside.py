@@ -8,7 +8,7 @@ import os
 from .directories import DIRECTORY, lstat, remove_tree
 from .durable import sync_tree, write_file
 from .errors import StoreError, printable
-from .staging import MANIFEST, TREE, create
+from .staging import TREE, new_manifest
 from .treecopy import copy_tree
 
 
@@ -57,7 +57,7 @@ def copy_beside(source_fd, image, path, release):
     os.mkdir(name, 0o700, dir_fd=image.fd)
     private = os.open(name, DIRECTORY, dir_fd=image.fd)
     try:
-        with open(create(private, MANIFEST), "wb") as manifest:
+        with new_manifest(private) as manifest:
             copy_tree(source_fd, image.name, path, private, TREE, manifest)
         sync_tree(image.fd, name, release)
     except BaseException:

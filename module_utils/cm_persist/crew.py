@@ -17,7 +17,9 @@ import traceback
 
 from . import errors, syscalls
 
-MOST = 16  # processes: beyond it the latency of a usual network volume is hidden
+MOST = 16  # processes: they hide the latency of a usual network volume, and fit into a container's memory and quotas
+LIMITS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of processes, memory, descriptors
+UNKNOWN = float("inf")
 SETTLE = 0.02  # seconds that are measured before the crew grows; forking one of them takes some 2 ms
 WINDOW = 256  # batches that may be ahead of the oldest that is not done
 
@@ -37,7 +39,7 @@ def wanted(members, elapsed, ready, processors):
     if elapsed < SETTLE:
         return members
     if members < processors:
-        return min(processors, max(2, 2 * members))
+        return max(members, min(processors, MOST, max(2, 2 * members)))
     # Most of the time they wait for a disk or a network, and more of them can wait at the same time.
     return min(MOST, 2 * members) if members < MOST and ready < elapsed * members / 2 else members
 
@@ -84,15 +86,21 @@ class Crew:
             self._busy[member.results.fileno()] = (member, number)
             member.send(batch)
 
+    def wait_for(self, number):
+        """Wait until a batch and all before it are done; raises as submit() does."""
+        while self.done <= min(number, self._submitted - 1):
+            self._wait()
+
     def finish(self):
         """Wait until all batches are done; raises as submit() does."""
-        while self._busy:
-            self._wait()
+        self.wait_for(self._submitted)
 
     def close(self):
         """End all processes, whatever they do: when this returns none of them can write any more."""
         for member in self._members:
             member.kill()
+        for member in self._members:
+            member.reap()
         self._members, self._idle, self._busy = [], [], {}
 
     def _free_member(self):
@@ -107,12 +115,15 @@ class Crew:
 
     def _wanted(self):
         elapsed = time.monotonic() - self._since
-        ready = self._ready() - self._ready_then if elapsed >= SETTLE else 0.0
+        known = elapsed >= SETTLE and self._ready_then != UNKNOWN
+        ready = self._ready() - self._ready_then if known else UNKNOWN
         return wanted(len(self._members), elapsed, ready, len(os.sched_getaffinity(0)))
 
     def _grow(self, number):
         if len(self._members) >= number:
             return
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited from a careless parent: nobody could be waited for
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             while len(self._members) < number:
                 member = _Member(self._work, self._members)
@@ -120,8 +131,8 @@ class Crew:
                 self._idle.append(member)
                 self._poll.register(member.results, select.POLLIN)
         except OSError as error:
-            # A limit on processes or memory: those that are there will do, and if need be this process alone.
-            if error.errno not in (errno.EAGAIN, errno.ENOMEM):
+            # Those that are there will do, and if need be this process alone.
+            if error.errno not in LIMITS:
                 raise
         self._measure()
 
@@ -147,23 +158,25 @@ class _Member:
 
     def __init__(self, work, others):
         syscalls.library()  # loaded once, not in each process
-        parent = os.getpid()
-        task_reader, task_writer = os.pipe()
-        result_reader, result_writer = os.pipe()
+        parent, pipes = os.getpid(), []
         try:
+            pipes += os.pipe()
+            pipes += os.pipe()
+            task_reader, task_writer, result_reader, result_writer = pipes
             self.pid = os.fork()
-        except OSError:
-            for fd in (task_reader, task_writer, result_reader, result_writer):
-                os.close(fd)
-            raise
-        if not self.pid:
-            try:
+            if not self.pid:
                 # The writing ends are the parent's alone, or nobody would see it end.
                 for fd in (task_writer, result_reader, *(other.tasks.fileno() for other in others)):
                     os.close(fd)
-                syscalls.die_with_parent(parent)
+                with contextlib.suppress(OSError):  # forbidden: then it ends when it sees that nobody gives it work
+                    syscalls.die_with_parent(parent)
                 _serve(work, open(task_reader, "rb"), open(result_writer, "wb"))
-            finally:
+        except OSError:
+            for fd in pipes:
+                os.close(fd)
+            raise
+        finally:
+            if os.getpid() != parent:
                 os._exit(1)
         os.close(task_reader)
         os.close(result_writer)
@@ -193,15 +206,15 @@ class _Member:
             with open("/proc/{}/schedstat".format(self.pid)) as file:
                 ran, waited, _slices = map(int, file.read().split())
         except OSError:
-            return float("inf")  # a kernel that does not count it: then it counts as busy
-        return (ran + waited) / 1e9
+            return UNKNOWN  # a kernel that does not count it: then it counts as busy
+        return (ran + waited) / 1e9 if ran else UNKNOWN
 
     def ended(self):
         """PersistError: the process is gone though there is work for it."""
-        status = self._reap()
+        pid, status = self.pid, self.reap()
         how = "killed by signal {}".format(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else "ended"
         return errors.CopyError(
-            "process {}".format(self.pid),
+            "/proc/{}".format(pid),
             "a process that helped was {}".format(how),
             "If nobody did that, memory ran out (dmesg tells): give the container more, then start again.",
         )
@@ -209,15 +222,14 @@ class _Member:
     def kill(self):
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
-            self._reap()
 
-    def _reap(self):
+    def reap(self):
+        """int: how the process ended, once it has: a status as os.waitpid() gives it."""
         for file in (self.tasks, self.results):
             with contextlib.suppress(BrokenPipeError):  # what was still to be sent to it
                 file.close()
-        _pid, status = os.waitpid(self.pid, 0)
-        self.pid = None
-        return status
+        pid, self.pid = self.pid, None
+        return os.waitpid(pid, 0)[1] if pid else 0
 
 
 def _serve(work, tasks, results):

@@ -32,7 +32,11 @@ def open_quietly(name, flags, dir_fd):
 
 def list_names(fd):
     """list of bytes: the names in an open directory, in byte order."""
-    return sorted(os.fsencode(name) for name in os.listdir(fd))
+    names = os.listdir(fd)
+    for index, name in enumerate(names):  # in place: a directory may hold a million of them
+        names[index] = os.fsencode(name)
+    names.sort()
+    return names
 
 
 def open_directory(top_fd, relative, top):

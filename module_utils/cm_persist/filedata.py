@@ -35,7 +35,7 @@ class FileData:
         """
         size = status.st_size
         if size and not self._cloned(source_fd, target_fd):
-            if status.st_blocks * 512 < size:
+            if os.lseek(source_fd, 0, os.SEEK_HOLE) < size:  # st_blocks counts attributes and reserved blocks as well
                 os.ftruncate(target_fd, size)
                 for start, end in data_ranges(source_fd, size):
                     self._copy_range(source_fd, target_fd, start, end, path)

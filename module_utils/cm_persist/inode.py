@@ -11,9 +11,12 @@ from .errors import CopyError, because
 NO_ATTRIBUTES = (errno.EOPNOTSUPP, errno.ENOSYS)  # this file system, or this kind of inode, has none
 # Given out by the machine's policy or by the server, not by whoever wrote the file: another file system has its own.
 LABELS = ("security.selinux", "system.nfs4_acl")
+# What xfs shows of an ACL a second time; elsewhere it would be an attribute that nobody reads.
+ALIASES = ("trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT")
+USUAL_TIMES = range(2**31 * 10**9)  # nanoseconds since 1970 that every file system has room for
 
 
-def copy_metadata(source, target, status, path):
+def copy_metadata(source, target, status, path, atime_ns=None):
     """Give a copy everything that its source has, times last.
 
     The order matters: chown drops set-user-ID and capabilities, so it goes first; writing an ACL changes the mode's
@@ -23,6 +26,7 @@ def copy_metadata(source, target, status, path):
         source, target (int or bytes): open descriptors, or for what must not be opened a name under /proc/self/fd.
         status (os.stat_result): of the source, from before it was read.
         path (str or Where): the source, for errors.
+        atime_ns (int): the source's time of access, in nanoseconds, if the status was taken too late to tell it.
 
     Returns:
         set of str: attributes of LABELS that the target did not take.
@@ -39,10 +43,19 @@ def copy_metadata(source, target, status, path):
         if not stat.S_ISLNK(status.st_mode):
             os.chmod(target, stat.S_IMODE(status.st_mode))
         step = "times"
-        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), **_nofollow(by_name))
+        times = status.st_atime_ns if atime_ns is None else atime_ns, status.st_mtime_ns
+        os.utime(target, ns=times, **_nofollow(by_name))
+        if not all(time in USUAL_TIMES for time in times):
+            _refuse_other_times(os.stat(target, **_nofollow(by_name)), times)
     except OSError as error:
         raise CopyError(path, "the {} cannot be set on its copy: {}".format(step, because(error)), _remedy(error)) from error
     return unlabelled
+
+
+def keeps_nanoseconds(fd):
+    """bool: whether the file system of an open directory of ours keeps times to the nanosecond."""
+    os.utime(fd, ns=(1, 1))
+    return os.fstat(fd).st_mtime_ns == 1
 
 
 def drop_default_acl(fd):
@@ -83,6 +96,8 @@ def _copy_attributes(source, target, path, **nofollow):
         raise
     unlabelled = set()
     for name in names:
+        if name in ALIASES:
+            continue
         try:
             value = os.getxattr(source, name, **nofollow)
         except OSError as error:
@@ -107,6 +122,13 @@ def _has_attribute(target, name, value, **nofollow):
         return os.getxattr(target, name, **nofollow) == value
     except OSError:
         return False
+
+
+def _refuse_other_times(found, times):
+    # utimensat(2) sets the nearest that there is room for, and reports no error. Lost fractions are told of elsewhere.
+    for have, want in zip((found.st_atime_ns, found.st_mtime_ns), times):
+        if have // 10**9 != want // 10**9:
+            raise OSError(errno.ERANGE, "the file system has no room for {} seconds since 1970".format(want // 10**9))
 
 
 def _nofollow(by_name):

@@ -10,7 +10,7 @@ import stat
 
 from . import inode, syscalls
 from .directories import DIRECTORY, open_directory, open_quietly
-from .errors import CopyError, Where, because
+from .errors import CopyError, StoreError, Where, because
 from .filedata import FileData, changed
 
 POOL = b"links"  # a further name of each file with several, so that none has to be found again by a long path
@@ -18,12 +18,18 @@ READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def identity(status):
-    """tuple: what an os.stat_result tells of the inode behind a name and of its content; it differs once either changed."""
-    return (
-        status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_rdev, status.st_size,
-        status.st_mtime_ns,
-    )  # fmt: skip
+def traits(status):
+    """tuple: what an os.stat_result tells of a file that differs once somebody changes or replaces it.
+
+    Not the inode's number: where layers of an overlayfs lie on different file systems, a directory that the kernel forgets
+    meanwhile comes back with another.
+    """
+    return status.st_mode, status.st_uid, status.st_gid, status.st_rdev, status.st_size, status.st_mtime_ns
+
+
+def link_key(status):
+    """bytes: the name in the pool of a file with several names; b'' for one with a single name."""
+    return b"%x-%x" % (status.st_dev, status.st_ino) if status.st_nlink > 1 else b""
 
 
 class Tree:
@@ -47,11 +53,13 @@ class Tree:
         Returns:
             tuple: two descriptors, the caller's to close.
         """
-        if not directory:
-            return tuple(open_directory(fd, b"", self.path) for fd in (self.source_fd, self.target_fd))
-        source = open_directory(self.source_fd, self.source + b"/" + directory, self.path)
+        below = b"/" + directory if directory else b""
         try:
-            return source, open_directory(self.target_fd, self.target + b"/" + directory, self.path)
+            source = open_directory(self.source_fd, below and self.source + below, self.path)
+        except StoreError as error:  # no directory any more
+            raise changed(Where(self.path, directory)) from error
+        try:
+            return source, open_directory(self.target_fd, below and self.target + below, "staging")
         except BaseException:
             os.close(source)
             raise
@@ -70,8 +78,8 @@ class LeafCopier:
         """Copy a batch.
 
         Args:
-            batch (list of (bytes, list of (bytes, tuple, bool))): of each directory, relative to the top, the leaves: name,
-            identity, and whether it has several names.
+            batch (list of (bytes, list of (bytes, tuple, int, bytes))): of each directory, relative to the top, the leaves:
+                name, traits, time of access in nanoseconds, and the key of a file with several names.
 
         Returns:
             tuple: bytes of data (int); attributes that the target did not take (list of str); relative paths (bytes) with
@@ -86,9 +94,9 @@ class LeafCopier:
             try:
                 self._source_fd, self._target_fd = self._tree.open(directory)
                 try:
-                    for name, known, several in leaves:
+                    for name, known, atime, key in leaves:
                         at = directory + b"/" + name if directory not in (b"", b".") else name if directory else b"."
-                        self._leaf(name, name if directory else self._tree.target, known, several, at)
+                        self._leaf(name, name if directory else self._tree.target, known, atime, key, at)
                 finally:
                     os.close(self._source_fd)
                     os.close(self._target_fd)
@@ -103,40 +111,44 @@ class LeafCopier:
     def _begin(self):
         self._bytes, self._unlabelled, self._flags = 0, set(), []
 
-    def _leaf(self, name, target, known, several, at):
-        key = b"%x-%x" % known[:2]
-        if several and self._linked(key, target):
+    def _leaf(self, name, target, known, atime, key, at):
+        if key and self._is_in_pool(key, target):
             return
-        size = self._make(name, target, known, at)
+        size = self._make(name, target, known, atime, at)
         try:
-            if several:
+            if key:
                 os.link(target, key, src_dir_fd=self._target_fd, dst_dir_fd=self._pool_fd, follow_symlinks=False)
             self._bytes += size
         except FileExistsError:  # another process came to another of its names at the same time
             os.unlink(target, dir_fd=self._target_fd)
-            self._linked(key, target)
+            self._link_from_pool(key, target)
 
-    def _linked(self, key, target):
+    def _is_in_pool(self, key, target):
         """bool: whether another name of the same file was there already, and this one is now."""
         try:
-            os.link(key, target, src_dir_fd=self._pool_fd, dst_dir_fd=self._target_fd, follow_symlinks=False)
+            self._link_from_pool(key, target)
             return True
         except FileNotFoundError:
             return False
 
-    def _make(self, name, target, known, at):
+    def _link_from_pool(self, key, target):
+        os.link(key, target, src_dir_fd=self._pool_fd, dst_dir_fd=self._target_fd, follow_symlinks=False)
+
+    def _make(self, name, target, known, atime, at):
         """int: bytes of data of the copy that was made."""
-        if stat.S_ISREG(known[2]):
+        if stat.S_ISREG(known[0]):
             return self._regular(name, target, known, at)
         path = Where(self._tree.path, at)
         status = os.stat(name, dir_fd=self._source_fd, follow_symlinks=False)
-        if identity(status) != known:
+        if traits(status) != known:
             raise changed(path)
-        if stat.S_ISLNK(known[2]):
+        if stat.S_ISLNK(known[0]):
             os.symlink(os.readlink(name, dir_fd=self._source_fd), target, dir_fd=self._target_fd)
         else:
             self._special(target, status, path)
-        self._unlabelled |= inode.copy_metadata(_by_name(self._source_fd, name), _by_name(self._target_fd, target), status, path)
+        # Its time of access is from before the manifest read the link.
+        places = _by_name(self._source_fd, name), _by_name(self._target_fd, target)
+        self._unlabelled |= inode.copy_metadata(*places, status, path, atime)
         return 0
 
     def _regular(self, name, target, known, at):
@@ -144,7 +156,7 @@ class LeafCopier:
         source = open_quietly(name, READ, self._source_fd)
         try:
             status = os.fstat(source)
-            if identity(status) != known:
+            if traits(status) != known:
                 raise changed(path)
             copy = os.open(target, CREATE, 0o600, dir_fd=self._target_fd)
             try:

@@ -15,7 +15,7 @@ from .outcome import Outcome, refuse_dangling
 from .places import ImageParent, label
 from .record import read_record
 from .spec import parse_paths
-from .store import MANIFESTS, Store, find_store
+from .store import MANIFESTS, Store, find_store, working_on
 
 
 class Settings(NamedTuple):
@@ -45,6 +45,11 @@ def link(settings, rehearse=False, mounts=None, release=None):
         PersistError: a refusal, in which case nothing was changed, or a failure, after which a new start goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths, settings.method)
+    with working_on(store_path):
+        return _link(settings, store_path, specs, rehearse, mounts, release)
+
+
+def _link(settings, store_path, specs, rehearse, mounts, release):
     found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
     if found.absent:
         refuse_dangling(found, specs)

@@ -20,7 +20,7 @@ from .seed_plan import PathSeen, StoreSeen, Wanted, plan_seed, store_state
 from .seed_steps import Run, execute
 from .spec import inside, parse_paths
 from .staging import read_unfinished
-from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE, Store, find_store
+from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE, Store, find_store, working_on
 from .survey import Survey, survey, unreadable
 
 
@@ -53,6 +53,11 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None):
         PersistError: a refusal, in which case nothing was changed, or a failure, after which a new start goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
+    with working_on(store_path):
+        return _seed(settings, store_path, specs, rehearse, mounts, clock, release)
+
+
+def _seed(settings, store_path, specs, rehearse, mounts, clock, release):
     found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
     if found.absent:
         return _without_store(found, specs, settings.required)
@@ -116,6 +121,8 @@ def observe(store, found, specs, mounts, counted):
         path=store.path,
         record=record,
         leftovers=tuple(leftovers or ()),
+        staging=leftovers is not None,
+        begun=store.state_fd is not None,
         foreign=() if record is not None else tuple(_foreign(store.fd, _tree_of(specs))),
         free_bytes=space.f_bavail * space.f_frsize + given_back.space,
         free_inodes=space.f_favail + given_back.inodes if space.f_files else None,  # btrfs counts none
@@ -216,7 +223,7 @@ def _read_staging(store):
     try:
         staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
     except FileNotFoundError:
-        return [], {}
+        return None, {}
     except OSError as error:
         raise StoreError(
             os.path.join(store.state_path, "staging"),

@@ -9,9 +9,11 @@ from .plan import Plan
 from .seed_steps import Adopt, ClearStaging, Complete, Copy, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
 from .spec import StatePath, inside
 from .staging import Unfinished
-from .survey import Survey
+from .survey import BLOCK, Survey
 
 MANIFEST_LINE = 200  # bytes that a file's line in the manifest takes, generously
+BOOKS = 4  # files and directories: staging, manifests, the record and the one that replaces it
+BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest and entry; and the directories above it in the store
 
 
 class PathSeen(NamedTuple):
@@ -41,12 +43,15 @@ class PathSeen(NamedTuple):
 class StoreSeen(NamedTuple):
     """The store as it was found: free space in bytes and inodes (None: unlimited), with what leftovers give back;
 
-    dropped are paths of the record that are no longer named, and whether they are still links into the store.
+    leftovers are the names in the staging directory, and staging whether it is there; begun says the same of the state
+    directory; dropped are paths of the record that are no longer named, and whether they are still links into the store.
     """
 
     path: str
     record: Optional[Dict[str, dict]] = None
     leftovers: Tuple[str, ...] = ()
+    staging: bool = False
+    begun: bool = False
     foreign: Tuple[str, ...] = ()
     free_bytes: int = 0
     free_inodes: Optional[int] = None
@@ -116,7 +121,7 @@ def plan_seed(store, paths, wanted):
         )
     if clear and not store.read_only:
         plan.steps.insert(0, ClearStaging(clear))
-    if plan.steps:
+    if plan.steps or (store.staging and not store.read_only):
         plan.steps.append(RemoveStaging())
     return plan
 
@@ -267,8 +272,10 @@ def _preflight(store, copies):
     foreign = next((path.survey.others for path in copies if path.survey.others), "")
     if foreign:
         raise PathError(foreign, "it belongs to another user, and this process is not root", "Run as root (become: true).")
-    need_bytes = sum(path.survey.space + path.survey.inodes * MANIFEST_LINE for path in copies)
-    need_inodes = sum(path.survey.inodes for path in copies)
+    # Beside the copies: what names them, and, unless it is there, the state directory with its lock.
+    books = sum(BOOKS_OF_A_COPY + path.spec.relative.count(b"/") for path in copies) + BOOKS + (0 if store.begun else 2)
+    need_bytes = sum(path.survey.space + path.survey.inodes * MANIFEST_LINE for path in copies) + books * BLOCK
+    need_inodes = sum(path.survey.inodes for path in copies) + books
     short = []
     if need_bytes > store.free_bytes:
         short.append("{} bytes short: {} needed, {} free".format(need_bytes - store.free_bytes, need_bytes, store.free_bytes))

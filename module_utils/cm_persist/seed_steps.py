@@ -14,7 +14,7 @@ from .errors import StoreError, because, printable
 from .places import DIRECTORY, ImageParent, label, look
 from .record import write_record
 from .spec import StatePath
-from .staging import MANIFEST, TREE, Unfinished, create, write_unfinished
+from .staging import MANIFEST, TREE, Unfinished, new_manifest, write_unfinished
 from .store import MANIFESTS, STAGING, writable_hint
 
 
@@ -152,7 +152,7 @@ class Copy(NamedTuple):
         finally:
             os.close(staging)
         try:
-            with ImageParent(path) as image, open(create(private, MANIFEST), "wb") as manifest:
+            with ImageParent(path) as image, new_manifest(private) as manifest:
                 copied = copy_tree(image.fd, image.name, path, private, TREE, manifest)
             top = look(private, TREE)
             entry = run.note(
@@ -164,6 +164,8 @@ class Copy(NamedTuple):
         run.staged[path] = name
         run.seconds[path] = run.clock.monotonic() - begin
         run.warnings.extend("{}: a socket was not copied; its program makes a new one.".format(path) for path in copied.sockets)
+        if copied.coarse_times:
+            run.warnings.append("{}: the store's file system does not keep its times to the nanosecond.".format(printable(path)))
         if copied.unlabelled:
             run.warnings.append(
                 "{}: the store takes no {}; it holds its own.".format(printable(path), ", ".join(copied.unlabelled))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a copy in staging says of itself, so that one that was published but not recorded is completed, not copied again."""
 
+import contextlib
 import json
 import os
 from typing import NamedTuple
@@ -58,6 +59,19 @@ def read_unfinished(staging_fd, name):
         return None  # never written, or torn: then nothing of it was published
     finally:
         os.close(private)
+
+
+@contextlib.contextmanager
+def new_manifest(private_fd):
+    """Give a copy's new manifest, open for writing (binary), and close it: what was not written by then is an error."""
+    file = open(create(private_fd, MANIFEST), "wb")
+    try:
+        yield file
+    except BaseException:
+        with contextlib.suppress(OSError):  # on a full disk there may be one more; the first tells more
+            file.close()
+        raise
+    file.close()
 
 
 def create(dir_fd, name):

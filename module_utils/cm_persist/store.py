@@ -18,6 +18,15 @@ STAGING, MANIFESTS = b"staging", b"manifests"
 IGNORED, IGNORED_PREFIXES = (b"lost+found", b".snapshot"), (b".Trash-", STATE.encode() + b"-")
 
 
+@contextlib.contextmanager
+def working_on(path):
+    """Turn an OSError that nothing closer to it expected, as of a failing disk, into a StoreError; path (str) is the store."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(path, "working on it failed: {}".format(because(error)), writable_hint(error)) from error
+
+
 class Found(NamedTuple):
     """What is at the store's place: path (str), why there is no store ('' if there is one), and its mount."""
 

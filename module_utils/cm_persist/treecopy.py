@@ -16,21 +16,26 @@ from .crew import Crew
 from .directories import DIRECTORY, DirectoryStack, open_directory, remove_tree
 from .errors import Where
 from .filedata import changed
-from .leaves import POOL, READ, LeafCopier, Tree, failed, identity
+from .leaves import POOL, READ, LeafCopier, Tree, failed, link_key, traits
 from .manifest import ManifestWriter
 from .walk import ENTER, LEAVE, walk
+
+MOST_LEFT = 1000  # directories that are not finished
+LARGE = 1 << 20  # bytes of a file with several names that is never copied twice, not even for a moment
 
 
 class Copied(NamedTuple):
     """What was copied: files counts all but directories, data is in bytes; sockets are the paths that were left out,
 
-    unlabelled the attributes that the target's file system gives out itself and did not take.
+    unlabelled the attributes that the target's file system gives out itself and did not take; coarse_times says that
+    it does not keep times to the nanosecond.
     """
 
     files: int
     data: int
     sockets: Tuple[str, ...]
     unlabelled: Tuple[str, ...]
+    coarse_times: bool
 
 
 def copy_tree(dir_fd, name, path, private_fd, target, manifest_file):
@@ -76,10 +81,12 @@ class _Copier:
         self._crew = Crew(self._leaves.copy, self._note)
         self._batches = Batches(self._crew)
         self._left = collections.deque()  # (number of the first batch that is not in it, relative path, status)
+        self._large = {}  # key of a large file with several names -> number of the batch that has the first
         self._flags = []  # (relative path, flags): set last, as they forbid what comes before
         self._files = self._bytes = 0
         self._sockets = []
         self._unlabelled = set()
+        self._coarse_times = not inode.keeps_nanoseconds(tree.target_fd)
 
     def take(self, step):
         status = step.status
@@ -95,10 +102,16 @@ class _Copier:
         elif step.event == LEAVE:
             self._stack.pop()
             self._left.append((self._batches.next, step.path, status))
+            if len(self._left) > MOST_LEFT:  # all of them wait for one batch
+                self._batches.submit()
+                self._crew.wait_for(self._left[0][0] - 1)
             self._finish_directories()
         else:
             self._files += 1
-            leaf = step.name, identity(status), status.st_nlink > 1
+            key = link_key(status)
+            if key and status.st_size >= LARGE:
+                self._copy_once(key)
+            leaf = step.name, traits(status), status.st_atime_ns, key
             self._batches.add(directory_of(step.path, step.name), leaf, status.st_size)
 
     def finish(self):
@@ -109,12 +122,23 @@ class _Copier:
         for relative, flags in self._flags:
             self._set_flags(relative, flags)
         self._manifest.finish()
-        return Copied(self._files, self._bytes, tuple(self._sockets), tuple(sorted(self._unlabelled)))
+        unlabelled = tuple(sorted(self._unlabelled))
+        return Copied(self._files, self._bytes, tuple(self._sockets), unlabelled, self._coarse_times)
 
     def close(self):
-        self._crew.close()
-        self._leaves.close()
-        self._stack.close()
+        try:
+            self._crew.close()
+        finally:
+            self._leaves.close()
+            self._stack.close()
+
+    def _copy_once(self, key):
+        # Two processes at two names of one file would need its space twice for a moment, which nobody counted.
+        if key in self._large:
+            self._batches.submit()
+            self._crew.wait_for(self._large[key])
+        else:
+            self._large[key] = self._crew.submitted
 
     def _note(self, result):
         data, unlabelled, flags = result
@@ -131,7 +155,7 @@ class _Copier:
         path = Where(self._tree.path, relative)
         source, target = self._tree.open(relative)
         try:
-            if identity(os.fstat(source)) != identity(status):  # a name came or went
+            if traits(os.fstat(source)) != traits(status):  # a name came or went
                 raise changed(path)
             self._unlabelled |= inode.copy_metadata(source, target, status, path)
             flags = syscalls.get_flags(source)

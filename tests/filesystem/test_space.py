@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from module_utils.cm_persist import crew
 from module_utils.cm_persist.errors import PersistError, StoreError
 from tests.site import write
 from tests.tree import footprint
@@ -89,3 +90,31 @@ def test_running_out_of_it_on_the_way_publishes_nothing_and_frees_all(site, monk
     assert not os.path.lexists(site.store + site.top) and os.listdir(os.path.join(site.books, "staging")) == []
     monkeypatch.undo()
     assert site.seed().paths[0]["state"] == "seeded" and footprint(site.image) == before
+
+
+def test_a_large_file_with_several_names_is_never_there_twice(site, volume, monkeypatch):
+    """Several processes come to its names at the same time."""
+    monkeypatch.setattr(crew, "wanted", lambda *_load: 4)
+    site.store = volume("32M")
+    large(site, 16 << 20)
+    for number in range(8):
+        os.mkdir(site.path("data/{}".format(number)))
+        os.link(site.path("data/large"), site.path("data/{}/large".format(number)))
+    assert site.seed().paths[0]["bytes"] == 16 << 20 | 11
+    assert os.stat(site.stored("data/7/large")).st_nlink == 9
+
+
+def test_a_volume_that_keeps_whole_seconds_is_told_of(site, volume):
+    site.store = volume("16M", "-I", "128")
+    os.utime(site.path("data/one"), ns=(1, 1_234_567_890_123_456_789))
+    assert [warning for warning in site.seed().warnings if "nanosecond" in warning]
+    assert os.stat(site.stored("data/one")).st_mtime_ns == 1_234_567_890_000_000_000
+    assert not [warning for warning in site.seed().warnings if "nanosecond" in warning]
+
+
+def test_a_time_that_it_has_no_room_for_is_refused(site, volume):
+    site.store = volume("16M", "-I", "128")
+    os.utime(site.path("data/one"), (1, 2**31))
+    with pytest.raises(PersistError) as failure:
+        site.seed()
+    assert failure.value.path == site.path("data/one") and "2147483648 seconds" in str(failure.value)

@@ -4,6 +4,7 @@
 import errno
 import fcntl
 import os
+import resource
 import signal
 
 import pytest
@@ -47,7 +48,8 @@ def test_a_short_job_needs_no_process():
         (2, float("nan"), 2, 2),  # not known
         (MOST - 1, 0, 2, MOST),
         (MOST, 0, 2, MOST),
-        (32, 0, 32, 32),
+        (MOST, MOST * LONG, 128, MOST),
+        (MOST // 2, MOST * LONG, 128, MOST),
     ],
 )
 def test_how_many_pay_off(members, ready, processors, expected):
@@ -198,3 +200,35 @@ def test_a_parent_that_is_killed_takes_its_crew_along(tmp_path, monkeypatch, tol
     fcntl.flock(lock, fcntl.LOCK_EX)  # or this waits for ever
     for fd in (lock, gate, opened, hear, say):
         os.close(fd)
+
+
+@pytest.mark.parametrize("soon", [True, False])
+def test_a_parent_that_ignores_its_children_can_still_end_them(hire, soon):
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    results = []
+    try:
+        crew = hire(3, lambda batch: os.getpid(), results)
+        for batch in range(9):
+            crew.submit(batch)
+        if not soon:
+            crew.finish()
+        crew.close()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert not any(os.path.exists("/proc/{}".format(pid)) for pid in results)
+
+
+def test_too_few_descriptors_are_no_failure(hire):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before, results = len(os.listdir("/proc/self/fd")), []
+    crew = hire(8, lambda batch: os.getpid(), results)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 8, limits[1]))
+    try:
+        for batch in range(20):
+            crew.submit(batch)
+        crew.finish()
+        assert len(results) == 20 and 0 < len(set(results)) < 8
+        crew.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -15,6 +15,10 @@ ENTRY = {"origin": "seeded", "kind": "directory", "files": 7, "bytes": 70, "mani
 FULL, EMPTY = Place(DIRECTORY), Place(DIRECTORY, empty=True)
 SURVEY = Survey(files=3, data=30, space=300, inodes=4)
 UNFINISHED = Unfinished("data-1", ENTRY)
+# What one copy's books take, at first: state directory, lock, staging, manifests, record and the one that replaces it; its
+# private directory, pool, manifest and entry; /store/var.
+BOOKS = 2 + 4 + 4 + 1
+NEEDED = 300 + 4 * 200 + BOOKS * 4096
 
 
 def store(**known):
@@ -76,6 +80,12 @@ PLANS = {
         store(record={PATH.key: ENTRY}, leftovers=("data-1",), read_only=True), seen(stored=FULL, entry=ENTRY),
         "already", 7, 70, [],
     ),
+    "exactly enough": (store(free_bytes=NEEDED, free_inodes=4 + BOOKS), seen(), "seeded", 3, 30, COPY),
+    "with the state directory and its lock there already": (
+        store(begun=True, free_inodes=2 + BOOKS), seen(), "seeded", 3, 30, COPY,
+    ),
+    "an empty staging directory": (store(staging=True), seen(entry=ENTRY, stored=FULL), "already", 7, 70, ["RemoveStaging"]),
+    "one on a read-only store": (store(staging=True, read_only=True), seen(entry=ENTRY, stored=FULL), "already", 7, 70, []),
     "inodes that are not counted": (store(free_inodes=None), seen(), "seeded", 3, 30, COPY),
 }  # fmt: skip
 
@@ -93,9 +103,9 @@ REFUSALS = {
     "foreign": (store(foreign=("theirs",)), seen(), "/store", ["theirs", "cm_persist_allow_foreign"]),
     "read-only": (store(read_only=True), seen(), "/store", ["read-only", "read-write"]),
     "read-only, to be adopted": (store(read_only=True), seen(stored=FULL), "/store", ["read-only"]),
-    "too little space": (store(free_bytes=1099), seen(), "/store", ["1 bytes short: 1100 needed, 1099 free"]),
-    "too few inodes": (store(free_inodes=3), seen(), "/store", ["1 inodes short: 4 needed, 3 free"]),
-    "too little of both": (store(free_bytes=0, free_inodes=0), seen(), "/store", ["1100 bytes short", "4 inodes short"]),
+    "too little space": (store(free_bytes=NEEDED - 1), seen(), "/store", ["1 bytes short: {} needed".format(NEEDED)]),
+    "too few inodes": (store(free_inodes=3 + BOOKS), seen(), "/store", ["1 inodes short: {} needed".format(4 + BOOKS)]),
+    "too little of both": (store(free_bytes=0, free_inodes=0), seen(), "/store", ["bytes short", "inodes short"]),
     "a link in the store": (store(), seen(stored=Place(LINK, "/x")), "/store/var/data", ["symbolic link"]),
     "a device in the store": (store(), seen(stored=Place(OTHER)), "/store/var/data", ["special file"]),
     "a file in the store": (store(), seen(stored=Place(FILE)), "/store/var/data", ["file", "directory"]),
@@ -163,7 +173,7 @@ def test_all_are_copied_before_the_first_is_published_and_recorded_once():
 
 def test_space_is_counted_for_all_together():
     with pytest.raises(StoreError):
-        plan_seed(store(free_bytes=1500), [seen(), seen(OTHER_PATH)], Wanted())
+        plan_seed(store(free_bytes=NEEDED + 1500), [seen(), seen(OTHER_PATH)], Wanted())
 
 
 def test_missing_can_be_skipped_with_a_warning():
