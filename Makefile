@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export LC_ALL := C.UTF-8
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit filesystem scenarios clean
+.PHONY: help demo test lint unit filesystem faults scenarios clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ unit: .venv/ready ## the plans, without Ansible, root or disk
 
 filesystem: .venv/ready ## the effects, on real file systems (as root: all of them)
 	@python -m pytest tests/filesystem
+
+faults: .venv/ready ## kills, errors, full disks, power losses, races: every point, and the table in tests/faults/README.md
+	@tests/setup-host && python -m pytest -q tests/faults --full
 
 scenarios: .venv/ready ## every molecule scenario, on real systemd containers
 	@tests/setup-host && tests/scenarios

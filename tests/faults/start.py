@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A container start without Ansible, as a process of its own that faults can be injected into: seed, then link.
+
+usage: start.py STORE PATH…    prints what each of the two did, as JSON; a refusal or failure is exit 1 and one line.
+"""
+
+import json
+import os
+import sys
+
+sys.path.insert(0, os.environ.get("CM_PERSIST", os.path.join(os.path.dirname(__file__), "..", "..")))
+
+from module_utils.cm_persist import crew, link, seed  # noqa: E402
+from module_utils.cm_persist.errors import PersistError  # noqa: E402
+
+
+def main():
+    options = {"store": sys.argv[1], "paths": sys.argv[2:], "require_mount": False}
+    timeout = os.environ.get("LOCK_TIMEOUT")
+    if timeout:
+        options["lock_timeout"] = float(timeout)
+    _force_workers(os.environ.get("WORKERS"))
+    _prepare(os.environ.get("PREPARE", ""))
+    try:
+        seeded = seed.seed(seed.Settings(**options))
+        linked = link.link(link.Settings(**options))
+    except PersistError as error:
+        sys.exit("{}: {}".format(type(error).__name__, error))
+    print(json.dumps({"seed": seeded._asdict(), "link": linked._asdict()}))
+
+
+def _force_workers(number):
+    """Copy with that many processes from the first file on: which call is whose must not depend on the clock."""
+    if number:
+        crew.wanted = lambda *_load: int(number)
+
+
+def _prepare(names):
+    """Call functions of inject.py, which lies beside this file, in this process."""
+    for name in names.split():
+        import inject
+
+        getattr(inject, name)()
+
+
+if __name__ == "__main__":
+    main()
