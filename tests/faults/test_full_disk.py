@@ -38,8 +38,9 @@ def test_a_full_disk(disk, blind, top, full, file_system, tally):
         assert scene.start().returncode == 0
         need = before - free(store, what)
     ends, problems = [], []
-    # What is there for a while adds a quarter; a file system keeps blocks for itself, too, or gives out many at a time.
-    for level in levels(need * 9 // 4 if what == BLOCKS else need * 5 // 4, LEVELS if full else FEW_LEVELS):
+    # More is there for a while, file systems keep blocks for themselves, and the look before counts generously.
+    times = 2 if blind else 6 if what == BLOCKS else 3
+    for level in levels(need * times, LEVELS if full else FEW_LEVELS):
         with scene_on(store, top, kind) as scene:
             fill(store, what, level)
             names = sorted(os.listdir(store))
