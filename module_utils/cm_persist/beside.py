@@ -5,10 +5,10 @@ import contextlib
 import json
 import os
 
-from .directories import DIRECTORY, lstat, remove_tree
+from .directories import DIRECTORY, lstat, open_regular, remove_tree
 from .durable import sync_tree, write_file
 from .errors import StoreError, printable
-from .staging import TREE, new_manifest
+from .staging import LARGEST, TREE, new_manifest
 from .treecopy import copy_tree
 
 
@@ -84,8 +84,7 @@ def read_removal(image):
     """dict: the note of a removal, with manifest and aside as write_removal() takes them."""
     name = removal_name(image.name)
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=image.fd)
-        with open(fd, "rb") as file:
+        with open(open_regular(name, image.fd, LARGEST), "rb") as file:
             note = json.loads(file.read().decode("ascii"))
         return {"manifest": str(note["manifest"]), "aside": note["aside"]}
     except (ValueError, KeyError, TypeError) as error:

@@ -30,6 +30,48 @@ def open_quietly(name, flags, dir_fd):
         return os.open(name, flags | os.O_CLOEXEC, dir_fd=dir_fd)
 
 
+def open_regular(name, dir_fd=None, largest=None):
+    """Open a file for reading that should be an ordinary one of a usual size: others could block or never end.
+
+    Args:
+        name (bytes or str): its name in the directory, or a path.
+        dir_fd (int): the open directory.
+        largest (int): its size in bytes at most; None for any.
+
+    Returns:
+        int: the descriptor, the caller's to close.
+
+    Raises:
+        OSError: it cannot be opened, or is something else (EINVAL), or too large (EFBIG).
+    """
+    fd = open_quietly(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd)
+    status = os.fstat(fd)
+    number = 0 if stat.S_ISREG(status.st_mode) else errno.EINVAL
+    if not number and largest is not None and status.st_size > largest:
+        number = errno.EFBIG
+    if number:
+        os.close(fd)
+        raise OSError(number, "no regular file of a usual size", name)
+    return fd
+
+
+def change_mode(name, mode, dir_fd=None):
+    """Change the mode of what stands at a name, never of what a link there leads to: chmod(2) has no such flag."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        if stat.S_ISLNK(os.fstat(fd).st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+        os.chmod("/proc/self/fd/{}".format(fd), mode)
+    finally:
+        os.close(fd)
+
+
+def mount_id(fd):
+    """int: the number of the mount that an open file lies on, as in mountinfo; None before Linux 3.15."""
+    with open("/proc/self/fdinfo/{}".format(fd)) as info:
+        return next((int(line.split()[1]) for line in info if line.startswith("mnt_id:")), None)
+
+
 def list_names(fd):
     """list of bytes: the names in an open directory, in byte order."""
     names = os.listdir(fd)
@@ -162,8 +204,7 @@ def remove_tree(parent_fd, name):
     try:
         while True:
             if name is not None:
-                _clear_flags(name, stack.fd)
-                stack.push(os.open(name, DIRECTORY, dir_fd=stack.fd))
+                _enter(name, stack)
                 trail.append((name, list_names(stack.fd)))
                 name = None
             directory, names = trail[-1]
@@ -202,6 +243,19 @@ def _open_component(fd, name, relative, top):
         raise
 
 
+def _enter(name, stack):
+    # What is mounted there is not ours to remove. The flags are cleared on the directory itself, not below a mount.
+    fd = os.open(name, DIRECTORY, dir_fd=stack.fd)
+    try:
+        if mount_id(fd) != mount_id(stack.fd):
+            raise OSError(errno.EBUSY, "something is mounted there", name)
+    except BaseException:
+        os.close(fd)
+        raise
+    _clear_flags(name, stack.fd)
+    stack.push(fd)
+
+
 def _unlink(name, dir_fd, found):
     try:
         os.unlink(name, dir_fd=dir_fd)
@@ -209,19 +263,23 @@ def _unlink(name, dir_fd, found):
         # chattr +i and +a forbid it; only regular files and directories carry them.
         if not stat.S_ISREG(found.st_mode):
             raise
-        _clear_flags(name, dir_fd)
-        os.unlink(name, dir_fd=dir_fd)
+        _clear_flags(name, dir_fd, lambda: os.unlink(name, dir_fd=dir_fd))
 
 
-def _clear_flags(name, dir_fd):
+def _clear_flags(name, dir_fd, then=None):
     from . import syscalls
 
     if os.geteuid():
-        os.chmod(name, 0o700, dir_fd=dir_fd)  # root needs no permission to remove what is there
+        change_mode(name, 0o700, dir_fd)  # root needs no permission to remove what is there
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
-        if syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND):
+        flags = syscalls.get_flags(fd)
+        if flags & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND):
             syscalls.set_flags(fd, 0)
+        if then is not None:
+            then()
+            if flags and os.fstat(fd).st_nlink:  # another name of it is left, and may be somebody else's
+                syscalls.set_flags(fd, flags)
     except OSError as error:
         raise OSError(
             error.errno, "the immutable flag cannot be cleared: {}".format(because(error)), os.fsdecode(name)

@@ -6,6 +6,7 @@ import os
 import stat
 
 from . import syscalls
+from .directories import change_mode
 from .errors import CopyError, because
 
 NO_ATTRIBUTES = (errno.EOPNOTSUPP, errno.ENOSYS)  # this file system, or this kind of inode, has none
@@ -41,7 +42,7 @@ def copy_metadata(source, target, status, path, atime_ns=None):
         unlabelled = _copy_attributes(source, target, path, **_nofollow(by_name))
         step = "mode {:04o}".format(stat.S_IMODE(status.st_mode))
         if not stat.S_ISLNK(status.st_mode):
-            os.chmod(target, stat.S_IMODE(status.st_mode))
+            (change_mode if by_name else os.chmod)(target, stat.S_IMODE(status.st_mode))
         step = "times"
         times = status.st_atime_ns if atime_ns is None else atime_ns, status.st_mtime_ns
         os.utime(target, ns=times, **_nofollow(by_name))

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from . import syscalls
 from .beside import bound_name, clear, copy_beside, copy_name, read_removal, write_removal
-from .directories import lstat, open_directory, remove_tree
+from .directories import lstat, open_directory, open_regular, remove_tree
 from .durable import write_file
 from .errors import LinkError, because, printable
 from .manifest import Difference, compare
@@ -293,7 +293,7 @@ def _difference(manifest, image, begun=False):
     """Difference: the first between what stands at a state path and a manifest; None where there is none."""
     try:
         # Not blocking: what stands there on a hostile volume may be a FIFO, which then has nothing to say.
-        with open(os.open(manifest, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(open_regular(manifest), "rb") as file:
             return compare(file, image.fd, image.name, begun)
     except OSError as error:
         # Whatever cannot be compared is not provably the same.

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import time
 
 from .errors import StoreError, because, printable
@@ -69,13 +70,18 @@ def _open(state_fd, path):
     try:
         try:
             # NFS turns flock into a range lock, which wants a file that is open for writing.
-            return os.open(NAME, flags | os.O_RDWR | os.O_CREAT, 0o600, dir_fd=state_fd)
+            fd = os.open(NAME, flags | os.O_RDWR | os.O_CREAT, 0o600, dir_fd=state_fd)
         except OSError as error:
             if error.errno != errno.EROFS:
                 raise
-            return os.open(NAME, flags | os.O_RDONLY, dir_fd=state_fd)
+            fd = os.open(NAME, flags | os.O_RDONLY, dir_fd=state_fd)
     except OSError as error:
         raise StoreError(path, "the lock cannot be opened: {}".format(because(error)), "Remove what stands there.") from error
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # it is written to: never to somebody else's file
+        os.close(fd)
+        raise StoreError(path, "the lock is no regular file with a single name", "Remove it, after a look at where it came from.")
+    return fd
 
 
 def _try_lock(fd, path):

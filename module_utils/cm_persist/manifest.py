@@ -13,6 +13,7 @@ from urllib.parse import quote_from_bytes
 from .walk import LEAVE, walk
 
 FIRST = b"cm_persist manifest 1\n"
+LONGEST = 16 << 20  # bytes of a line; a path may be longer than the kernel takes at a time
 CUT_SHORT = b"manifest cut short\n"
 TYPES = {
     stat.S_IFDIR: "d", stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFIFO: "p",
@@ -93,10 +94,12 @@ def compare(file, dir_fd, name, begun=False):
 def _entries(file):
     """Yield the entry lines; of a manifest that is cut short, or of another format, one that equals nothing comes last."""
     count = -1
-    if file.readline() == FIRST:
-        for count, text in enumerate(file):
+    if file.readline(LONGEST) == FIRST:
+        for count, text in enumerate(iter(lambda: file.readline(LONGEST), b"")):
             if text == b"end %d\n" % count:
                 return
+            if not text.endswith(b"\n"):
+                break
             yield text
     yield CUT_SHORT
 

@@ -5,6 +5,7 @@ import os
 import re
 from typing import NamedTuple, Tuple
 
+from .directories import mount_id
 from .errors import StoreError
 from .spec import inside
 
@@ -94,9 +95,7 @@ def mounts_at_or_below(path, mounts):
 def _mount_id(path):
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        with open("/proc/self/fdinfo/{}".format(fd)) as info:
-            found = re.search(r"^mnt_id:\s*(\d+)", info.read(), re.MULTILINE)
-        return int(found.group(1)) if found else None
+        return mount_id(fd)
     finally:
         os.close(fd)
 

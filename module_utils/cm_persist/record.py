@@ -3,16 +3,16 @@
 
 import json
 import os
-import stat
 
-from .directories import open_quietly
+from .directories import open_regular
 from .durable import write_file
-from .errors import StoreError, because
+from .errors import StoreError, because, printable
 from .places import AS_ROOT
 
 NAME = b"record.json"
 SCHEMA = 1
 LARGEST = 16 << 20  # bytes; a record takes some 300 for each state path
+MOST_SAID = 300  # characters of what is wrong in it
 KINDS = ("directory", "file")
 ORIGINS = ("seeded", "adopted")
 
@@ -35,17 +35,13 @@ def read_record(state_fd, state_path):
     path = os.path.join(state_path, os.fsdecode(NAME))
     restore = "Restore it from a backup, or move it away: what lies in the store at the state paths is then adopted as it is."
     try:
-        fd = open_quietly(NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, state_fd)
+        fd = open_regular(NAME, state_fd, LARGEST)
     except FileNotFoundError:
         return None
     except PermissionError as error:
         raise StoreError(path, "the store's record cannot be opened: {}".format(because(error)), AS_ROOT) from error
     except OSError as error:
         raise StoreError(path, "the store's record cannot be opened: {}".format(because(error)), restore) from error
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
-        os.close(fd)
-        raise StoreError(path, "the store's record is no regular file of a usual size", restore)
     with open(fd, "rb") as file:
         data = file.read(LARGEST)
     try:
@@ -54,10 +50,11 @@ def read_record(state_fd, state_path):
         if schema == SCHEMA:
             return {_check_path(path_of): check_entry(entry) for path_of, entry in content["paths"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(path, "the store's record is broken: {}: {}".format(type(error).__name__, error), restore) from error
+        found = printable("{}: {}".format(type(error).__name__, error)[:MOST_SAID])
+        raise StoreError(path, "the store's record is broken: {}".format(found), restore) from error
     raise StoreError(
         path,
-        "the store's record has schema {!r}, this cm_persist knows {}".format(schema, SCHEMA),
+        "the store's record has schema {}, this cm_persist knows {}".format(printable(repr(schema)[:MOST_SAID]), SCHEMA),
         "Start the image that wrote it, or one with a newer cm_persist.",
         store_state="newer",
     )
@@ -70,8 +67,9 @@ def write_record(state_fd, entries):
 
 
 def _check_path(path):
-    if not path.startswith("/"):
+    if not path.startswith("/") or path == "/":
         raise ValueError(path)
+    path.encode("utf-8", "surrogateescape")  # no file can be named otherwise: UnicodeEncodeError is a ValueError
     return path
 
 

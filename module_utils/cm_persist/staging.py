@@ -6,11 +6,12 @@ import json
 import os
 from typing import NamedTuple
 
-from .directories import lstat, open_directory
+from .directories import lstat, open_directory, open_regular
 from .errors import StoreError
 from .record import check_entry
 
 TREE, MANIFEST, ENTRY = b"tree", b"manifest", b"entry.json"
+LARGEST = 1 << 20  # bytes of an entry; one takes some 300 and the path
 
 
 class Unfinished(NamedTuple):
@@ -49,13 +50,12 @@ def read_unfinished(staging_fd, name):
     except (StoreError, FileNotFoundError):
         return None  # no directory: not made by us, and removed like all else; or removed by another starter just now
     try:
-        fd = os.open(ENTRY, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=private)
-        with open(fd, "rb") as file:
+        with open(open_regular(ENTRY, private, LARGEST), "rb") as file:
             note = json.loads(file.read().decode("ascii"))
         if lstat(TREE, private) is not None:
             return None  # still here: not published
         return str(note["path"]), (int(note["inode"]), int(note["mtime"])), Unfinished(name, check_entry(note["entry"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None  # never written, or torn: then nothing of it was published
     finally:
         os.close(private)

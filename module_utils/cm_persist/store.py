@@ -7,7 +7,7 @@ import os
 import stat
 from typing import NamedTuple, Optional
 
-from .directories import DIRECTORY, lstat, open_directory
+from .directories import DIRECTORY, lstat, mount_id, open_directory
 from .errors import StoreError, because, printable
 from .mounts import Mount, mount_holding
 from .places import AS_ROOT, Place, look, look_inside
@@ -170,7 +170,8 @@ class Store:
                 directory = os.path.dirname(directory)
                 continue
             try:
-                return os.fstat(fd).st_dev != os.fstat(self.fd).st_dev
+                # A bind mount of the same file system has its device number, a subvolume of btrfs the mount's number.
+                return mount_id(fd) != mount_id(self.fd) or os.fstat(fd).st_dev != os.fstat(self.fd).st_dev
             finally:
                 os.close(fd)
         return False
@@ -191,7 +192,24 @@ class Store:
                 "the state directory belongs to user {} with mode {:04o}".format(status.st_uid, stat.S_IMODE(status.st_mode)),
                 "It must be root's and not be writable for everyone; find out who changed it before you give it back.",
             )
+        for name in (".", STAGING, MANIFESTS):
+            self._refuse_mount(fd, name)
         return fd
+
+    def _refuse_mount(self, state_fd, name):
+        # What is mounted there hides what we know, and is not ours to write to or to clear.
+        try:
+            fd = os.open(name, DIRECTORY, dir_fd=state_fd)
+        except OSError:
+            return  # not there, or no directory: whoever needs it tells
+        try:
+            mounted = mount_id(fd) != mount_id(self.fd)
+        finally:
+            os.close(fd)
+        if mounted:
+            os.close(state_fd)
+            where = os.path.normpath(os.path.join(self.state_path, os.fsdecode(name)))
+            raise StoreError(where, "something is mounted there", "Unmount it: the state directory must be the volume's own.")
 
 
 def writable_hint(error):
