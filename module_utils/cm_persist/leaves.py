@@ -59,7 +59,8 @@ class Tree:
         except StoreError as error:  # no directory any more
             raise changed(Where(self.path, directory)) from error
         try:
-            return source, open_directory(self.target_fd, below and self.target + below, "staging")
+            target_path = os.readlink("/proc/self/fd/{}".format(self.target_fd))
+            return source, open_directory(self.target_fd, below and self.target + below, target_path)
         except BaseException:
             os.close(source)
             raise
