@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of safe seeding, each with a way to break it and the tests that are there to notice."""
+
+from typing import NamedTuple, Tuple
+
+CORE = "module_utils/cm_persist/"
+ORDER, POWER, RACES = "tests/faults/test_sync_order.py", "tests/faults/test_power_loss.py", "tests/faults/test_races.py"
+KILLED, FAILED = "tests/faults/test_killed_calls.py", "tests/faults/test_failed_calls.py"
+STARTERS, FIDELITY = "tests/faults/test_two_starters.py", "tests/faults/test_fidelity.py"
+THING = "tests/faults/test_hostile_stores.py::test_a_thing_at_a_place"
+RENAME = "            rename_noreplace(TREE, os.path.basename(relative), private, parent)\n"
+
+
+class Mutant(NamedTuple):
+    """In file, rule (which stands there once) becomes broken; at least one of the tests must then fail."""
+
+    name: str
+    file: str
+    rule: str
+    broken: str
+    tests: Tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "copied in place",
+        CORE + "seed_steps.py",
+        RENAME,
+        "            from .treecopy import copy_tree\n\n"
+        '            with open(os.devnull, "wb") as nowhere:\n'
+        "                copy_tree(private, TREE, self.spec.path, parent, os.path.basename(relative), nowhere)\n",
+        (POWER, "-k", "ext4"),
+    ),
+    Mutant(
+        "no fsync",
+        CORE + "durable.py",
+        "    # Most servers of FUSE file systems are not told",
+        "    return\n    # Most servers of FUSE file systems are not told",
+        (POWER, "-k", "ext4"),
+    ),
+    Mutant(
+        "no fsync of directories",
+        CORE + "durable.py",
+        '                batches.add(step.path, b".")\n',
+        "                pass\n",
+        (POWER, "-k", "btrfs"),
+    ),
+    Mutant(
+        "no fsync of directories, by the order of calls",
+        CORE + "durable.py",
+        '                batches.add(step.path, b".")\n',
+        "                pass\n",
+        (ORDER, "-k", "test_everything"),
+    ),
+    Mutant(
+        "no fsync of the parent",
+        CORE + "seed_steps.py",
+        RENAME + "            os.fsync(parent)\n",
+        RENAME,
+        (POWER, "-k", "btrfs"),
+    ),
+    Mutant(
+        "no fsync of the parent, by the order of calls",
+        CORE + "seed_steps.py",
+        RENAME + "            os.fsync(parent)\n",
+        RENAME,
+        (ORDER, "-k", "test_everything"),
+    ),
+    Mutant(
+        "no fsync of the record",
+        CORE + "durable.py",
+        "        file.flush()\n        os.fsync(fd)\n",
+        "        file.flush()\n",
+        (ORDER, "-k", "test_everything"),
+    ),
+    Mutant(
+        "no fsync of the directories above",
+        CORE + "directories.py",
+        "            os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)\n            os.fsync(fd)\n",
+        "            os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)\n",
+        (ORDER, "-k", "test_everything"),
+    ),
+    Mutant(
+        "a rename that replaces",
+        CORE + "syscalls.py",
+        "RENAME_NOREPLACE = 1",
+        "RENAME_NOREPLACE = 0",
+        ("tests/filesystem/test_unfinished.py", "-k", "came_meanwhile"),
+    ),
+    Mutant(
+        "a look and then an opening",
+        CORE + "directories.py",
+        "        return os.open(name, DIRECTORY, dir_fd=fd)\n    except",
+        "        if stat.S_ISLNK(os.lstat(name, dir_fd=fd).st_mode):\n"
+        '            raise OSError(errno.ELOOP, "link")\n'
+        "        return os.open(name, DIRECTORY ^ os.O_NOFOLLOW, dir_fd=fd)\n    except",
+        (RACES, "-k", "in_the_way"),
+    ),
+    Mutant(
+        "directories opened through links",
+        CORE + "directories.py",
+        "DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC",
+        "DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC",
+        (RACES,),
+    ),
+    Mutant(
+        "a removal that crosses mounts",
+        CORE + "directories.py",
+        "        if mount_id(fd) != mount_id(stack.fd):\n",
+        "        if False:\n",
+        (THING + "[.cm_persist/.record.json.new]", "--full"),
+    ),
+    Mutant(
+        "a lock that is somebody's file",
+        CORE + "lock.py",
+        " or status.st_nlink > 1:",
+        ":",
+        (THING + "[.cm_persist/lock]", "--full"),
+    ),
+    Mutant(
+        "no lock",
+        CORE + "lock.py",
+        "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n        return True",
+        "        return True",
+        (STARTERS, "-k", "sixteen"),
+    ),
+    Mutant(
+        "no second look under the lock",
+        CORE + "seed.py",
+        "            seen, plan, state_now = look_and_plan()",
+        "            seen, plan, state_now = look_and_plan() if plan is None else (_seen, plan, state)",
+        (STARTERS,),
+    ),
+    Mutant(
+        "a failed sync swallowed",
+        CORE + "durable.py",
+        "            if error.errno not in syscalls.UNAVAILABLE:\n                raise\n",
+        "            return\n",
+        (FAILED, "-k", "sync"),
+    ),
+    Mutant(
+        "data that ends early accepted",
+        CORE + "filedata.py",
+        "            if not count:\n                raise changed(path)\n",
+        "            if not count:\n                return\n",
+        (FAILED, "-k", "ends_early"),
+    ),
+    Mutant(
+        "leftovers adopted by the next copy",
+        CORE + "seed_plan.py",
+        "    if clear and not store.read_only:",
+        "    if False:",
+        (KILLED, "-k", "one_process or process"),
+    ),
+    Mutant(
+        "names of one file copied apart",
+        CORE + "leaves.py",
+        "        if key and self._is_in_pool(key, target):\n            return\n",
+        '        key = b""\n',
+        (FIDELITY, "-k", "everything"),
+    ),
+    Mutant(
+        "capabilities before the owner",
+        CORE + "inode.py",
+        "        os.chown(target, status.st_uid, status.st_gid, **_nofollow(by_name))\n"
+        "        unlabelled = _copy_attributes(source, target, path, **_nofollow(by_name))\n",
+        "        unlabelled = _copy_attributes(source, target, path, **_nofollow(by_name))\n"
+        "        os.chown(target, status.st_uid, status.st_gid, **_nofollow(by_name))\n",
+        (FIDELITY, "-k", "everything"),
+    ),
+    Mutant(
+        "directories finished before their content",
+        CORE + "treecopy.py",
+        "self._left.append((self._batches.next, ",
+        "self._left.append((0, ",
+        (FIDELITY, "-k", "everything"),
+    ),
+    Mutant(
+        "holes filled",
+        CORE + "filedata.py",
+        "            if os.lseek(source_fd, 0, os.SEEK_HOLE) < size:",
+        "            if False:",
+        ("tests/filesystem/test_fidelity.py", "-k", "hole"),
+    ),
+)
