@@ -18,6 +18,7 @@ MEMORY = "/dev/shm"
 
 
 def pytest_addoption(parser):
+    parser.addoption("--publish", action="store_true", help="write what was tried into this directory's README")
     parser.addoption("--full", action="store_true", help="every point and image; without it an even sample of them")
 
 
@@ -33,6 +34,8 @@ def pytest_collection_modifyitems(items):
 
 def pytest_terminal_summary(terminalreporter, exitstatus, config):
     tally = config.stash[TALLY]
+    if config.getoption("publish"):
+        tally.publish(failed=len(terminalreporter.stats.get("failed", ())) + len(terminalreporter.stats.get("error", ())))
     if tally.rows:
         terminalreporter.section("what was tried")
         terminalreporter.write_line(tally.table())

@@ -35,8 +35,8 @@ class Tally:
             lines.append("| {} | {:,} | {} |".format(what, row["tried"], " | ".join(str(row[kind]) for kind in KINDS)))
         return "\n".join(lines) + "\n"
 
-    def publish(self):
-        """Put the table into the README."""
+    def publish(self, failed):
+        """Put the table into the README. failed (int) is how many of the tests did."""
         with open(README) as file:
             head, _begin, rest = file.read().partition(BEGIN)
         _old, _end, tail = rest.partition(END)
@@ -44,4 +44,6 @@ class Tally:
             platform.release(), platform.python_version(), len(os.sched_getaffinity(0))
         )
         with open(README, "w") as file:
-            file.write("{}{}\n{}\nThe last full run: {}.\n\n{}{}".format(head, BEGIN, self.table(), machine, END, tail))
+            file.write(
+                "{}{}\n{}\nMade on {}; {} tests failed.\n\n{}{}".format(head, BEGIN, self.table(), machine, failed, END, tail)
+            )
