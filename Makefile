@@ -25,7 +25,7 @@ filesystem: .venv/ready ## the effects, on real file systems (as root: all of th
 	@python -m pytest tests/filesystem
 
 faults: .venv/ready ## kills, errors, full disks, power losses, races: every point, and the table in tests/faults/README.md
-	@tests/setup-host && python -m pytest -q tests/faults --full --publish
+	@tests/setup-host && python -m pytest -q tests/faults --full --publish table
 
 scenarios: .venv/ready ## every molecule scenario, on real systemd containers
 	@tests/setup-host && tests/scenarios

@@ -18,7 +18,8 @@ MEMORY = "/dev/shm"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--publish", action="store_true", help="write what was tried into this directory's README")
+    publish = "write what was tried into this directory's README: a whole new table, or the rows of these tests alone"
+    parser.addoption("--publish", choices=["table", "rows"], help=publish)
     parser.addoption("--full", action="store_true", help="every point and image; without it an even sample of them")
 
 
@@ -35,7 +36,7 @@ def pytest_collection_modifyitems(items):
 def pytest_terminal_summary(terminalreporter, exitstatus, config):
     tally = config.stash[TALLY]
     if config.getoption("publish"):
-        tally.publish(failed=len(terminalreporter.stats.get("failed", ())) + len(terminalreporter.stats.get("error", ())))
+        tally.publish(keep=config.getoption("publish") == "rows")
     if tally.rows:
         terminalreporter.section("what was tried")
         terminalreporter.write_line(tally.table())

@@ -28,22 +28,23 @@ class Tally:
         row["tried"] += tried
         row.update(kind for kind, _text in problems)
 
-    def table(self):
-        """str: the rows in Markdown."""
-        lines = ["| fault | tried | {} |".format(" | ".join(KINDS)), "| --- " * (len(KINDS) + 2) + "|"]
+    def table(self, before=()):
+        """str: the rows in Markdown; before are the lines of an older table whose other rows are to stay."""
+        head = ["| fault | tried | {} |".format(" | ".join(KINDS)), "| --- " * (len(KINDS) + 2) + "|"]
+        lines = collections.OrderedDict((line.split(" | ")[0], line) for line in before if line not in head)
         for what, row in self.rows.items():
-            lines.append("| {} | {:,} | {} |".format(what, row["tried"], " | ".join(str(row[kind]) for kind in KINDS)))
-        return "\n".join(lines) + "\n"
+            counts = " | ".join(str(row[kind]) for kind in KINDS)
+            lines["| " + what] = "| {} | {:,} | {} |".format(what, row["tried"], counts)
+        return "\n".join([*head, *lines.values()]) + "\n"
 
-    def publish(self, failed):
-        """Put the table into the README. failed (int) is how many of the tests did."""
+    def publish(self, keep):
+        """Put the table into the README. keep (bool): with the rows that are there and that this run has not."""
         with open(README) as file:
             head, _begin, rest = file.read().partition(BEGIN)
-        _old, _end, tail = rest.partition(END)
+        old, _end, tail = rest.partition(END)
         machine = "Linux {}, Python {}, {} processors".format(
             platform.release(), platform.python_version(), len(os.sched_getaffinity(0))
         )
+        table = self.table([line for line in old.splitlines() if line.startswith("| ")] if keep else ())
         with open(README, "w") as file:
-            file.write(
-                "{}{}\n{}\nMade on {}; {} tests failed.\n\n{}{}".format(head, BEGIN, self.table(), machine, failed, END, tail)
-            )
+            file.write("{}{}\n{}\nMade on {}.\n\n{}{}".format(head, BEGIN, table, machine, END, tail))

@@ -100,5 +100,6 @@ def syncs(call):
 def reads(call):
     """bool: whether a call of a trace reads an original or the store."""
     if call.name in ("openat", "open"):
-        return "O_CREAT" not in call.text and "/" + SCENE in call.text
+        # Of its arguments: what it returned is not there when it is struck.
+        return "O_CREAT" not in call.text and "/" + SCENE in call.text.split(") = ")[0]
     return call.name in (*READS, "copy_file_range") and "/" + SCENE in call.text.split(">")[0]
