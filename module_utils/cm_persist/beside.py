@@ -8,6 +8,7 @@ import os
 from .directories import DIRECTORY, lstat, open_regular, remove_tree
 from .durable import sync_tree, write_file
 from .errors import StoreError, printable
+from .mounts import mount_holding, read_mounts
 from .staging import LARGEST, TREE, new_manifest
 from .treecopy import copy_tree
 
@@ -59,7 +60,8 @@ def copy_beside(source_fd, image, path, release):
     try:
         with new_manifest(private) as manifest:
             copy_tree(source_fd, image.name, path, private, TREE, manifest)
-        sync_tree(image.fd, name, release)
+        holding = mount_holding(image.directory, read_mounts())
+        sync_tree(image.fd, name, release, holding.fs_type if holding else "")
     except BaseException:
         os.close(private)
         with contextlib.suppress(OSError):  # room on a full disk; the first error tells more, and the next run clears it

@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import time
-import traceback
 
 from . import errors, syscalls
 
@@ -115,6 +114,9 @@ class Crew:
 
     def _wanted(self):
         elapsed = time.monotonic() - self._since
+        if elapsed >= SETTLE and self._ready_then == UNKNOWN:  # one that was new had not run yet
+            self._measure()
+            elapsed = 0.0
         known = elapsed >= SETTLE and self._ready_then != UNKNOWN
         ready = self._ready() - self._ready_then if known else UNKNOWN
         return wanted(len(self._members), elapsed, ready, len(os.sched_getaffinity(0)))
@@ -246,6 +248,8 @@ def _serve(work, tasks, results):
         except OSError as error:
             answer = "OSError", (error.errno, error.strerror, error.filename)
         except BaseException:
+            import traceback
+
             answer = "", traceback.format_exc()
         marshal.dump(answer, results)
         results.flush()

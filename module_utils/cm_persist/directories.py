@@ -72,6 +72,12 @@ def mount_id(fd):
         return next((int(line.split()[1]) for line in info if line.startswith("mnt_id:")), None)
 
 
+def same_mount(one, other):
+    """bool: whether two open files lie on the same mount; where the kernel does not tell, on the same file system."""
+    numbers = mount_id(one), mount_id(other)
+    return numbers[0] == numbers[1] and (numbers[0] is not None or os.fstat(one).st_dev == os.fstat(other).st_dev)
+
+
 def list_names(fd):
     """list of bytes: the names in an open directory, in byte order."""
     names = os.listdir(fd)
@@ -247,7 +253,7 @@ def _enter(name, stack):
     # What is mounted there is not ours to remove. The flags are cleared on the directory itself, not below a mount.
     fd = os.open(name, DIRECTORY, dir_fd=stack.fd)
     try:
-        if mount_id(fd) != mount_id(stack.fd):
+        if not same_mount(fd, stack.fd):
             raise OSError(errno.EBUSY, "something is mounted there", name)
     except BaseException:
         os.close(fd)

@@ -10,6 +10,10 @@ from .crew import Crew
 from .directories import open_directory, remove_tree
 from .walk import LEAF, LEAVE, walk
 
+# File systems that a syncfs writes to disk. Of most FUSE, virtiofs, 9p and CIFS the server is not told, and it succeeds all
+# the same (fs/fuse/inode.c); overlayfs did not pass on the errors of its upper layer.
+SYNCED_WHOLE = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs", "tmpfs", "nfs", "nfs4", "ceph")
+
 
 def write_file(dir_fd, name, data):
     """Replace a file with new content: the old or the new is there at every moment, never a part.
@@ -30,11 +34,11 @@ def write_file(dir_fd, name, data):
     os.fsync(dir_fd)
 
 
-def sync_tree(dir_fd, name, release, fs_type=""):
+def sync_tree(dir_fd, name, release, fs_type):
     """Put a tree with all its files and directories on disk.
 
-    One syncfs where the kernel tells of its failures, else an fsync of every file and directory: before Linux 5.8
-    syncfs returned success whatever happened to the data.
+    One syncfs where it is known to reach the disk and the kernel tells of its failures, else an fsync of every file and
+    directory: before Linux 5.8 syncfs returned success whatever happened to the data.
 
     Args:
         dir_fd (int): the open directory that holds the tree.
@@ -42,8 +46,7 @@ def sync_tree(dir_fd, name, release, fs_type=""):
         release (str): the kernel's release, as in uname -r.
         fs_type (str): the file system, as the mount table names it; '' if it is not known.
     """
-    # Most servers of FUSE file systems are not told of a syncfs, which succeeds all the same (fs/fuse/inode.c).
-    if syscalls.syncfs_reports_errors(release) and not fs_type.startswith("fuse"):
+    if syscalls.syncfs_reports_errors(release) and fs_type in SYNCED_WHOLE:
         try:
             syscalls.syncfs(dir_fd)
             return

@@ -14,7 +14,6 @@ NO_ATTRIBUTES = (errno.EOPNOTSUPP, errno.ENOSYS)  # this file system, or this ki
 LABELS = ("security.selinux", "system.nfs4_acl")
 # What xfs shows of an ACL a second time; elsewhere it would be an attribute that nobody reads.
 ALIASES = ("trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT")
-USUAL_TIMES = range(2**31 * 10**9)  # nanoseconds since 1970 that every file system has room for
 
 
 def copy_metadata(source, target, status, path, atime_ns=None):
@@ -46,8 +45,8 @@ def copy_metadata(source, target, status, path, atime_ns=None):
         step = "times"
         times = status.st_atime_ns if atime_ns is None else atime_ns, status.st_mtime_ns
         os.utime(target, ns=times, **_nofollow(by_name))
-        if not all(time in USUAL_TIMES for time in times):
-            _refuse_other_times(os.stat(target, **_nofollow(by_name)), times)
+        step = "owner, mode or times"
+        _check_kept(os.stat(target, **_nofollow(by_name)), status, times)
     except OSError as error:
         raise CopyError(path, "the {} cannot be set on its copy: {}".format(step, because(error)), _remedy(error)) from error
     return unlabelled
@@ -125,8 +124,13 @@ def _has_attribute(target, name, value, **nofollow):
         return False
 
 
-def _refuse_other_times(found, times):
-    # utimensat(2) sets the nearest that there is room for, and reports no error. Lost fractions are told of elsewhere.
+def _check_kept(found, status, times):
+    # Some file systems (CIFS, FUSE to an object store) accept what they then do not keep.
+    if (found.st_uid, found.st_gid) != (status.st_uid, status.st_gid):
+        raise OSError(errno.EOPNOTSUPP, "the file system keeps another owner, {}:{}".format(found.st_uid, found.st_gid))
+    if not stat.S_ISLNK(status.st_mode) and found.st_mode != status.st_mode:
+        raise OSError(errno.EOPNOTSUPP, "the file system keeps another mode, {:04o}".format(stat.S_IMODE(found.st_mode)))
+    # utimensat(2) sets the nearest that there is room for. Lost fractions are told of elsewhere.
     for have, want in zip((found.st_atime_ns, found.st_mtime_ns), times):
         if have // 10**9 != want // 10**9:
             raise OSError(errno.ERANGE, "the file system has no room for {} seconds since 1970".format(want // 10**9))

@@ -24,7 +24,8 @@ def traits(status):
     Not the inode's number: where layers of an overlayfs lie on different file systems, a directory that the kernel forgets
     meanwhile comes back with another.
     """
-    return status.st_mode, status.st_uid, status.st_gid, status.st_rdev, status.st_size, status.st_mtime_ns
+    size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size  # of a directory CephFS says later what all of it has
+    return status.st_mode, status.st_uid, status.st_gid, status.st_rdev, size, status.st_mtime_ns
 
 
 def link_key(status):
@@ -144,7 +145,7 @@ class LeafCopier:
         if traits(status) != known:
             raise changed(path)
         if stat.S_ISLNK(known[0]):
-            os.symlink(os.readlink(name, dir_fd=self._source_fd), target, dir_fd=self._target_fd)
+            _symlink(os.readlink(name, dir_fd=self._source_fd), target, self._target_fd)
         else:
             self._special(target, status, path)
         # Its time of access is from before the manifest read the link.
@@ -191,6 +192,14 @@ def failed(path, at, error):
         "copying it failed: {}".format(because(error)),
         "Nothing was published; mend the cause and start again.",
     )
+
+
+def _symlink(text, name, dir_fd):
+    try:
+        os.symlink(text, name, dir_fd=dir_fd)
+    except OSError as error:
+        error.filename = None  # Python gives the text, which is no place of ours
+        raise
 
 
 def _by_name(dir_fd, name):

@@ -15,7 +15,7 @@ from .outcome import Outcome, refuse_dangling
 from .places import ImageParent, label
 from .record import read_record
 from .spec import parse_paths
-from .store import MANIFESTS, Store, find_store, working_on
+from .store import MANIFESTS, Store, find_store, wake, working_on
 
 
 class Settings(NamedTuple):
@@ -50,6 +50,7 @@ def link(settings, rehearse=False, mounts=None, release=None):
 
 
 def _link(settings, store_path, specs, rehearse, mounts, release):
+    wake(store_path)
     found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
     if found.absent:
         refuse_dangling(found, specs)

@@ -32,6 +32,7 @@ def locked(state_fd, state_path, timeout, sign=True, clock=time):
     path = os.path.join(state_path, os.fsdecode(NAME))
     fd = _open(state_fd, path)
     try:
+        sign = sign and os.fstat(fd).st_nlink == 1  # what has another name may be somebody else's file, or in a backup
         until = clock.monotonic() + max(timeout, POLL)  # a look by held() takes it for a moment
         while not _try_lock(fd, path):
             if clock.monotonic() >= until:
@@ -77,10 +78,9 @@ def _open(state_fd, path):
             fd = os.open(NAME, flags | os.O_RDONLY, dir_fd=state_fd)
     except OSError as error:
         raise StoreError(path, "the lock cannot be opened: {}".format(because(error)), "Remove what stands there.") from error
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # it is written to: never to somebody else's file
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise StoreError(path, "the lock is no regular file with a single name", "Remove it, after a look at where it came from.")
+        raise StoreError(path, "the lock is no regular file", "Remove it, after a look at where it came from.")
     return fd
 
 

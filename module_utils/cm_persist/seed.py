@@ -20,7 +20,7 @@ from .seed_plan import PathSeen, StoreSeen, Wanted, plan_seed, store_state
 from .seed_steps import Run, execute
 from .spec import inside, parse_paths
 from .staging import read_unfinished
-from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE, Store, find_store, working_on
+from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE, Store, find_store, wake, working_on
 from .survey import Survey, survey, unreadable
 
 
@@ -58,6 +58,7 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None):
 
 
 def _seed(settings, store_path, specs, rehearse, mounts, clock, release):
+    wake(store_path)
     found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
     if found.absent:
         return _without_store(found, specs, settings.required)
@@ -125,7 +126,8 @@ def observe(store, found, specs, mounts, counted):
         begun=store.state_fd is not None,
         foreign=() if record is not None else tuple(_foreign(store.fd, _tree_of(specs))),
         free_bytes=space.f_bavail * space.f_frsize + given_back.space,
-        free_inodes=space.f_favail + given_back.inodes if space.f_files else None,  # btrfs counts none
+        # btrfs counts none, and CephFS says -1 for any number.
+        free_inodes=space.f_favail + given_back.inodes if space.f_files and space.f_favail >= 0 else None,
         read_only=bool(space.f_flag & os.ST_RDONLY),
         locks_locally=bool(found.mount and found.mount.locks_locally),
         dropped=tuple((key, _leads_into(store, key)) for key in sorted(set(record or ()) - {spec.key for spec in specs})),

@@ -11,7 +11,6 @@ from .spec import StatePath, inside
 from .staging import Unfinished
 from .survey import BLOCK, Survey
 
-MANIFEST_LINE = 200  # bytes that a file's line in the manifest takes, generously
 BOOKS = 4  # files and directories: staging, manifests, the record and the one that replaces it
 BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest and entry; and the directories above it in the store
 
@@ -274,7 +273,7 @@ def _preflight(store, copies):
         raise PathError(foreign, "it belongs to another user, and this process is not root", "Run as root (become: true).")
     # Beside the copies: what names them, and, unless it is there, the state directory with its lock.
     books = sum(BOOKS_OF_A_COPY + path.spec.relative.count(b"/") for path in copies) + BOOKS + (0 if store.begun else 2)
-    need_bytes = sum(path.survey.space + path.survey.inodes * MANIFEST_LINE for path in copies) + books * BLOCK
+    need_bytes = sum(path.survey.space + path.survey.lines for path in copies) + books * BLOCK
     need_inodes = sum(path.survey.inodes for path in copies) + books
     short = []
     if need_bytes > store.free_bytes:

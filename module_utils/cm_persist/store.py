@@ -7,7 +7,7 @@ import os
 import stat
 from typing import NamedTuple, Optional
 
-from .directories import DIRECTORY, lstat, mount_id, open_directory
+from .directories import DIRECTORY, lstat, open_directory, same_mount
 from .errors import StoreError, because, printable
 from .mounts import Mount, mount_holding
 from .places import AS_ROOT, Place, look, look_inside
@@ -25,6 +25,12 @@ def working_on(path):
         yield
     except OSError as error:
         raise StoreError(path, "working on it failed: {}".format(because(error)), writable_hint(error)) from error
+
+
+def wake(path):
+    """Have an automount mount what it should, so that the mount table tells of that: a look alone does not make it."""
+    with contextlib.suppress(OSError):  # what is wrong there, find_store() tells
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 class Found(NamedTuple):
@@ -171,7 +177,7 @@ class Store:
                 continue
             try:
                 # A bind mount of the same file system has its device number, a subvolume of btrfs the mount's number.
-                return mount_id(fd) != mount_id(self.fd) or os.fstat(fd).st_dev != os.fstat(self.fd).st_dev
+                return not same_mount(fd, self.fd) or os.fstat(fd).st_dev != os.fstat(self.fd).st_dev
             finally:
                 os.close(fd)
         return False
@@ -203,7 +209,7 @@ class Store:
         except OSError:
             return  # not there, or no directory: whoever needs it tells
         try:
-            mounted = mount_id(fd) != mount_id(self.fd)
+            mounted = not same_mount(fd, self.fd)
         finally:
             os.close(fd)
         if mounted:

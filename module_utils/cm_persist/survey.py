@@ -7,6 +7,8 @@ from typing import NamedTuple
 from .errors import CopyError, Where, because
 from .walk import LEAVE, walk
 
+LINE = 100  # bytes of a manifest's line besides path and target, which percent-encoding makes three times as long
+SHORT_LINK = 60  # bytes: shorter ones find room in the inode of ext4
 BLOCK = 4096  # bytes: what the usual file systems round a file up to
 
 
@@ -17,6 +19,7 @@ class Survey(NamedTuple):
     data: int = 0
     space: int = 0
     inodes: int = 0
+    lines: int = 0  # bytes that its manifest takes at most
     others: str = ""  # the first path that belongs to someone else than this process, '' where none does
 
 
@@ -35,7 +38,7 @@ def survey(dir_fd, name, path, uid):
     Raises:
         CopyError: something in it cannot be read.
     """
-    files = data = space = inodes = 0
+    files = data = space = inodes = lines = 0
     others, linked = "", set()
     try:
         for step in walk(dir_fd, name):
@@ -44,6 +47,7 @@ def survey(dir_fd, name, path, uid):
                 continue
             if uid and status.st_uid != uid and not others:
                 others = str(Where(path, step.path))
+            lines += LINE + 3 * len(step.path)
             if stat.S_ISDIR(status.st_mode):
                 space, inodes = space + BLOCK, inodes + 1
                 continue
@@ -56,9 +60,12 @@ def survey(dir_fd, name, path, uid):
             if stat.S_ISREG(status.st_mode):
                 data += status.st_size
                 space += -(-min(status.st_size, status.st_blocks * 512) // BLOCK) * BLOCK
+            elif stat.S_ISLNK(status.st_mode):
+                lines += 3 * status.st_size
+                space += BLOCK if status.st_size >= SHORT_LINK else 0
     except OSError as error:
         raise unreadable(path, error) from error
-    return Survey(files, data, space, inodes, others)
+    return Survey(files, data, space, inodes, lines, others)
 
 
 def unreadable(path, error):

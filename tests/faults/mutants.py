@@ -34,8 +34,8 @@ MUTANTS = (
     Mutant(
         "no fsync",
         CORE + "durable.py",
-        "    # Most servers of FUSE file systems are not told",
-        "    return\n    # Most servers of FUSE file systems are not told",
+        "    if syscalls.syncfs_reports_errors(release) and",
+        "    return\n    if syscalls.syncfs_reports_errors(release) and",
         (POWER, "-k", "ext4"),
     ),
     Mutant(
@@ -106,15 +106,15 @@ MUTANTS = (
     Mutant(
         "a removal that crosses mounts",
         CORE + "directories.py",
-        "        if mount_id(fd) != mount_id(stack.fd):\n",
+        "        if not same_mount(fd, stack.fd):\n",
         "        if False:\n",
         (THING + "[.cm_persist/.record.json.new]", "--full"),
     ),
     Mutant(
         "a lock that is somebody's file",
         CORE + "lock.py",
-        " or status.st_nlink > 1:",
-        ":",
+        "sign and os.fstat(fd).st_nlink == 1",
+        "sign",
         (THING + "[.cm_persist/lock]", "--full"),
     ),
     Mutant(

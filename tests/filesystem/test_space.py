@@ -118,3 +118,28 @@ def test_a_time_that_it_has_no_room_for_is_refused(site, volume):
     with pytest.raises(PersistError) as failure:
         site.seed()
     assert failure.value.path == site.path("data/one") and "2147483648 seconds" in str(failure.value)
+
+
+def test_symbolic_links_need_blocks_of_their_own(site, volume):
+    site.store = volume("4M", "-b", "4096", "-N", "4096")
+    for number in range(1500):
+        os.symlink("t" * 100, site.path("data/{}".format(number)))
+    refused(site, site.seed, site.store, "bytes short", kind=StoreError)
+
+
+def test_a_file_system_that_does_not_tell_how_many_inodes_are_free(site, monkeypatch):
+    """As CephFS: it counts those that there are, and says -1 of the others."""
+    ask = os.fstatvfs
+    monkeypatch.setattr(os, "fstatvfs", lambda fd: os.statvfs_result([*ask(fd)[:5], 12345, -1, -1, *ask(fd)[8:]]))
+    assert site.seed().paths[0]["state"] == "seeded"
+
+
+@pytest.mark.parametrize(("call", "what"), [("chown", "owner, 0:0"), ("chmod", "mode, 0600")])
+def test_what_the_store_only_seems_to_take_is_refused(site, monkeypatch, call, what):
+    """As CIFS does with owners, and FUSE file systems of object stores: success, and nothing is kept."""
+    os.chown(site.path("data/one"), 26, 26)
+    monkeypatch.setattr(os, call, lambda *_arguments, **_options: None)
+    with pytest.raises(PersistError) as failure:
+        site.seed()
+    assert failure.value.path == site.path("data/one") and "another " + what in str(failure.value)
+    assert not os.path.lexists(site.store + site.top)

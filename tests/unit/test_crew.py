@@ -6,6 +6,7 @@ import fcntl
 import os
 import resource
 import signal
+import time
 
 import pytest
 
@@ -30,6 +31,11 @@ def hire(monkeypatch):
     yield make
     for crew in crews:
         crew.close()
+
+
+@pytest.fixture
+def as_it_is(monkeypatch):
+    monkeypatch.setattr(module, "wanted", wanted)
 
 
 def test_a_short_job_needs_no_process():
@@ -232,3 +238,22 @@ def test_too_few_descriptors_are_no_failure(hire):
         assert len(os.listdir("/proc/self/fd")) == before
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.usefixtures("as_it_is")
+def test_work_that_waits_gets_more_processes_than_processors():
+    results = []
+    crew = Crew(lambda batch: time.sleep(0.01) or os.getpid(), results.append)
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})  # where a new process has not run yet when it is first looked at
+    try:
+        with open("/proc/self/schedstat") as file:
+            if not int(file.read().split()[0]):
+                pytest.skip("this kernel does not count who waits for what")
+        for batch in range(300):
+            crew.submit(batch)
+        crew.finish()
+        assert len(set(results) - {os.getpid()}) == MOST
+    finally:
+        os.sched_setaffinity(0, processors)
+        crew.close()

@@ -48,17 +48,18 @@ EVERYTHING = {("fsync", name) for name in ("tree", "tree/a", "tree/sub", "tree/s
 
 
 def test_one_syncfs_where_it_tells_of_failures(disk):
-    durable.sync_tree(disk.fd, b"tree", NEW)
+    durable.sync_tree(disk.fd, b"tree", NEW, "ext4")
     assert disk.log == [("syncfs", ".")]
 
 
 def test_every_file_and_directory_on_an_older_kernel(disk):
-    durable.sync_tree(disk.fd, b"tree", OLD)
+    durable.sync_tree(disk.fd, b"tree", OLD, "ext4")
     assert set(disk.log) == EVERYTHING and disk.log[-1] == ("fsync", ".")
 
 
-def test_every_file_and_directory_on_fuse_which_does_not_pass_a_syncfs_on(disk):
-    durable.sync_tree(disk.fd, b"tree", NEW, "fuse.glusterfs")
+@pytest.mark.parametrize("fs_type", ["fuse.glusterfs", "virtiofs", "cifs", "9p", "overlay", "autofs", ""])
+def test_every_file_and_directory_where_a_syncfs_may_stop_on_the_way(disk, fs_type):
+    durable.sync_tree(disk.fd, b"tree", NEW, fs_type)
     assert set(disk.log) == EVERYTHING
 
 
@@ -68,7 +69,7 @@ def test_every_file_and_directory_where_there_is_no_syncfs(disk, monkeypatch, nu
         raise OSError(number, "no")
 
     monkeypatch.setattr(syscalls, "syncfs", unavailable)
-    durable.sync_tree(disk.fd, b"tree", NEW)
+    durable.sync_tree(disk.fd, b"tree", NEW, "ext4")
     assert set(disk.log) == EVERYTHING
 
 
@@ -81,12 +82,12 @@ def test_a_failure_is_one(disk, monkeypatch, release, number):
     monkeypatch.setattr(syscalls, "syncfs", failing)
     monkeypatch.setattr(os, "fsync", failing)
     with pytest.raises(OSError) as error:
-        durable.sync_tree(disk.fd, b"tree", release)
+        durable.sync_tree(disk.fd, b"tree", release, "ext4")
     assert error.value.errno == number
 
 
 def test_a_single_file(disk):
-    durable.sync_tree(disk.fd, b"tree/a", OLD)
+    durable.sync_tree(disk.fd, b"tree/a", OLD, "ext4")
     assert disk.log == [("fsync", "tree/a"), ("fsync", ".")]
 
 

@@ -13,12 +13,12 @@ from module_utils.cm_persist.survey import Survey
 PATH, OTHER_PATH = StatePath("/var/data"), StatePath("/opt/other")
 ENTRY = {"origin": "seeded", "kind": "directory", "files": 7, "bytes": 70, "manifest": "data-1", "at": 1}
 FULL, EMPTY = Place(DIRECTORY), Place(DIRECTORY, empty=True)
-SURVEY = Survey(files=3, data=30, space=300, inodes=4)
+SURVEY = Survey(files=3, data=30, space=300, inodes=4, lines=800)
 UNFINISHED = Unfinished("data-1", ENTRY)
 # What one copy's books take, at first: state directory, lock, staging, manifests, record and the one that replaces it; its
 # private directory, pool, manifest and entry; /store/var.
 BOOKS = 2 + 4 + 4 + 1
-NEEDED = 300 + 4 * 200 + BOOKS * 4096
+NEEDED = 300 + 800 + BOOKS * 4096
 
 
 def store(**known):
