@@ -11,7 +11,7 @@ from .scene import STUCK
 
 KILL = "signal=SIGKILL"
 FEW = 12  # points of each variant in a sample
-RECOVERIES, FEW_RECOVERIES = 200, 30  # pairs of kills in a full run, and in a sample
+RECOVERIES, FEW_RECOVERIES = 220, 30  # pairs of kills in a full run, and in a sample; a few find nothing left to do
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.label)
