@@ -243,14 +243,14 @@ def test_too_few_descriptors_are_no_failure(hire):
 @pytest.mark.usefixtures("as_it_is")
 def test_work_that_waits_gets_more_processes_than_processors():
     results = []
-    crew = Crew(lambda batch: time.sleep(0.01) or os.getpid(), results.append)
+    crew = Crew(lambda batch: time.sleep(0.05) or os.getpid(), results.append)
     processors = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(processors)})  # where a new process has not run yet when it is first looked at
     try:
         with open("/proc/self/schedstat") as file:
             if not int(file.read().split()[0]):
                 pytest.skip("this kernel does not count who waits for what")
-        for batch in range(300):
+        for batch in range(150):
             crew.submit(batch)
         crew.finish()
         assert len(set(results) - {os.getpid()}) == MOST
