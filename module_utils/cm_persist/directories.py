@@ -250,16 +250,15 @@ def _open_component(fd, name, relative, top):
 
 
 def _enter(name, stack):
-    # What is mounted there is not ours to remove. The flags are cleared on the directory itself, not below a mount.
-    fd = os.open(name, DIRECTORY, dir_fd=stack.fd)
+    # What is mounted there is not ours to remove. O_PATH: it may have to be made readable first.
+    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stack.fd)
     try:
         if not same_mount(fd, stack.fd):
             raise OSError(errno.EBUSY, "something is mounted there", name)
-    except BaseException:
+    finally:
         os.close(fd)
-        raise
     _clear_flags(name, stack.fd)
-    stack.push(fd)
+    stack.push(os.open(name, DIRECTORY, dir_fd=stack.fd))
 
 
 def _unlink(name, dir_fd, found):

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from module_utils.cm_persist.directories import remove_tree
 from tests.site import as_nobody, write
 from tests.tree import assert_same
 
@@ -87,3 +88,16 @@ def test_leftovers_without_write_permission_are_removed(site):
         os.lchown(site.path(name), 65534, 65534)
     assert as_nobody(site.seed) == ""
     assert not os.path.exists(os.path.join(site.books, "staging"))
+
+
+def test_a_leftover_that_may_not_be_read_is_removed(top):
+    os.makedirs(os.path.join(top, "open", "left", "closed"))
+    for name, mode in (("open", 0o777), ("open/left", 0o755), ("open/left/closed", 0o000)):
+        os.chmod(os.path.join(top, name), mode)
+        os.chown(os.path.join(top, name), 65534, 65534)
+
+    def remove():
+        fd = os.open(os.path.join(top, "open"), os.O_RDONLY)
+        remove_tree(fd, b"left")
+
+    assert as_nobody(remove) == "" and os.listdir(os.path.join(top, "open")) == []
