@@ -7,11 +7,13 @@ short_description: Point state paths at a persistent volume
 description:
   - Makes each state path a way into the store, by a symbolic link or a bind mount. A correct link is left alone, and a
     link is never made to something that is not there.
-  - What stands at the path, the original, is kept beside it by a rename, as C(<path>-initial). On overlayfs a directory
-    of the image cannot be renamed; there it is removed if, by metadata, it is exactly what was seeded, as the image
-    still has it; otherwise it is copied aside, with a warning.
+  - What stands at the path, the original, is kept beside it by a rename, as C(<path>-initial) or, where that is taken, under
+    that name with a number. On overlayfs a directory of the image cannot be renamed; there it is removed if, by the metadata
+    of every file, it is exactly what the image holds (O(image_manifest)) or what was seeded, as the image still has it then.
+    Otherwise it is copied aside, with a warning that says what would spare the copy.
+  - Content that replaced a link is newer than the store's. It is kept aside in the same way and warned of, never discarded.
   - Interrupted at any moment, the next run goes on, with the store as the truth.
-  - With O(state=unlinked) the store's content is copied back to the path instead; the store is left as it is.
+  - With O(state=unlinked) each path gets content of its own again; the store is left as it is.
 options:
   store:
     description: Absolute path where the volume is mounted.
@@ -31,8 +33,10 @@ options:
   method:
     description:
       - How entries that name no method are linked.
-      - V(bind) needs the capability SYS_ADMIN. It is for programs that mind symbolic links. The mount lasts until the
-        machine or container stops.
+      - V(bind) is for programs that mind symbolic links. The original stays under the mount.
+      - Where systemd runs, as on a virtual machine, it mounts by a mount unit, which C(local-fs.target) (or, where the store
+        comes over a network, C(remote-fs.target)) requires, so that it is back after a reboot. Before a container's init
+        the module mounts by itself, at each start; that needs the capability SYS_ADMIN.
     type: str
     choices: [symlink, bind]
     default: symlink
@@ -41,6 +45,20 @@ options:
     type: str
     choices: [linked, unlinked]
     default: linked
+  restore:
+    description:
+      - With O(state=unlinked), what the paths get. Stop the services that use them first.
+      - V(store) is what the store has, with all that was written since, copied back; the copy is whole and on disk before
+        the link goes.
+      - V(aside) is the original that was kept aside at C(<path>-initial), renamed back, or what lies under the mount. It
+        needs no store. Where the original was left to the image, it is refused.
+    type: str
+    choices: [store, aside]
+    default: store
+  image_manifest:
+    description: Path of the file that lists what the image holds, as C(container/Containerfile) writes it. It may be missing.
+    type: path
+    default: /opt/cm_persist/image.manifest
   lock_timeout:
     description: How long to wait for another process that works on the store, in seconds.
     type: float
@@ -67,10 +85,16 @@ EXAMPLES = r"""
       - /var/lib/pgsql/9.5/data
       - {path: /opt/manager/resources, method: bind}
 
-- name: Take the manager off its volume again
+- name: Take the manager off its volume again, with all that was written since
   persist_link:
     paths: [/var/lib/pgsql/9.5/data, /opt/manager/resources]
     state: unlinked
+
+- name: Go back to what was there before the first run, whether the volume is still there or not
+  persist_link:
+    paths: [/var/lib/pgsql/9.5/data, /opt/manager/resources]
+    state: unlinked
+    restore: aside
 """
 
 RETURN = r"""
@@ -96,14 +120,24 @@ paths:
       type: str
     original:
       description:
-        - What became of what stood there. C(kept), beside the path or under the mount; C(discarded), it was what was
-          seeded, and the image has it; C(none), nothing stood there.
+        - What became of what stood there. C(kept), beside the path or under the mount; C(discarded), it was what the image
+          has; C(none), nothing stood there, or it is back at the path.
       type: str
     aside:
       description: Where it is kept, if it is kept beside the path.
       type: str
+    diverged:
+      description:
+        - Whether what stood there was neither what was seeded nor what the image has, as far as that is known. It may be
+          newer than what the store has, as when an application has replaced the link.
+      type: bool
   sample:
-    - {path: /opt/manager/resources, state: linked, method: symlink, original: kept, aside: /opt/manager/resources-initial}
+    - path: /opt/manager/resources
+      state: linked
+      method: symlink
+      original: kept
+      aside: /opt/manager/resources-initial
+      diverged: false
 steps:
   description: What was done, or would be in check mode, in this order.
   type: list
@@ -133,6 +167,8 @@ def main():
             "require_mount": {"type": "bool", "default": True},
             "method": {"type": "str", "choices": ["symlink", "bind"], "default": "symlink"},
             "state": {"type": "str", "choices": ["linked", "unlinked"], "default": "linked"},
+            "restore": {"type": "str", "choices": ["store", "aside"], "default": "store"},
+            "image_manifest": {"type": "path", "default": "/opt/cm_persist/image.manifest"},
             "lock_timeout": {"type": "float", "default": 300},
         },
         supports_check_mode=True,

@@ -7,10 +7,14 @@ import os
 
 from .directories import DIRECTORY, lstat, open_regular, remove_tree
 from .durable import sync_tree, write_file
-from .errors import StoreError, printable
+from .errors import StoreError, because, printable
+from .evidence import Manifest
 from .mounts import mount_holding, read_mounts
 from .staging import LARGEST, TREE, new_manifest
 from .treecopy import copy_tree
+
+# Who mounts the store's copy over a state path: a start, each time, by mount(2); or systemd, by a mount unit.
+BY_START, BY_UNIT = "start", "unit"
 
 
 def aside_name(name, number=0):
@@ -24,7 +28,10 @@ def removal_name(name):
 
 
 def bound_name(name):
-    """bytes: the note that says: the store's copy is mounted here, so what lies below the mount is not the newest."""
+    """bytes: the note that says: the store's copy is mounted here, so what lies below the mount is not the newest.
+
+    It holds who mounts it, BY_START or BY_UNIT.
+    """
     return b"." + name + b".cm_persist-bound"
 
 
@@ -75,20 +82,20 @@ def write_removal(image, manifest, aside):
 
     Args:
         image (ImageParent): of the state path.
-        manifest (str): the file that lists what may be removed.
+        manifest (Manifest): lists what may be removed.
         aside (str): where the same is kept; None where the image still has it.
     """
-    note = {"manifest": manifest, "aside": aside}
+    note = {"manifest": manifest.file, "within": manifest.within, "aside": aside}
     write_file(image.fd, removal_name(image.name), json.dumps(note).encode("ascii"))
 
 
 def read_removal(image):
-    """dict: the note of a removal, with manifest and aside as write_removal() takes them."""
+    """tuple: the note of a removal, (Manifest, aside) as write_removal() takes them."""
     name = removal_name(image.name)
     try:
         with open(open_regular(name, image.fd, LARGEST), "rb") as file:
             note = json.loads(file.read().decode("ascii"))
-        return {"manifest": str(note["manifest"]), "aside": note["aside"]}
+        return Manifest(str(note["manifest"]), str(note["within"])), note["aside"]
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             os.path.join(image.directory, os.fsdecode(name)),
@@ -96,6 +103,20 @@ def read_removal(image):
             "Re-create the container from its image; or look at what is left of {} and remove the note.".format(
                 printable(image.path)
             ),
+        ) from error
+
+
+def read_bound(image):
+    """str: who mounts the store's copy over a state path, BY_START or BY_UNIT; '' where it is not noted that anyone does."""
+    try:
+        with open(open_regular(bound_name(image.name), image.fd, LARGEST), "rb") as file:
+            return BY_UNIT if file.read() == BY_UNIT.encode("ascii") else BY_START
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        where = os.path.join(image.directory, os.fsdecode(bound_name(image.name)))
+        raise StoreError(
+            where, "the note of a mount cannot be read: {}".format(because(error)), "Look where it came from, and remove it."
         ) from error
 
 

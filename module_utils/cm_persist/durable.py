@@ -15,17 +15,18 @@ from .walk import LEAF, LEAVE, walk
 SYNCED_WHOLE = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs", "tmpfs", "nfs", "nfs4", "ceph")
 
 
-def write_file(dir_fd, name, data):
+def write_file(dir_fd, name, data, mode=0o600):
     """Replace a file with new content: the old or the new is there at every moment, never a part.
 
     Args:
         dir_fd (int): the open directory of the file.
         name (bytes): the file's name there.
         data (bytes): its whole content.
+        mode (int): its permissions, as the process's umask leaves them.
     """
     beside = b"." + name + b".new"
     remove_tree(dir_fd, beside)
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=dir_fd)
     with open(fd, "wb") as file:
         file.write(data)
         file.flush()

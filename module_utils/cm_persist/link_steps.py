@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operations on state paths. A plan is a list of them; each can tell what it does, and do it.
+"""The operations that point a state path at the store. A plan is a list of them; each can tell what it does, and do it.
 
 No instruction turns a directory into a link at once (and on overlayfs a directory of the image cannot even be
 renamed), so each operation leaves a state that the next start recognises, with the store as the truth:
@@ -10,91 +10,104 @@ renamed), so each operation leaves a state that the next start recognises, with 
     the link and a note   ->  the note is removed
     the link              ->  nothing to do
 
-Beside a mount lies a note of another kind: a path that lost its mount is told from one that was unlinked.
+Mounts in the place of links are in bind_steps.py, the way back in restore_steps.py.
 """
 
 import errno
 import os
 import stat
-from typing import NamedTuple
+from typing import NamedTuple, Optional, Tuple
 
 from . import syscalls
-from .beside import bound_name, clear, copy_beside, copy_name, read_removal, write_removal
-from .directories import lstat, open_directory, open_regular, remove_tree
-from .durable import write_file
+from .beside import clear, copy_beside, copy_name, read_removal, write_removal
+from .directories import lstat, open_directory, remove_tree
 from .errors import LinkError, because, printable
-from .manifest import Difference, compare
-from .places import LINK, ImageParent, make_parents
+from .evidence import Manifest, difference, find_proof
+from .places import ImageParent, make_parents
 from .spec import StatePath
 from .staging import MANIFEST, TREE
+
+NO_MANIFEST = Manifest("")  # which equals nothing
+COPIED = "{}: the original had to be copied to {}, as it cannot be renamed; {}."
 
 
 class LinkRun:
     """What the operations of one run share.
 
     Attributes:
-        store (Store): open.
+        store (Store): open; None for operations that need none.
         release (str): the kernel's release.
+        systemd (Systemd): manages mount units.
         fates (dict): state path to ("kept", where) or ("discarded", None), as it turned out.
         warnings (list of str): what turned up on the way.
     """
 
-    def __init__(self, store, release):
-        self.store, self.release, self.fates, self.warnings = store, release, {}, []
+    def __init__(self, store, release, systemd):
+        self.store, self.release, self.systemd, self.fates, self.warnings = store, release, systemd, {}, []
+
+
+class Discard(NamedTuple):
+    """Remove an original that the image has: for where that is overlayfs, which can only copy it to get it out of the way."""
+
+    spec: StatePath
+    manifest: Manifest
+
+    def describe(self):
+        """str: what will be done."""
+        return "remove the original {}: it is as in the image, which keeps it".format(printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it."""
+        with ImageParent(self.spec.path) as image:
+            _discard(self.spec, self.manifest, image, run)
 
 
 class SetAside(NamedTuple):
-    """Get an original out of the way of its link: by a rename; else by removing what is provably elsewhere; else by a copy."""
+    """Get an original out of the way of its link by a rename; where overlayfs cannot, by removing what is proved to be elsewhere;
+    else by a copy.
+
+    manifests are those that list the original, or, as long as a mount hides it, that may; empty says that there is nothing in
+    it; fast what would spare the copy, for a warning.
+    """
 
     spec: StatePath
     aside: str
-    manifest: str
     overlay: bool
+    manifests: Tuple[Manifest, ...] = ()
+    empty: bool = False
+    fast: str = ""
 
     def describe(self):
         """str: what will be done."""
         keep = "rename the original {} to {}".format(printable(self.spec.path), printable(self.aside))
         if not self.overlay:
             return keep
-        if self.manifest:
-            return keep + ", or where overlayfs cannot, remove it if it is as it was seeded, else copy it there"
-        return keep + ", or copy it there where overlayfs cannot"
+        if self.empty:
+            return keep + "; where overlayfs cannot, remove it, as it is empty"
+        if self.manifests:
+            return keep + "; where overlayfs cannot, remove it, if it is as it was seeded or as in the image"
+        return keep + "; where overlayfs cannot, copy it there"
 
     def execute(self, run):
         """Do it."""
         with ImageParent(self.spec.path) as image:
-            aside = os.path.basename(self.aside)
-            difference = _difference(self.manifest, image)
             try:
-                syscalls.rename_noreplace(image.name, os.fsencode(aside), image.fd, image.fd)
+                syscalls.rename_noreplace(image.name, os.fsencode(os.path.basename(self.aside)), image.fd, image.fd)
             except OSError as error:
                 if error.errno != errno.EXDEV:  # overlayfs, for what lies in a lower layer
                     raise
             else:
                 os.fsync(image.fd)
                 run.fates[self.spec.path] = ("kept", self.aside)
-                self._warn(run, difference)
                 return
-            # Elsewhere than on overlayfs (a project quota, say) no image has what is removed here.
-            if self.overlay and (image.look_inside().empty or (self.manifest and difference is None)):
-                write_removal(image, self.manifest, None)
-                run.fates[self.spec.path] = ("discarded", None)
+            # Elsewhere than on overlayfs (a project quota, say) no image has what would be removed here.
+            proof = find_proof(self.manifests, image)[0] if self.overlay else None
+            if proof is not None or (self.overlay and image.look_inside().empty):
+                _discard(self.spec, proof, image, run)
             else:
-                self._warn(run, difference)
-                _copy_aside(self, image, run)
-            _remove_original(image)
-
-    def _warn(self, run, difference):
-        # Without a manifest nothing can be said, and where an original is kept already the plan has said it.
-        if difference is not None and self.manifest and self.aside.endswith("-initial"):
-            run.warnings.append(
-                "{}: what stood there is not what was seeded (first: {} {}); it is kept at {}, and the store's is used.".format(
-                    printable(self.spec.path),
-                    "the top" if difference.path == b"." else printable(difference.path),
-                    difference.found,
-                    printable(self.aside),
-                )
-            )
+                _copy_aside(self.spec, self.aside, image, run)
+                run.warnings.append(COPIED.format(printable(self.spec.path), printable(self.aside), self.fast))
+                remove_original(image)
 
 
 class FinishRemoval(NamedTuple):
@@ -102,8 +115,6 @@ class FinishRemoval(NamedTuple):
 
     spec: StatePath
     aside: str
-    manifest: str
-    overlay: bool
 
     def describe(self):
         """str: what will be done."""
@@ -112,14 +123,15 @@ class FinishRemoval(NamedTuple):
     def execute(self, run):
         """Do it; should something have been put there since, that is kept."""
         with ImageParent(self.spec.path) as image:
-            note = read_removal(image)
-            if note["aside"] and not _publish_aside(image, note["aside"]):
-                _copy_aside(self, image, run)
-            elif _difference(note["manifest"], image, begun=True) is None:
-                run.fates[self.spec.path] = ("kept", note["aside"]) if note["aside"] else ("discarded", None)
+            manifest, kept = read_removal(image)
+            published = not kept or _publish_aside(image, kept)
+            if published and difference(manifest, image, begun=True) is None:
+                run.fates[self.spec.path] = ("kept", kept) if kept else ("discarded", None)
             else:
-                _copy_aside(self, image, run)
-            _remove_original(image)
+                _copy_aside(self.spec, self.aside, image, run)
+                why = "something changed it while it was removed"
+                run.warnings.append(COPIED.format(printable(self.spec.path), printable(self.aside), why))
+            remove_original(image)
 
 
 class MakeLink(NamedTuple):
@@ -134,7 +146,7 @@ class MakeLink(NamedTuple):
 
     def execute(self, run):
         """Do it. symlink(2) replaces nothing."""
-        make_parents(self.spec.path, _as_in_store(self))
+        make_parents(self.spec.path, as_in_store(self))
         with ImageParent(self.spec.path) as image:
             os.symlink(self.place, image.name, dir_fd=image.fd)
             os.fsync(image.fd)
@@ -155,111 +167,6 @@ class Clear(NamedTuple):
             clear(image)
 
 
-class MakeMountPoint(NamedTuple):
-    """Make the place that the store's copy is mounted over."""
-
-    spec: StatePath
-    place: str
-
-    def describe(self):
-        """str: what will be done."""
-        return "make the mount point {}".format(printable(self.spec.path))
-
-    def execute(self, run):
-        """Do it."""
-        make_parents(self.spec.path, _as_in_store(self))
-        with ImageParent(self.spec.path) as image:
-            if stat.S_ISDIR(os.stat(self.place).st_mode):
-                os.mkdir(image.name, 0o700, dir_fd=image.fd)
-            else:
-                os.close(os.open(image.name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=image.fd))
-
-
-class Bind(NamedTuple):
-    """Mount the store's copy over the state path."""
-
-    spec: StatePath
-    place: str
-
-    def describe(self):
-        """str: what will be done."""
-        return "mount {} over {}".format(printable(self.place), printable(self.spec.path))
-
-    def execute(self, run):
-        """Do it."""
-        try:
-            syscalls.bind_mount(os.fsencode(self.place), os.fsencode(self.spec.path))
-        except PermissionError as error:
-            with ImageParent(self.spec.path) as image:
-                remove_tree(image.fd, bound_name(image.name))
-            raise LinkError(
-                self.spec.path,
-                "the store cannot be mounted over it: {}".format(because(error)),
-                "Give the container the capability SYS_ADMIN, or use the method symlink.",
-            ) from error
-        run.fates[self.spec.path] = ("kept", None)
-
-
-class NoteMount(NamedTuple):
-    """Note beside the state path that it is mounted over: should the mount be lost, it is told from an unlinked path."""
-
-    spec: StatePath
-
-    def describe(self):
-        """str: what will be done."""
-        return "note beside {} that the store is mounted there".format(printable(self.spec.path))
-
-    def execute(self, run):
-        """Do it: before the mount, so that there is no moment at which it could be lost without a trace."""
-        with ImageParent(self.spec.path) as image:
-            write_file(image.fd, bound_name(image.name), b"")
-
-
-class Unbind(NamedTuple):
-    """Unmount the store's copy from the state path."""
-
-    spec: StatePath
-
-    def describe(self):
-        """str: what will be done."""
-        return "unmount {}".format(printable(self.spec.path))
-
-    def execute(self, run):
-        """Do it: a path in use is busy, and then nothing was changed."""
-        syscalls.unmount(os.fsencode(self.spec.path))
-
-
-class CopyBack(NamedTuple):
-    """Put a copy of the store's content, which is the newest, at the state path."""
-
-    spec: StatePath
-    place: str
-
-    def describe(self):
-        """str: what will be done."""
-        return "copy {} back to {}".format(printable(self.place), printable(self.spec.path))
-
-    def execute(self, run):
-        """Do it. Should it be cut off between unlink and rename, a new run, to either side, goes on from there."""
-        make_parents(self.spec.path, _as_in_store(self))
-        with ImageParent(self.spec.path) as image:
-            stored = run.store.open_parent(self.spec.relative)
-            try:
-                private = copy_beside(stored, image, self.place, run.release)
-            finally:
-                os.close(stored)
-            try:
-                current = image.look()
-                if current.kind == LINK and current.target == self.place:
-                    os.unlink(image.name, dir_fd=image.fd)
-                remove_tree(image.fd, bound_name(image.name))
-                syscalls.rename_noreplace(TREE, image.name, private, image.fd)
-                os.fsync(image.fd)
-            finally:
-                os.close(private)
-            clear(image)
-
-
 def execute(steps, run):
     """Execute a plan.
 
@@ -275,11 +182,17 @@ def execute(steps, run):
                 hint = "It is in use or a mount point: stop what uses it, or unmount it."
             elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 hint = "Run as root (become: true), on a writable file system."
+            elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+                hint = "Free some space there, then start again."
             raise LinkError(step.spec.path, "cannot {}: {}".format(step.describe(), because(error)), hint) from error
 
 
-def _as_in_store(step):
-    # A directory that the image does not have gets the owner and mode of the same one in the store.
+def as_in_store(step):
+    """callable: the owner and mode, as make_parents() asks for them, of the same directory in the store.
+
+    Args:
+        step (tuple): an operation with a spec and its place in the store.
+    """
     store = step.place[: -len(step.spec.path)]
 
     def model(path):
@@ -289,32 +202,42 @@ def _as_in_store(step):
     return model
 
 
-def _difference(manifest, image, begun=False):
-    """Difference: the first between what stands at a state path and a manifest; None where there is none."""
-    try:
-        # Not blocking: what stands there on a hostile volume may be a FIFO, which then has nothing to say.
-        with open(open_regular(manifest), "rb") as file:
-            return compare(file, image.fd, image.name, begun)
-    except OSError as error:
-        # Whatever cannot be compared is not provably the same.
-        return Difference(b".", "cannot be compared, {}".format(because(error)))
+def remove_original(image):
+    """Remove what stands at a state path, once it is noted what that is.
+
+    The note stays until the link is made: without a store, nothing at the path must not look like no persistence.
+    """
+    remove_tree(image.fd, image.name)
+    os.fsync(image.fd)
 
 
-def _copy_aside(step, image, run):
-    private = copy_beside(image.fd, image, step.spec.path, run.release)
+def _discard(spec, manifest: Optional[Manifest], image, run):
+    # Once more, now that nothing comes between: what was planned may be some time ago. Without a manifest it is empty, and
+    # removing a directory that is not fails.
+    if manifest is not None:
+        found = difference(manifest, image)
+        if found is not None:
+            where = "it" if found.path == b"." else printable(found.path) + " in it"
+            raise LinkError(
+                spec.path, "{} is {} since a moment ago".format(where, found.found), "Stop what writes there, then start again."
+            )
+    write_removal(image, manifest or NO_MANIFEST, None)
+    run.fates[spec.path] = ("discarded", None)
+    if manifest is None:
+        os.rmdir(image.name, dir_fd=image.fd)
+    remove_original(image)
+
+
+def _copy_aside(spec, aside, image, run):
+    private = copy_beside(image.fd, image, spec.path, run.release)
     os.close(private)
     # The note before the name: from here on a killed run is finished, not begun again. The copy's manifest stays with
     # it until the original is gone: it says what may be removed.
-    write_removal(image, os.path.join(image.directory, *map(os.fsdecode, (copy_name(image.name), MANIFEST))), step.aside)
-    if not _publish_aside(image, step.aside):
-        raise LinkError(step.aside, "something was put there just now", "Find out by whom, then start again.")
-    run.fates[step.spec.path] = ("kept", step.aside)
-    found = "{}: the original had to be copied to {}, as it cannot be renamed".format(
-        printable(step.spec.path), printable(step.aside)
-    )
-    if step.manifest and step.overlay:
-        found += "; where it is as it was seeded, as in a container that is new from the image, nothing is copied"
-    run.warnings.append(found + ".")
+    copied = os.path.join(image.directory, *map(os.fsdecode, (copy_name(image.name), MANIFEST)))
+    write_removal(image, Manifest(copied), aside)
+    if not _publish_aside(image, aside):
+        raise LinkError(aside, "something was put there just now", "Find out by whom, then start again.")
+    run.fates[spec.path] = ("kept", aside)
 
 
 def _publish_aside(image, aside):
@@ -334,9 +257,3 @@ def _publish_aside(image, aside):
         return False
     finally:
         os.close(private)
-
-
-def _remove_original(image):
-    # The note stays until the link is made: without a store, nothing at the path must not look like no persistence.
-    remove_tree(image.fd, image.name)
-    os.fsync(image.fd)

@@ -11,6 +11,8 @@ from .spec import inside
 
 MOUNTINFO = "/proc/self/mountinfo"
 EPHEMERAL_TYPES = ("tmpfs", "ramfs")
+NETWORK_TYPES = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "lustre", "afs", "ocfs2", "gfs2", "beegfs")
+NETWORK_FUSE = ("fuse.glusterfs", "fuse.ceph", "fuse.sshfs", "fuse.s3fs", "fuse.juicefs")
 
 
 class Mount(NamedTuple):
@@ -37,6 +39,11 @@ class Mount(NamedTuple):
     def locks_locally(self):
         """bool: whether flock is seen on this machine alone, without an error (nfs(5))."""
         return self.fs_type.startswith("nfs") and bool({"nolock", "local_lock=all", "local_lock=flock"} & set(self.options))
+
+    @property
+    def is_network(self):
+        """bool: whether it is mounted only once there is a network."""
+        return self.fs_type in NETWORK_TYPES + NETWORK_FUSE
 
     @property
     def dies_with_pod(self):

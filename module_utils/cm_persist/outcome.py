@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the modules return, and what they refuse alike when there is no store."""
 
+import os
 from typing import List, NamedTuple
 
 from .beside import aside_name, bound_name, removal_name
@@ -31,25 +32,28 @@ def refuse_dangling(found, specs):
         PathError: a state path is a link into the store.
     """
     for spec in specs:
-        traces = _traces(spec, found.path)
+        traces, aside = _traces(spec, found.path)
         if traces:
+            kept = "; the original is kept at {}".format(aside) if aside else ""
+            go_on = "Mount the volume that holds it; or re-create the container from its image"
+            put_back = "; or put the original back (persist_link with state: unlinked, restore: aside)" if aside else ""
             raise PathError(
-                spec.path,
-                "{}, but {}".format(traces, found.absent),
-                "Mount the volume that holds it; or re-create the container from its image.",
-                store_state="absent",
+                spec.path, "{}, but {}{}".format(traces, found.absent, kept), go_on + put_back + ".", store_state="absent"
             )
 
 
 def _traces(spec, store):
+    """tuple: (str, str), what shows that the path hangs on the store, '' for nothing; and where the original is kept."""
     with ImageParent(spec.path) as image:
         current = image.look()
+        kept = image.look(aside_name(image.name)).real
+        aside = os.path.join(image.directory, os.fsdecode(aside_name(image.name))) if kept else ""
         if current.kind == LINK and inside(current.target, store):
-            return "it is a link into the store"
+            return "it is a link into the store", aside
         if image.look(removal_name(image.name)).kind != NONE:
-            return "an earlier start has begun to remove its original, to link it to the store"
+            return "an earlier start has begun to remove its original, to link it to the store", ""
         if image.look(bound_name(image.name)).kind != NONE:
-            return "the store was mounted there, and what is there now is older"
-        if current.kind == NONE and image.look(aside_name(image.name)).kind != NONE:
-            return "an earlier start has set its original aside, to link it to the store"
-    return ""
+            return "the store was mounted there, and what is there now is older", ""
+        if current.kind == NONE and kept:
+            return "an earlier start has set its original aside, to link it to the store", aside
+    return "", ""

@@ -62,7 +62,7 @@ def test_newer_content_outlives_two_kills_while_an_original_is_copied_aside(site
         raise SimulatedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(link_steps, "_remove_original", stop)
+        patch.setattr(link_steps, "remove_original", stop)
         with pytest.raises(SimulatedError):
             site.link()
     os.unlink(site.path("data/sub/two"))  # the removal had come that far

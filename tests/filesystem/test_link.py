@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from module_utils.cm_persist.errors import LinkError
-from module_utils.cm_persist.link_steps import CopyBack, MakeLink
+from module_utils.cm_persist.link_steps import MakeLink
+from module_utils.cm_persist.restore_steps import CopyBack
 from tests.site import read, write
 from tests.tree import assert_same, footprint, read_tree
 
@@ -25,7 +26,7 @@ def test_each_state_path_is_linked_and_its_original_kept_aside(seeded):
     outcome = seeded.link()
     aside = seeded.path("data-initial")
     expected = {"path": seeded.path(), "state": "linked", "method": "symlink", "original": "kept", "aside": aside}
-    assert outcome.changed and outcome.paths == [expected]
+    assert outcome.changed and outcome.paths == [dict(expected, diverged=False)]
     assert os.readlink(seeded.path()) == seeded.stored()
     assert read_tree(aside) == original
 

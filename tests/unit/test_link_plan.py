@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of linking and unlinking: every branch and every refusal, as tables."""
+"""The plan of linking: every branch and every refusal, as tables."""
 
 import pytest
 
+from module_utils.cm_persist.beside import BY_START, BY_UNIT
 from module_utils.cm_persist.errors import LinkError
-from module_utils.cm_persist.link_plan import LinkSeen, plan_link, plan_unlink
+from module_utils.cm_persist.evidence import Manifest
+from module_utils.cm_persist.link_plan import LinkSeen, plan_link
+from module_utils.cm_persist.manifest import Difference
 from module_utils.cm_persist.places import DIRECTORY, FILE, LINK, OTHER, Place
 from module_utils.cm_persist.spec import StatePath
+from module_utils.cm_persist.units import Unit
 
 PATH, BOUND = StatePath("/var/data"), StatePath("/var/data", "bind")
 PLACE, INITIAL, NEXT = "/store/var/data", "/var/data-initial", "/var/data-initial.1"
 REAL, LINKED, GONE = Place(DIRECTORY), Place(LINK, PLACE), Place()
+OF_IMAGE, OF_SEED = Manifest("/opt/image.manifest", "var/data"), Manifest("/store/manifest")
+OTHER_TIME = Difference(b"row", "new or changed")
+UNIT, STALE_UNIT = Unit("var-data.mount", "text", True), Unit("var-data.mount", "text", False)
 
 
 def seen(current=REAL, stored=REAL, spec=PATH, **known):
@@ -24,6 +31,7 @@ def names(plan):
 # name: (path, state, what became of the original, aside, steps)
 LINKS = {
     "an original": (seen(), "linked", "kept", INITIAL, ["SetAside", "MakeLink"]),
+    "an original as in the image": (seen(proof=OF_IMAGE), "linked", "kept", INITIAL, ["SetAside", "MakeLink"]),
     "a file": (seen(Place(FILE), Place(FILE)), "linked", "kept", INITIAL, ["SetAside", "MakeLink"]),
     "nothing there": (seen(GONE), "linked", "none", None, ["MakeLink"]),
     "nothing there, kept before": (seen(GONE, aside=INITIAL), "linked", "kept", INITIAL, ["MakeLink"]),
@@ -35,9 +43,43 @@ LINKS = {
     "an original and litter": (seen(litter=True), "linked", "kept", INITIAL, ["SetAside", "MakeLink", "Clear"]),
     "nothing there, and litter": (seen(GONE, litter=True), "linked", "none", None, ["MakeLink", "Clear"]),
     "linked, its directory read-only": (seen(LINKED, writable=False), "already", "none", None, []),
-    "on overlayfs": (seen(overlay=True, manifest="m"), "linked", "discarded", None, ["SetAside", "MakeLink", "Clear"]),
-    "on overlayfs, adopted": (seen(overlay=True), "linked", "kept", INITIAL, ["SetAside", "MakeLink", "Clear"]),
-    "diverged": (seen(aside=INITIAL), "linked", "kept", NEXT, ["SetAside", "MakeLink"]),
+    "overlayfs, as in the image": (
+        seen(overlay=True, proof=OF_IMAGE),
+        "linked",
+        "discarded",
+        None,
+        ["Discard", "MakeLink", "Clear"],
+    ),
+    "overlayfs, a file as in the image": (
+        seen(Place(FILE), Place(FILE), overlay=True, proof=OF_IMAGE),
+        "linked",
+        "discarded",
+        None,
+        ["Discard", "MakeLink", "Clear"],
+    ),
+    "overlayfs, as it was seeded": (
+        seen(overlay=True, proof=OF_SEED),
+        "linked",
+        "discarded",
+        None,
+        ["SetAside", "MakeLink", "Clear"],
+    ),
+    "overlayfs, a file as it was seeded": (
+        seen(Place(FILE), Place(FILE), overlay=True, proof=OF_SEED),
+        "linked",
+        "kept",
+        INITIAL,
+        ["SetAside", "MakeLink", "Clear"],
+    ),
+    "overlayfs, empty": (
+        seen(Place(DIRECTORY, empty=True), overlay=True),
+        "linked",
+        "discarded",
+        None,
+        ["SetAside", "MakeLink", "Clear"],
+    ),
+    "overlayfs, adopted": (seen(overlay=True), "linked", "kept", INITIAL, ["SetAside", "MakeLink", "Clear"]),
+    "diverged": (seen(aside=INITIAL, difference=OTHER_TIME), "linked", "kept", NEXT, ["SetAside", "MakeLink"]),
     "its removal begun": (seen(removing=True), "linked", "discarded", None, ["FinishRemoval", "MakeLink", "Clear"]),
     "its removal begun, kept": (
         seen(removing=True, aside=INITIAL),
@@ -49,9 +91,38 @@ LINKS = {
     "in neither": (seen(GONE, GONE), "missing", "none", None, []),
     "bind": (seen(spec=BOUND), "linked", "kept", None, ["NoteMount", "Bind"]),
     "bind, nothing there": (seen(GONE, spec=BOUND), "linked", "none", None, ["MakeMountPoint", "NoteMount", "Bind"]),
-    "bound": (seen(spec=BOUND, bound=True, was_bound=True), "already", "kept", None, []),
+    "bound": (seen(spec=BOUND, bound=True, mounter=BY_START), "already", "kept", None, []),
     "bound, and no note": (seen(spec=BOUND, bound=True), "already", "kept", None, ["NoteMount"]),
-    "was bound": (seen(spec=BOUND, was_bound=True), "linked", "kept", None, ["NoteMount", "Bind"]),
+    "was bound": (seen(spec=BOUND, mounter=BY_START), "linked", "kept", None, ["NoteMount", "Bind"]),
+    "bind, systemd runs": (
+        seen(spec=BOUND, unit=STALE_UNIT, may_mount=False),
+        "linked",
+        "kept",
+        None,
+        ["NoteMount", "BindByUnit"],
+    ),
+    "bound by a unit": (seen(spec=BOUND, bound=True, mounter=BY_UNIT, unit=UNIT), "already", "kept", None, []),
+    "bound by a unit that is gone": (
+        seen(spec=BOUND, bound=True, mounter=BY_UNIT, unit=STALE_UNIT),
+        "already",
+        "kept",
+        None,
+        ["BindByUnit"],
+    ),
+    "bound by a unit, systemd does not run": (
+        seen(spec=BOUND, bound=True, mounter=BY_UNIT),
+        "already",
+        "kept",
+        None,
+        [],
+    ),
+    "was bound by a unit, a link is wanted": (
+        seen(mounter=BY_UNIT),
+        "linked",
+        "kept",
+        INITIAL,
+        ["SetAside", "RemoveUnit", "MakeLink", "ForgetMount"],
+    ),
 }
 
 
@@ -60,7 +131,7 @@ def test_link(case):
     path, state, original, aside, steps = LINKS[case]
     plan = plan_link("/store", [path])
     expected = {"path": "/var/data", "state": state, "method": path.spec.method, "original": original, "aside": aside}
-    assert plan.paths == [expected]
+    assert plan.paths == [dict(expected, diverged=case == "diverged")]
     assert names(plan) == steps and all("/var/data" in step.describe() for step in plan.steps)
 
 
@@ -92,36 +163,41 @@ def test_refusal(case):
     assert [word for word in words if word not in str(refusal.value)] == []
 
 
-UNLINKS = {
-    "linked": (seen(LINKED), "unlinked", "none", None, ["CopyBack"]),
-    "linked, kept": (seen(LINKED, aside=INITIAL), "unlinked", "kept", INITIAL, ["CopyBack"]),
-    "cut off": (seen(GONE, aside=INITIAL), "unlinked", "kept", INITIAL, ["CopyBack"]),
-    "bound": (seen(bound=True, spec=BOUND), "unlinked", "kept", INITIAL, ["Unbind", "SetAside", "CopyBack"]),
-    "was bound": (seen(was_bound=True, spec=BOUND), "unlinked", "kept", INITIAL, ["SetAside", "CopyBack"]),
-    "unlinked, and litter": (seen(litter=True), "already", "none", None, ["Clear"]),
-    "unlinked": (seen(REAL), "already", "none", None, []),
-    "a link to elsewhere": (seen(Place(LINK, "/else")), "already", "none", None, []),
+def test_what_diverged_is_warned_of_with_its_place():
+    (warning,) = plan_link("/store", [seen(aside=INITIAL, difference=OTHER_TIME)]).warnings
+    assert "/var/data" in warning and NEXT in warning and "row" in warning
+
+
+DIVERGED = {
+    "nothing to compare with": (seen(), False),
+    "not what was seeded": (seen(difference=OTHER_TIME), True),
+    "another original is kept": (seen(aside=INITIAL), True),
+    "what was seeded, put there once more": (seen(aside=INITIAL, proof=OF_SEED), False),
+    "half removed": (seen(removing=True, difference=OTHER_TIME), False),
+    "linked": (seen(LINKED, aside=INITIAL), False),
 }
 
 
-@pytest.mark.parametrize("case", UNLINKS)
-def test_unlink(case):
-    path, state, original, aside, steps = UNLINKS[case]
-    plan = plan_unlink("/store", [path])
-    assert [plan.paths[0][key] for key in ("state", "original", "aside")] == [state, original, aside]
-    assert names(plan) == steps
+@pytest.mark.parametrize("case", DIVERGED)
+def test_what_counts_as_diverged(case):
+    path, diverged = DIVERGED[case]
+    plan = plan_link("/store", [path])
+    assert plan.paths[0]["diverged"] is diverged and bool(plan.warnings) is diverged
 
 
-@pytest.mark.parametrize("path", [seen(LINKED, GONE), seen(GONE, GONE), seen(LINKED, writable=False)])
-def test_unlink_refusal(path):
-    with pytest.raises(LinkError) as refusal:
-        plan_unlink("/store", [path])
-    assert refusal.value.path == "/var/data" and refusal.value.hint
+def test_only_what_the_image_has_is_discarded_without_an_attempt_to_keep_it():
+    for proof in (None, OF_SEED, OF_IMAGE):
+        for overlay in (False, True):
+            plan = plan_link("/store", [seen(proof=proof, overlay=overlay)])
+            assert ("Discard" in names(plan)) is (overlay and proof is OF_IMAGE)
+            (aside,) = [step for step in plan.steps if type(step).__name__ == "SetAside"] or [None]
+            assert aside is None or aside.manifests == ((proof,) if overlay and proof else ())
 
 
-def test_what_diverged_is_warned_of_with_its_place():
-    (warning,) = plan_link("/store", [seen(aside=INITIAL)]).warnings
-    assert "/var/data" in warning and NEXT in warning
+def test_a_copy_aside_says_what_would_spare_it():
+    for manifests, word in (((), "Containerfile"), ((OF_SEED,), "seeded"), ((OF_IMAGE, OF_SEED), "image")):
+        plan = plan_link("/store", [seen(overlay=True, manifests=manifests)])
+        assert word in plan.steps[0].fast
 
 
 def test_what_is_in_neither_is_warned_of():

@@ -1,0 +1,48 @@
+"""image_manifest.py FILE: lists all that the image holds, so that nothing of it need be copied out of the way of a link.
+
+Run at the end of an image build. What lies on other mounts, and what each start makes anew, is left out.
+"""
+
+import os
+import sys
+
+HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, HOME)
+
+from module_utils.cm_persist.directories import DIRECTORY, list_names, same_mount  # noqa: E402
+from module_utils.cm_persist.manifest import ManifestWriter  # noqa: E402
+from module_utils.cm_persist.walk import walk  # noqa: E402
+
+MADE_ANEW = (b"dev", b"proc", b"run", b"sys", b"tmp")
+
+
+def write(path, root="/"):
+    """Write the manifest of the whole image.
+
+    Args:
+        path (str): where to.
+        root (str): the image's root directory.
+    """
+    root_fd = os.open(root, DIRECTORY)
+    with open(path, "wb") as file:
+        manifest = ManifestWriter(file)
+        for name in list_names(root_fd):
+            if name in MADE_ANEW or not on_the_same_mount(name, root_fd):
+                continue
+            for step in walk(root_fd, name):
+                manifest.add(step, name if step.path == b"." else name + b"/" + step.path)
+        manifest.finish()
+    os.close(root_fd)
+
+
+def on_the_same_mount(name, root_fd):
+    """bool: whether nothing is mounted at a name in the root directory."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root_fd)
+    try:
+        return same_mount(fd, root_fd)
+    finally:
+        os.close(fd)
+
+
+if __name__ == "__main__":
+    write(sys.argv[1])

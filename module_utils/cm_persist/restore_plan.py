@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what was seen at the state paths to what will be done to take them off the store. Pure: no disk is touched."""
+
+from .beside import BY_UNIT
+from .bind_steps import ForgetMount, RemoveUnit, Unmount
+from .errors import LinkError, printable
+from .link_plan import begin_again, get_out_of_the_way, refuse_unwritable, result
+from .link_steps import Clear
+from .places import LINK, NONE
+from .plan import Plan
+from .restore_steps import CopyBack, ReturnAside
+from .survey import BLOCK
+
+STORE, ASIDE = "store", "aside"
+BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest, and the note of a removal
+NEXT_START = "{}: the next start links it again, and uses the store's content; to prevent that, take it out of cm_persist_paths."
+
+
+def plan_restore(store_path, paths, restore):
+    """Decide how each state path gets content of its own.
+
+    Args:
+        store_path (str): the store.
+        paths (list of LinkSeen): the state paths, in the user's order.
+        restore (str): STORE for the store's content, which is the newest; ASIDE for the original that was kept aside.
+
+    Returns:
+        Plan: without steps where none leads into the store.
+
+    Raises:
+        LinkError: a refusal; nothing must be changed.
+    """
+    plan = Plan([], [], [])
+    copies = []
+    for path in paths:
+        place = store_path + path.spec.path
+        linked = path.current.kind == LINK and path.current.target == place
+        stale = path.bound or (path.current.real and bool(path.mounter or path.removing))
+        if linked or stale or _cut_off(path):
+            if restore == ASIDE:
+                _plan_return(path, place, stale, plan)
+            else:
+                _plan_copy_back(path, place, stale, plan)
+                copies.append(path)
+            plan.warnings.append(NEXT_START.format(printable(path.spec.path)))
+            continue
+        if path.litter:
+            plan.steps.append(Clear(path.spec))
+        plan.paths.append(result(path, "missing" if path.current.kind == NONE else "already"))
+    refuse_unwritable(paths, plan)
+    _refuse_without_room(copies)
+    return plan
+
+
+def _cut_off(path):
+    # Nothing there, and a trace of an earlier run, or content in the store: such a run was killed between two names.
+    traces = path.stored.kind != NONE or path.aside or path.litter or path.removing or path.mounter
+    return path.current.kind == NONE and bool(traces)
+
+
+def _plan_copy_back(path, place, stale, plan):
+    if not path.stored.real:
+        raise LinkError(path.spec.path, "the store has nothing to put back at {}".format(place), begin_again(path))
+    aside = path.aside
+    if path.bound:
+        plan.steps.append(Unmount(path.spec))
+    if stale:
+        aside = get_out_of_the_way(path, plan)[1]
+    if path.mounter == BY_UNIT:
+        plan.steps.append(RemoveUnit(path.spec))
+    plan.steps.append(CopyBack(path.spec, place))
+    plan.paths.append(result(path, "unlinked", "kept" if aside else "none", aside))
+
+
+def _plan_return(path, place, stale, plan):
+    if path.removing:
+        raise LinkError(
+            path.spec.path,
+            "the removal of its original has begun and is not finished",
+            "Link it first (state: linked), which finishes that; or restore what the store has.",
+        )
+    if stale:  # the original lies under the mount, or did
+        if path.bound:
+            plan.steps.append(Unmount(path.spec))
+        if path.mounter == BY_UNIT:
+            plan.steps.append(RemoveUnit(path.spec))
+        plan.steps.append(ForgetMount(path.spec))
+        plan.paths.append(result(path, "unlinked"))
+        return
+    if not path.aside:
+        raise LinkError(
+            path.spec.path,
+            "no original is kept beside it, as the image has it",
+            "Re-create the container from its image without the volume, or restore what the store has.",
+        )
+    if path.mounter == BY_UNIT:
+        plan.steps.append(RemoveUnit(path.spec))
+    plan.steps.append(ReturnAside(path.spec, place, path.aside))
+    if path.mounter:
+        plan.steps.append(ForgetMount(path.spec))
+    if path.litter:
+        plan.steps.append(Clear(path.spec))
+    if path.difference is not None:
+        plan.warnings.append(
+            "{}: what is put back from {} is not what was seeded.".format(printable(path.spec.path), printable(path.aside))
+        )
+    plan.paths.append(result(path, "unlinked"))
+
+
+def _refuse_without_room(copies):
+    counted = [path for path in copies if path.room is not None]
+    for device in {path.room[0] for path in counted}:
+        there = [path for path in counted if path.room[0] == device]
+        _device, free_bytes, free_inodes = there[0].room
+        books = BOOKS_OF_A_COPY * len(there)
+        need_bytes = sum(path.survey.space + path.survey.lines for path in there) + books * BLOCK
+        need_inodes = sum(path.survey.inodes for path in there) + books
+        short = []
+        if need_bytes > free_bytes:
+            short.append("{} bytes needed, {} free".format(need_bytes, free_bytes))
+        if free_inodes is not None and need_inodes > free_inodes:
+            short.append("{} inodes needed, {} free".format(need_inodes, free_inodes))
+        if short:
+            raise LinkError(
+                there[0].spec.path,
+                "its file system is too small for what the store has: {}".format("; ".join(short)),
+                "Free some space there; or restore the original that is kept aside (restore: aside).",
+            )

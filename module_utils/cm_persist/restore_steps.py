@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operations that give a state path content of its own again. The store is only read.
+
+Between the link's end and the new content's name there is nothing at the path, so no service can begin on the wrong one;
+a run of either direction goes on from there.
+"""
+
+import os
+from typing import NamedTuple
+
+from . import syscalls
+from .beside import bound_name, clear, copy_beside
+from .directories import remove_tree
+from .errors import printable
+from .link_steps import as_in_store
+from .places import LINK, ImageParent, make_parents
+from .spec import StatePath
+from .staging import TREE
+
+
+class CopyBack(NamedTuple):
+    """Put a copy of the store's content, which is the newest, at the state path."""
+
+    spec: StatePath
+    place: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "copy {} back to {}".format(printable(self.place), printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it: all of it is on disk before the link goes."""
+        make_parents(self.spec.path, as_in_store(self))
+        with ImageParent(self.spec.path) as image:
+            stored = run.store.open_parent(self.spec.relative)
+            try:
+                private = copy_beside(stored, image, self.place, run.release)
+            finally:
+                os.close(stored)
+            try:
+                _unlink(image, self.place)
+                remove_tree(image.fd, bound_name(image.name))
+                syscalls.rename_noreplace(TREE, image.name, private, image.fd)
+                os.fsync(image.fd)
+            finally:
+                os.close(private)
+            clear(image)
+
+
+class ReturnAside(NamedTuple):
+    """Put the original that is kept aside back at the state path, by a rename."""
+
+    spec: StatePath
+    place: str
+    aside: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "rename {} back to {}".format(printable(self.aside), printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it."""
+        with ImageParent(self.spec.path) as image:
+            _unlink(image, self.place)
+            syscalls.rename_noreplace(os.fsencode(os.path.basename(self.aside)), image.name, image.fd, image.fd)
+            os.fsync(image.fd)
+
+
+def _unlink(image, place):
+    # Our link, and nothing that took its place meanwhile: that is for the rename to refuse.
+    current = image.look()
+    if current.kind == LINK and current.target == place:
+        os.unlink(image.name, dir_fd=image.fd)

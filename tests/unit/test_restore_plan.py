@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of taking paths off the store: every branch and every refusal, as tables."""
+
+import pytest
+
+from module_utils.cm_persist.beside import BY_START, BY_UNIT
+from module_utils.cm_persist.errors import LinkError
+from module_utils.cm_persist.manifest import Difference
+from module_utils.cm_persist.places import LINK, Place
+from module_utils.cm_persist.restore_plan import plan_restore
+from module_utils.cm_persist.survey import Survey
+
+from .test_link_plan import BOUND, GONE, INITIAL, LINKED, NEXT, OF_IMAGE, PLACE, REAL, names, seen
+
+# name: (path, state, what became of the original, aside, steps)
+FROM_STORE = {
+    "linked": (seen(LINKED), "unlinked", "none", None, ["CopyBack"]),
+    "linked, kept": (seen(LINKED, aside=INITIAL), "unlinked", "kept", INITIAL, ["CopyBack"]),
+    "cut off": (seen(GONE, aside=INITIAL), "unlinked", "kept", INITIAL, ["CopyBack"]),
+    "bound": (
+        seen(bound=True, spec=BOUND, mounter=BY_START),
+        "unlinked",
+        "kept",
+        INITIAL,
+        ["Unmount", "SetAside", "CopyBack"],
+    ),
+    "bound by a unit": (
+        seen(bound=True, spec=BOUND, mounter=BY_UNIT),
+        "unlinked",
+        "kept",
+        INITIAL,
+        ["Unmount", "SetAside", "RemoveUnit", "CopyBack"],
+    ),
+    "was bound": (seen(mounter=BY_START, spec=BOUND), "unlinked", "kept", INITIAL, ["SetAside", "CopyBack"]),
+    "its removal begun": (seen(removing=True), "unlinked", "none", None, ["FinishRemoval", "CopyBack"]),
+    "its removal begun, kept": (
+        seen(removing=True, aside=INITIAL),
+        "unlinked",
+        "kept",
+        INITIAL,
+        ["FinishRemoval", "CopyBack"],
+    ),
+    "unlinked, and litter": (seen(litter=True), "already", "none", None, ["Clear"]),
+    "unlinked": (seen(REAL), "already", "none", None, []),
+    "unlinked, its directory read-only": (seen(REAL, writable=False), "already", "none", None, []),
+    "a link to elsewhere": (seen(Place(LINK, "/else")), "already", "none", None, []),
+    "in neither": (seen(GONE, GONE), "missing", "none", None, []),
+}
+FROM_ASIDE = {
+    "linked": (seen(LINKED, aside=INITIAL), "unlinked", "none", None, ["ReturnAside"]),
+    "linked, the store is gone": (seen(LINKED, GONE, aside=INITIAL), "unlinked", "none", None, ["ReturnAside"]),
+    "linked, and litter": (seen(LINKED, aside=INITIAL, litter=True), "unlinked", "none", None, ["ReturnAside", "Clear"]),
+    "cut off": (seen(GONE, aside=INITIAL), "unlinked", "none", None, ["ReturnAside"]),
+    "bound": (seen(bound=True, spec=BOUND, mounter=BY_START), "unlinked", "none", None, ["Unmount", "ForgetMount"]),
+    "bound by a unit": (
+        seen(bound=True, spec=BOUND, mounter=BY_UNIT),
+        "unlinked",
+        "none",
+        None,
+        ["Unmount", "RemoveUnit", "ForgetMount"],
+    ),
+    "was bound": (seen(mounter=BY_UNIT, spec=BOUND), "unlinked", "none", None, ["RemoveUnit", "ForgetMount"]),
+    "was bound, nothing there": (
+        seen(GONE, mounter=BY_UNIT, aside=INITIAL),
+        "unlinked",
+        "none",
+        None,
+        ["RemoveUnit", "ReturnAside", "ForgetMount"],
+    ),
+    "unlinked": (seen(REAL, aside=INITIAL), "already", "none", None, []),
+}
+CASES = [("store", case, *FROM_STORE[case]) for case in FROM_STORE] + [("aside", case, *FROM_ASIDE[case]) for case in FROM_ASIDE]
+
+
+@pytest.mark.parametrize(("restore", "case", "path", "state", "original", "aside", "steps"), CASES)
+def test_restore(restore, case, path, state, original, aside, steps):
+    plan = plan_restore("/store", [path], restore)
+    assert [plan.paths[0][key] for key in ("state", "original", "aside")] == [state, original, aside]
+    assert names(plan) == steps and all("/var/data" in step.describe() for step in plan.steps)
+    assert bool(plan.warnings) is (state == "unlinked"), "that the next start links it again has to be said"
+
+
+REFUSALS = {
+    "the store has nothing": ("store", seen(LINKED, GONE), [PLACE, "Mount"]),
+    "the store has nothing, kept": ("store", seen(LINKED, GONE, aside=INITIAL), [PLACE, INITIAL]),
+    "nothing there, the store has nothing": ("store", seen(GONE, GONE, aside=INITIAL), [PLACE]),
+    "not writable": ("store", seen(LINKED, writable=False), ["root"]),
+    "no original": ("aside", seen(LINKED), ["image", "Re-create"]),
+    "half removed": ("aside", seen(removing=True), ["state: linked"]),
+    "too little space": ("store", seen(LINKED, survey=Survey(space=9999), room=(1, 9998, None)), ["9998 free", "aside"]),
+    "too few inodes": ("store", seen(LINKED, survey=Survey(inodes=99), room=(1, 1 << 40, 98)), ["98 free"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusal(case):
+    restore, path, words = REFUSALS[case]
+    with pytest.raises(LinkError) as refusal:
+        plan_restore("/store", [path], restore)
+    assert refusal.value.path == "/var/data" and refusal.value.hint.endswith(".")
+    assert [word for word in words if word not in str(refusal.value)] == []
+
+
+def test_space_is_counted_for_each_file_system():
+    def one(device, space):
+        return seen(LINKED, survey=Survey(space=space), room=(device, 1_000_000, None))
+
+    assert plan_restore("/store", [one(1, 900_000), one(2, 900_000)], "store").steps
+    with pytest.raises(LinkError):
+        plan_restore("/store", [one(1, 600_000), one(1, 600_000)], "store")
+
+
+def test_what_goes_aside_gets_a_free_name():
+    path = seen(aside=INITIAL, bound=True, spec=BOUND, mounter=BY_START)
+    plan = plan_restore("/store", [path], "store")
+    assert plan.paths[0]["aside"] == NEXT and plan.steps[1].aside == NEXT
+
+
+def test_under_a_mount_whatever_may_list_the_original_is_asked_when_it_is_seen():
+    path = seen(bound=True, spec=BOUND, mounter=BY_START, overlay=True, manifests=(OF_IMAGE,))
+    assert plan_restore("/store", [path], "store").steps[1].manifests == (OF_IMAGE,)
+
+
+def test_an_original_that_is_not_what_was_seeded_is_put_back_with_a_warning():
+    path = seen(LINKED, aside=INITIAL, difference=Difference(b"row", "new or changed"))
+    assert any("not what was seeded" in warning for warning in plan_restore("/store", [path], "aside").warnings)
