@@ -54,6 +54,8 @@ class CallbackModule(CallbackBase):
                 self._closing[host] = values["msg"]
         elif action == "persist_link":
             self._paths(host, values, "would be " if result._task.check_mode else "")
+            if values["msg"]:
+                self._closing.setdefault(host, values["msg"])
         elif action == "secret_link":
             self._closing[host] = values["msg"]
 
@@ -88,7 +90,7 @@ class CallbackModule(CallbackBase):
         seeded = {entry["path"]: entry for entry in self._seeded.get(host, {}).get("paths", ())}
         for entry in values["paths"]:
             words = [_seed_words(seeded[entry["path"]], check)] if entry["path"] in seeded else []
-            words.append(_link_words(entry, check))
+            words.append(_link_words(entry, check, values["invocation"]["module_args"]["state"]))
             self._say("{}{}: {}".format(host, entry["path"], "; ".join(words)))
 
     def _name(self, result):
@@ -110,18 +112,19 @@ def _seed_words(entry, check):
     }[entry["state"]]
 
 
-def _link_words(entry, check):
+def _link_words(entry, check, wanted):
     words = {
         "linked": "{}linked ({})".format(check, entry["method"]),
-        "already": "already linked",
-        "unlinked": "{}back in the container".format(check),
+        "already": "already linked" if wanted == "linked" else "not linked",
+        "unlinked": "{}off the store".format(check),
         "missing": "not linked",
     }[entry["state"]]
-    if entry["state"] == "linked" and entry["original"] == "kept":
-        words += ", original kept {}".format("at " + entry["aside"] if entry["aside"] else "under it")
-    elif entry["state"] == "linked" and entry["original"] == "discarded":
-        words += ", original left to the image"
-    return words
+    if entry["state"] == "already" or entry["original"] == "none":
+        return words
+    what = "what stood there, which may be newer," if entry["diverged"] else "original"
+    if entry["original"] == "discarded":
+        return words + ", original left to the image"
+    return words + ", {} kept {}".format(what, "at " + entry["aside"] if entry["aside"] else "under it")
 
 
 def _size(count):

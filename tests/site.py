@@ -6,6 +6,8 @@ import subprocess
 
 from module_utils.cm_persist import link as linking
 from module_utils.cm_persist import seed as seeding
+from module_utils.cm_persist.manifest import ManifestWriter
+from module_utils.cm_persist.walk import walk
 
 from .tree import footprint
 
@@ -55,6 +57,12 @@ class Site:
         """tuple: the Outcomes of what a container start does, seed and link."""
         return self.seed(*names, **options), self.link(*names, **options)
 
+    def list_image(self):
+        """str: the file that lists what the image holds now, as its build would have written it."""
+        path = os.path.join(self.top, "image.manifest")
+        list_image(self.image, path)
+        return path
+
     def untouched(self):
         """dict: the footprint of both sides, to be equal before and after."""
         return footprint(self.image, self.store)
@@ -62,6 +70,17 @@ class Site:
     def _options(self, names, options):
         wanted = {"store": self.store, "paths": [self.path(name) for name in names or ("data",)], "require_mount": False}
         return dict(wanted, **options)
+
+
+def list_image(image, path):
+    """Write the manifest of an image (a directory) into a file, as container/image_manifest.py does of a root directory."""
+    directory = os.open(image, os.O_RDONLY)
+    with open(path, "wb") as file:
+        manifest = ManifestWriter(file)
+        for step in walk(directory, b"."):
+            manifest.add(step, os.path.normpath(os.path.join(os.fsencode(image[1:]), step.path)))
+        manifest.finish()
+    os.close(directory)
 
 
 def write(path, text):

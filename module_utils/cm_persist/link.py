@@ -17,6 +17,8 @@ from .spec import parse_paths
 from .store import Store, find_store, wake, working_on
 from .units import Systemd
 
+RESTORED = {STORE: "off the store, with what it has", ASIDE: "off the store, with the originals"}
+
 
 class Settings(NamedTuple):
     """The module's options, as persist_link documents them."""
@@ -60,7 +62,8 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
     without_store = found.absent and not linking and settings.restore == ASIDE
     if found.absent and not without_store:
         refuse_dangling(found, specs)
-        return Outcome(False, "absent", [], [], [], "no persistence: {}; nothing was linked".format(found.absent))
+        done = "nothing was linked" if linking else "nothing leads into it"
+        return Outcome(False, "absent", [], [], [], "no persistence: {}; {}".format(found.absent, done))
 
     def look_and_plan(store, closely):
         look = Look(
@@ -84,7 +87,8 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
                 run = LinkRun(store, release or os.uname().release, systemd)
                 execute(plan.steps, run)
             plan = plan._replace(paths=[_with_fate(result, run) for result in plan.paths], warnings=plan.warnings + run.warnings)
-        return Outcome(bool(plan.steps), state, [step.describe() for step in plan.steps], plan.paths, plan.warnings)
+        steps, message = [step.describe() for step in plan.steps], "" if linking else RESTORED[settings.restore]
+        return Outcome(bool(plan.steps), state, steps, plan.paths, plan.warnings, message)
 
 
 @contextlib.contextmanager

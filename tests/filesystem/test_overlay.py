@@ -8,6 +8,8 @@ import shutil
 import pytest
 
 from module_utils.cm_persist import treecopy
+from module_utils.cm_persist.errors import LinkError
+from module_utils.cm_persist.link_steps import Discard
 from tests.site import Site, read, run, write
 from tests.tree import assert_same, footprint, read_tree
 
@@ -103,6 +105,115 @@ def test_what_was_adopted_is_kept_by_a_copy(site):
     original = read_tree(site.path())
     _seeded, linked = site.start()
     assert linked.paths[0]["original"] == "kept" and read_tree(site.path("data-initial")) == original
+    assert "Containerfile" in linked.warnings[0], "it has to say what makes the next start fast"
+
+
+@pytest.fixture
+def listed(site):
+    """Site: its image is listed, as container/Containerfile lists it, and the store holds what an earlier tool put there."""
+    shutil.copytree(site.path(), site.stored(), symlinks=True)
+    write(site.stored("data/row"), "newer than the image")
+    site.manifest = site.list_image()
+    return site
+
+
+def listed_start(site, **options):
+    site.seed()
+    return site.link(image_manifest=site.manifest, **options)
+
+
+def size_of_upper(site):
+    return sum(entry.size for entry in read_tree(os.path.join(site.top, "upper")).values())
+
+
+def test_what_is_as_in_the_image_is_discarded_for_an_adopted_store_too(listed):
+    linked = listed_start(listed)
+    assert (linked.paths[0]["original"], linked.paths[0]["aside"], linked.warnings) == ("discarded", None, [])
+    assert os.listdir(listed.image) == ["data"] and read(listed.path("data/row")) == "newer than the image"
+    assert size_of_upper(listed) < 4096
+
+
+def test_what_is_as_in_a_newer_image_is_discarded(site, mounts):
+    site.start()
+    run("umount", site.image)
+    write(site.top + "/lower/data/one", "of the newer image")
+    container(site, mounts)
+    site.manifest = site.list_image()
+    linked = listed_start(site)
+    assert linked.paths[0]["original"] == "discarded" and read(site.path("data/one")) == "first"
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_no_longer_as_in_the_image_is_kept(listed, change):
+    CHANGES[change](listed.path())
+    changed = read_tree(listed.path())
+    linked = listed_start(listed)
+    assert (linked.paths[0]["original"], linked.paths[0]["diverged"]) == ("kept", True)
+    assert read_tree(listed.path("data-initial")) == changed
+
+
+def test_a_single_file_as_in_the_image_is_not_copied_to_discard_it(site):
+    with open(site.path("large"), "wb") as file:
+        file.write(os.urandom(4 << 20))
+    run("umount", site.image)
+    os.rename(site.top + "/upper/large", site.top + "/lower/large")
+    run(
+        "mount",
+        "-t",
+        "overlay",
+        "overlay",
+        "-o",
+        "lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work".format(site.top),
+        site.image,
+    )
+    site.seed("large")
+    linked = site.link("large", image_manifest=site.list_image())
+    assert linked.paths[0]["original"] == "discarded" and os.readlink(site.path("large")) == site.stored("large")
+    assert size_of_upper(site) < 4096
+
+
+def test_what_changes_between_the_look_and_the_removal_is_not_removed(listed, monkeypatch):
+    discard = Discard.execute
+
+    def too_late(step, run):
+        write(listed.path("data/sub/row"), "written meanwhile")
+        discard(step, run)
+
+    monkeypatch.setattr(Discard, "execute", too_late)
+    with pytest.raises(LinkError) as failure:
+        listed_start(listed)
+    assert "sub" in str(failure.value) and read(listed.path("data/sub/row")) == "written meanwhile"
+    monkeypatch.undo()
+    assert listed_start(listed).paths[0]["original"] == "kept"
+    assert read(listed.path("data-initial/sub/row")) == "written meanwhile"
+
+
+def test_a_list_that_lacks_the_path_or_is_cut_short_proves_nothing(listed):
+    listed.seed()
+    with open(listed.manifest, "rb") as file:
+        lines = file.read().splitlines(True)
+    for broken in (lines[:1], lines[:-3], [line for line in lines if b"/data" not in line], [b"another format\n"], []):
+        with open(listed.manifest, "wb") as file:
+            file.writelines(broken)
+        steps = listed.link(image_manifest=listed.manifest, rehearse=True).steps
+        assert "copy it there" in steps[0]
+
+
+def test_a_rehearsal_tells_what_the_image_proves(listed):
+    before = footprint(listed.image)
+    listed.seed()
+    rehearsed = listed.link(image_manifest=listed.manifest, rehearse=True)
+    assert footprint(listed.image) == before
+    linked = listed.link(image_manifest=listed.manifest)
+    assert (linked.steps, linked.paths, linked.warnings) == (rehearsed.steps, rehearsed.paths, rehearsed.warnings)
+    assert "as in the image" in linked.steps[0]
+
+
+def test_what_the_application_put_in_place_of_the_link_is_never_discarded(listed):
+    listed_start(listed)
+    diverge(listed)
+    linked = listed_start(listed)
+    assert linked.paths[0]["diverged"] and read(listed.path("data-initial/newer")) == "than the store"
 
 
 def test_an_empty_directory_needs_no_copy(site):

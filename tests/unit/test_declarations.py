@@ -14,11 +14,15 @@ from module_utils.cm_persist import link, secret, seed
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LOGIC = os.path.join(ROOT, "module_utils", "cm_persist")
 MODULES = {"persist_seed": seed.Settings, "persist_link": link.Settings, "secret_link": secret.Settings}
-ROLE = {
-    "persist_seed": ["store", "paths", "require_mount", "required", "missing", "allow_foreign"],
-    "persist_link": ["store", "paths", "require_mount", "method"],
-    "secret_link": ["source", "target", "required"],
-}
+# entry point of the role: (module, prefix of its variables, options they are passed to, options with a fixed value)
+SEED = ["store", "paths", "require_mount", "required", "missing", "allow_foreign"]
+LINK = ["store", "paths", "require_mount", "method"]
+ROLE = [
+    ("main", "persist_seed", "cm_persist_", SEED, {}),
+    ("main", "persist_link", "cm_persist_", LINK, {}),
+    ("restore", "persist_link", "cm_persist_", [*LINK, "restore"], {"state": "unlinked"}),
+    ("secret", "secret_link", "cm_persist_secret_", ["source", "target", "required"], {}),
+]
 
 
 def load(*path):
@@ -138,20 +142,24 @@ def test_role_defaults_are_the_argument_specs():
     assert all(name.startswith("cm_persist_") for name in declared)
 
 
-@pytest.mark.parametrize("name", sorted(ROLE))
-def test_the_role_passes_its_variables_on_with_the_modules_types(name):
-    entry, variable = ("secret", "cm_persist_secret_{}") if name == "secret_link" else ("main", "cm_persist_{}")
+@pytest.mark.parametrize(("entry", "name", "prefix", "passed", "fixed"), ROLE)
+def test_the_role_passes_its_variables_on_with_the_modules_types(entry, name, prefix, passed, fixed):
     options = load("roles", "cm_persist", "meta", "argument_specs.yml")["argument_specs"][entry]["options"]
     (task,) = (task for task in load("roles", "cm_persist", "tasks", entry + ".yml") if name in task)
-    expected = {option: "{{ " + variable.format(option) + " }}" for option in ROLE[name]}
-    assert task[name] == expected
+    assert task[name] == dict({option: "{{ " + prefix + option + " }}" for option in passed}, **fixed)
     spec = Declared(name).spec
-    for option in ROLE[name]:
-        declared = options[variable.format(option)]
+    for option in passed:
+        declared = options[prefix + option]
         for key in ("type", "choices", "elements"):
             assert declared.get(key) == spec[option].get(key)
         if "default" in spec[option]:
             assert declared["default"] == spec[option]["default"]
+
+
+def test_what_the_entry_points_share_they_declare_alike():
+    specs = load("roles", "cm_persist", "meta", "argument_specs.yml")["argument_specs"]
+    for name, option in specs["restore"]["options"].items():
+        assert name == "cm_persist_restore" or option == specs["main"]["options"][name]
 
 
 def test_the_role_offers_the_contract():

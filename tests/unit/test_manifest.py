@@ -111,3 +111,73 @@ def test_a_manifest_that_is_cut_short_or_another_equals_nothing(tree):
 
 def test_a_manifest_without_its_last_line_is_cut_short(tree):
     assert tree.compare(tree.manifest[: tree.manifest.rindex(b"end")]) is not None
+
+
+@pytest.fixture
+def whole(tree, tmp_path):
+    """callable: compares the tree with its part of a manifest that lists more; takes how to change its lines, and the part."""
+
+    file = io.BytesIO()
+    writer = ManifestWriter(file)
+    for top in (b"top", b"top/d \n\xe9", b"top/d \n\xe9/t", b"top/d \n\xe9/t-initial", b"top/e", b"top/e/d \n\xe9/t"):
+        for step in walk(tree.fd, b"t"):
+            if step.path == b"." or top.endswith(b"/t"):
+                writer.add(step, top if step.path == b"." else top + b"/" + step.path)
+    writer.finish()
+
+    def compare_part(change=lambda lines: lines, within=b"top/d \n\xe9/t", name=b"t"):
+        (tmp_path / "manifest").write_bytes(b"".join(change(file.getvalue().splitlines(True))))
+        with open(str(tmp_path / "manifest"), "rb") as manifest:
+            return compare(manifest, tree.fd, name, within=within)
+
+    return compare_part
+
+
+def test_a_part_of_a_manifest_is_compared_alone(whole):
+    assert whole() is None
+    assert whole(within=b"top/e/d \n\xe9/t") is None, "the last one"
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_change_is_a_difference_from_a_part(tree, whole, change):
+    where, make = CHANGES[change]
+    make(tree.path)
+    assert whole().path == where
+
+
+@pytest.mark.parametrize("within", [b"top/d", b"t", b"e", b"top/d \n\xe9/t-", b"1", b"0755", b"nowhere"])
+def test_of_what_a_manifest_does_not_list_nothing_is_proved(whole, within):
+    assert whole(within=within) is not None
+
+
+def test_a_part_that_is_cut_short_proves_nothing(whole):
+    def cut(number):
+        return lambda lines: lines[:number]
+
+    for number in range(10):  # two above it, its own seven lines, none that would show their end
+        assert whole(cut(number)) is not None, number
+    assert whole(cut(11)) is None and whole(lambda lines: [b"other\n", *lines[1:]]) is not None
+
+
+def test_a_part_with_an_entry_less_or_more_is_a_difference(whole):
+    assert whole(lambda lines: lines[:5] + lines[6:]) is not None
+    assert whole(lambda lines: lines[:6] + [lines[5].replace(b"/a ", b"/b ")] + lines[6:]) is not None
+
+
+@pytest.mark.parametrize("exact", ["1500000000400000000", "1500000000600000000", "1499999999600000000"])
+def test_a_time_that_a_layer_keeps_in_whole_seconds_is_the_same(tree, exact):
+    os.utime(tree.path + "/a", ns=(0, int(exact)))
+    manifest = tree.write()
+    whole_second = round(int(exact) / 10**9) * 10**9
+    os.utime(tree.path + "/a", ns=(0, whole_second))
+    assert tree.compare(manifest) is None
+    for other in (whole_second + 1, whole_second + 2 * 10**9, whole_second - 10**9 - 10**8):
+        os.utime(tree.path + "/a", ns=(0, other))
+        assert tree.compare(manifest).path == b"a"
+
+
+def test_a_time_that_is_no_number_equals_none(tree):
+    status = os.stat(tree.path + "/a")
+    os.utime(tree.path + "/a", ns=(0, 1500000000000000000))
+    for nonsense in (b"", b"-", b"x" * 9, b"9" * 5000):
+        assert tree.compare(tree.manifest.replace(b"%d a" % status.st_mtime_ns, nonsense + b" a")) is not None

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Off the store again: with what it has, or with the original that was kept aside."""
+
+import os
+import shutil
+
+import pytest
+
+from module_utils.cm_persist.errors import LinkError, PathError
+from tests.site import is_mounted, read, run, write
+from tests.tree import assert_same, footprint, read_tree
+
+from .test_bad_input import refused
+
+
+@pytest.fixture
+def used(site):
+    """Site: linked, and written to since."""
+    site.original = read_tree(site.path())
+    site.start()
+    write(site.path("data/row"), "newer than the image")
+    return site
+
+
+def restore(site, *names, **options):
+    return site.link(*names, **dict({"state": "unlinked"}, **options))
+
+
+def test_the_original_that_was_kept_comes_back(used):
+    stored = footprint(used.store)
+    outcome = restore(used, restore="aside")
+    assert (outcome.paths[0]["state"], outcome.paths[0]["original"]) == ("unlinked", "none")
+    assert read_tree(used.path()) == used.original and os.listdir(used.image) == ["data"]
+    assert footprint(used.store) == stored
+
+
+def test_a_second_time_changes_nothing(used):
+    restore(used, restore="aside")
+    before = used.untouched()
+    outcome = restore(used, restore="aside")
+    assert (outcome.changed, outcome.paths[0]["state"]) == (False, "already") and used.untouched() == before
+
+
+@pytest.mark.parametrize("gone", ["the volume", "its content"])
+def test_the_original_comes_back_though_the_store_is_lost(used, gone):
+    os.rename(used.store, used.store + "-lost")
+    if gone == "its content":
+        os.mkdir(used.store)
+    for choice in ("store", "aside"):
+        refused(used, lambda choice=choice: used.seed(), used.path(), used.path("data-initial"), kind=PathError)
+    outcome = restore(used, restore="aside")
+    assert outcome.paths[0]["state"] == "unlinked" and read_tree(used.path()) == used.original
+
+
+def test_what_was_left_to_the_image_is_not_promised(used):
+    shutil.rmtree(used.path("data-initial"))
+    error = refused(used, lambda: restore(used, restore="aside"), used.path(), "image", kind=LinkError)
+    assert "Re-create" in error.hint
+
+
+def test_what_comes_back_and_is_not_what_was_seeded_is_warned_of(used):
+    write(used.path("data-initial/one"), "changed while it was aside")
+    outcome = restore(used, restore="aside")
+    assert any("not what was seeded" in warning for warning in outcome.warnings)
+
+
+def test_that_the_next_start_links_again_is_said(used):
+    for choice in ("store", "aside"):
+        outcome = restore(used, restore=choice, rehearse=True)
+        assert any("cm_persist_paths" in warning for warning in outcome.warnings)
+
+
+@pytest.mark.parametrize("choice", ["store", "aside"])
+def test_a_rehearsal_tells_the_steps_and_changes_nothing(used, choice):
+    before = used.untouched()
+    rehearsed = restore(used, restore=choice, rehearse=True)
+    assert used.untouched() == before
+    done = restore(used, restore=choice)
+    assert (done.steps, done.paths, done.warnings) == (rehearsed.steps, rehearsed.paths, rehearsed.warnings)
+
+
+def test_a_path_that_nobody_has_is_missing(used):
+    assert restore(used, "data", "never").paths[1]["state"] == "missing"
+
+
+@pytest.mark.root
+def test_too_little_room_is_told_before_anything_is_copied(used, mounts):
+    mounts("-t", "tmpfs", "-o", "size=64k,nr_inodes=40", "none", used.path("small"))
+    write(used.path("small/file"), "seeded")
+    used.start("small/file")
+    with open(used.stored("small/file"), "wb") as file:
+        file.write(os.urandom(100_000))
+    error = refused(used, lambda: restore(used, "small/file"), used.path("small/file"), "too small", kind=LinkError)
+    assert "aside" in error.hint
+
+
+def test_a_copy_that_fails_leaves_the_link(used, monkeypatch):
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("module_utils.cm_persist.filedata.FileData.copy", full)
+        with pytest.raises(Exception, match="No space"):
+            restore(used)
+    assert os.readlink(used.path()) == used.stored() and sorted(os.listdir(used.image)) == ["data", "data-initial"]
+    assert restore(used).paths[0]["state"] == "unlinked"
+    assert_same(used.path(), used.stored())
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("choice", ["store", "aside"])
+def test_a_path_that_was_bound(site, mounts, choice):
+    site.original = read_tree(site.path())
+    mounts("--bind", site.image, site.image)
+    site.seed()
+    site.link(method="bind")
+    write(site.path("data/row"), "newer than the image")
+    stored = footprint(site.store)
+    outcome = restore(site, restore=choice, method="bind")
+    assert not is_mounted(site.path()) and footprint(site.store) == stored and outcome.paths[0]["state"] == "unlinked"
+    assert read_tree(site.path()) == (read_tree(site.stored()) if choice == "store" else site.original)
+    assert [name for name in os.listdir(site.image) if name.startswith(".")] == []
+    assert not restore(site, restore=choice, method="bind").changed
+
+
+@pytest.mark.root
+def test_under_a_mount_that_a_reboot_has_taken_the_original_is_what_was_asked_for(site, mounts):
+    site.original = read_tree(site.path())
+    mounts("--bind", site.image, site.image)
+    site.seed()
+    site.link(method="bind")
+    run("umount", site.path())
+    assert restore(site, restore="aside", method="bind").paths[0]["state"] == "unlinked"
+    assert read_tree(site.path()) == site.original and os.listdir(site.image) == ["data"]
+
+
+def test_half_removed_cannot_be_put_back(used):
+    write(used.path(".data.cm_persist-removal"), "{}")
+    error = refused(used, lambda: restore(used, restore="aside"), used.path(), kind=LinkError)
+    assert "state: linked" in error.hint
+    assert read(used.path("data/row")) == "newer than the image"
