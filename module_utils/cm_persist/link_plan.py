@@ -96,7 +96,8 @@ def get_out_of_the_way(path, plan):
     if path.proof is not None and path.overlay and path.proof.of_image:
         plan.steps.append(Discard(spec, path.proof))
         return "discarded", ""
-    proofs = path.manifests if path.bound else tuple(filter(None, [path.proof]))
+    compared = path.proof is not None or path.difference is not None
+    proofs = tuple(filter(None, [path.proof])) if compared else path.manifests  # which of them, is seen when it is done
     empty = path.current.empty and not path.bound
     plan.steps.append(SetAside(spec, path.free_aside, path.overlay, proofs if path.overlay else (), empty, _fast(path)))
     if path.overlay and (empty or (path.proof is not None and path.current.kind == DIRECTORY)):

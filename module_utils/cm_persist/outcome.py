@@ -4,7 +4,7 @@
 import os
 from typing import List, NamedTuple
 
-from .beside import aside_name, bound_name, removal_name
+from .beside import aside_name, bound_name, copy_name, removal_name
 from .errors import PathError
 from .places import LINK, NONE, ImageParent
 from .spec import inside
@@ -56,4 +56,6 @@ def _traces(spec, store):
             return "the store was mounted there, and what is there now is older", ""
         if current.kind == NONE and kept:
             return "an earlier start has set its original aside, to link it to the store", aside
+        if current.kind == NONE and image.look(copy_name(image.name)).kind != NONE:
+            return "an earlier run has begun to restore it from the store", ""
     return "", ""

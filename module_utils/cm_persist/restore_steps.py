@@ -9,7 +9,7 @@ import os
 from typing import NamedTuple
 
 from . import syscalls
-from .beside import bound_name, clear, copy_beside
+from .beside import bound_name, clear, copy_beside, removal_name
 from .directories import remove_tree
 from .errors import printable
 from .link_steps import as_in_store
@@ -39,7 +39,9 @@ class CopyBack(NamedTuple):
                 os.close(stored)
             try:
                 _unlink(image, self.place)
-                remove_tree(image.fd, bound_name(image.name))
+                # Before the name: with it the notes would say of the new content what they say of the old.
+                for note in (bound_name(image.name), removal_name(image.name)):
+                    remove_tree(image.fd, note)
                 syscalls.rename_noreplace(TREE, image.name, private, image.fd)
                 os.fsync(image.fd)
             finally:

@@ -28,12 +28,14 @@ class Scene:
         overlay (bool): mount the image as an overlayfs, where a directory cannot be renamed.
     """
 
+    NAMES = ("var/lib/pgsql/data", "opt/resources")
+
     def __init__(self, top, store=None, overlay=False):
         self.top, self.overlay = top, overlay
         self.image, self.store = os.path.join(top, "image"), store or os.path.join(top, "store")
         os.makedirs(self.store, exist_ok=True)
-        self.paths = [os.path.join(self.image, name) for name in ("var/lib/pgsql/data", "opt/resources")]
-        fill(*self.paths)
+        self.paths = [os.path.join(self.image, name) for name in self.NAMES]
+        self.fill()
         os.makedirs(os.path.join(top, "outside"))
         if overlay:
             os.rename(self.image, os.path.join(top, "lower"))
@@ -42,6 +44,10 @@ class Scene:
             layers = "lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work".format(top)
             subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, self.image], check=True)
         self.before = {path: whole(path) for path in self.paths}
+
+    def fill(self):
+        """Make the originals."""
+        fill(*self.paths)
 
     def stored(self, path):
         """str: a state path's place in the store."""
@@ -90,7 +96,7 @@ class Scene:
             aside = path + "-initial"
             if os.path.lexists(aside) and differences(whole(aside), self.before[path]):
                 problems.append((TORN, "{}: {}".format(aside, differences(whole(aside), self.before[path])[:3])))
-        problems += [(STUCK, "left over: " + name) for name in self._leftovers()]
+        problems += self.leftovers()
         third = self.start(**environment)
         done = json.loads(third.stdout) if not third.returncode else None
         if done is None or done["seed"]["changed"] or done["link"]["changed"]:
@@ -104,16 +110,18 @@ class Scene:
         subprocess.run(["chattr", "-R", "-ia", self.top], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         shutil.rmtree(self.top)
 
-    def _leftovers(self):
+    def leftovers(self, *beside):
+        """list of (kind, str): what no run should leave; beside (str) are more names that are right beside a state path."""
         books = os.path.join(self.store, ".cm_persist")
         known = {"record.json", "lock", "manifests"}
-        yield from ("{}/{}".format(books, name) for name in os.listdir(books) if name not in known)
+        found = ["{}/{}".format(books, name) for name in os.listdir(books) if name not in known]
         for path in self.paths:
             name, directory = os.path.basename(path), os.path.dirname(path)
-            expected = {name, name + "-initial"}
-            yield from ("{}/{}".format(directory, other) for other in os.listdir(directory) if other not in expected)
+            expected = {name, name + "-initial", *(pattern.format(name) for pattern in beside)}
+            found += ["{}/{}".format(directory, other) for other in os.listdir(directory) if other not in expected]
         for directory, names, _files in os.walk(self.store):
-            yield from (os.path.join(directory, name) for name in names if name.startswith(".cm_persist-"))
+            found += [os.path.join(directory, name) for name in names if name.startswith(".cm_persist-")]
+        return [(STUCK, "left over: " + name) for name in found]
 
 
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}

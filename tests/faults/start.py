@@ -2,6 +2,8 @@
 """A container start without Ansible, as a process of its own that faults can be injected into: seed, then link.
 
 usage: start.py STORE PATH…    prints what each of the two did, as JSON; a refusal or failure is exit 1 and one line.
+
+ACTS, JSON, says what to do instead: a list of "seed" or "link" with options of the module.
 """
 
 import json
@@ -21,12 +23,14 @@ def main():
         options["lock_timeout"] = float(timeout)
     _force_workers(os.environ.get("WORKERS"))
     _prepare(os.environ.get("PREPARE", ""))
+    told = {}
     try:
-        seeded = seed.seed(seed.Settings(**options))
-        linked = link.link(link.Settings(**options))
+        for name, more in json.loads(os.environ.get("ACTS", '[["seed", {}], ["link", {}]]')):
+            module = {"seed": seed, "link": link}[name]
+            told[name] = getattr(module, name)(module.Settings(**dict(options, **more)))._asdict()
     except PersistError as error:
         sys.exit("{}: {}".format(type(error).__name__, error))
-    print(json.dumps({"seed": seeded._asdict(), "link": linked._asdict()}))
+    print(json.dumps(told))
 
 
 def _force_workers(number):

@@ -50,6 +50,15 @@ def test_an_original_that_was_set_aside(site, verb):
 
 
 @VERBS
+def test_a_path_that_is_half_restored(site, verb):
+    site.start()
+    os.unlink(site.path())
+    os.rename(site.path("data-initial"), site.path(".data.cm_persist-copy"))
+    take_away(site)
+    refused(site, getattr(site, verb), site.path(), "restore", kind=PathError)
+
+
+@VERBS
 def test_an_original_that_is_half_removed(site, verb):
     write(site.path(".data.cm_persist-removal"), "{}")
     take_away(site)

@@ -116,9 +116,11 @@ def test_what_goes_aside_gets_a_free_name():
     assert plan.paths[0]["aside"] == NEXT and plan.steps[1].aside == NEXT
 
 
-def test_under_a_mount_whatever_may_list_the_original_is_asked_when_it_is_seen():
-    path = seen(bound=True, spec=BOUND, mounter=BY_START, overlay=True, manifests=(OF_IMAGE,))
-    assert plan_restore("/store", [path], "store").steps[1].manifests == (OF_IMAGE,)
+@pytest.mark.parametrize("bound", [True, False])
+def test_under_a_mount_or_where_one_was_whatever_may_list_the_original_is_asked_when_it_is_done(bound):
+    path = seen(bound=bound, spec=BOUND, mounter=BY_START, overlay=True, manifests=(OF_IMAGE,))
+    (aside,) = [step for step in plan_restore("/store", [path], "store").steps if type(step).__name__ == "SetAside"]
+    assert aside.manifests == (OF_IMAGE,)
 
 
 def test_an_original_that_is_not_what_was_seeded_is_put_back_with_a_warning():
