@@ -221,7 +221,8 @@ def _plan_bind(path, place, plan):
         )
     if path.current.kind == NONE:
         plan.steps.append(MakeMountPoint(path.spec, place))
-    plan.steps.append(NoteMount(path.spec, BY_UNIT if path.unit else BY_START))
+    # Where there is a unit, it has to be known until it is removed, whoever mounts this time.
+    plan.steps.append(NoteMount(path.spec, BY_UNIT if path.unit or path.mounter == BY_UNIT else BY_START))
     plan.steps.append(BindByUnit(path.spec, place, path.unit) if path.unit else Bind(path.spec, place))
     plan.paths.append(result(path, "linked", "kept" if path.current.real else "none"))
 

@@ -194,6 +194,21 @@ def test_only_what_the_image_has_is_discarded_without_an_attempt_to_keep_it():
             assert aside is None or aside.manifests == ((proof,) if overlay and proof else ())
 
 
+@pytest.mark.parametrize(
+    ("path", "mounter"),
+    [
+        (seen(spec=BOUND), BY_START),
+        (seen(spec=BOUND, mounter=BY_START), BY_START),
+        (seen(spec=BOUND, unit=UNIT), BY_UNIT),
+        (seen(spec=BOUND, mounter=BY_UNIT), BY_UNIT),
+        (seen(spec=BOUND, bound=True), BY_START),
+    ],
+)
+def test_a_unit_stays_noted_until_it_is_removed(path, mounter):
+    (note,) = [step for step in plan_link("/store", [path]).steps if type(step).__name__ == "NoteMount"]
+    assert note.mounter == mounter
+
+
 def test_a_copy_aside_says_what_would_spare_it():
     for manifests, word in (((), "Containerfile"), ((OF_SEED,), "seeded"), ((OF_IMAGE, OF_SEED), "image")):
         plan = plan_link("/store", [seen(overlay=True, manifests=manifests)])
