@@ -20,6 +20,7 @@ class Site:
 
     def __init__(self, top):
         self.top, self.image, self.store = top, os.path.join(top, "image"), os.path.join(top, "store")
+        self.systemd = None  # the machine's own
         os.makedirs(self.image)
         os.makedirs(self.store)
 
@@ -51,7 +52,7 @@ class Site:
 
     def link(self, *names, rehearse=False, **options):
         """Outcome: of linking them."""
-        return linking.link(linking.Settings(**self._options(names, options)), rehearse)
+        return linking.link(linking.Settings(**self._options(names, options)), rehearse, systemd=self.systemd)
 
     def start(self, *names, **options):
         """tuple: the Outcomes of what a container start does, seed and link."""

@@ -8,6 +8,8 @@ ORDER, POWER, RACES = "tests/faults/test_sync_order.py", "tests/faults/test_powe
 KILLED, FAILED = "tests/faults/test_killed_calls.py", "tests/faults/test_failed_calls.py"
 STARTERS, FIDELITY = "tests/faults/test_two_starters.py", "tests/faults/test_fidelity.py"
 THING = "tests/faults/test_hostile_stores.py::test_a_thing_at_a_place"
+LINKS, OVERLAY = "tests/faults/test_link_faults.py", "tests/filesystem/test_overlay.py"
+UNITS, CUT = "tests/unit/test_units.py", "tests/filesystem/test_killed.py"
 RENAME = "            rename_noreplace(TREE, os.path.basename(relative), private, parent)\n"
 
 
@@ -181,5 +183,96 @@ MUTANTS = (
         "            if os.lseek(source_fd, 0, os.SEEK_HOLE) < size:",
         "            if False:",
         ("tests/filesystem/test_fidelity.py", "-k", "hole"),
+    ),
+    Mutant(
+        "an original removed without a note",
+        CORE + "link_steps.py",
+        "    write_removal(image, manifest or NO_MANIFEST, None)\n",
+        "",
+        (LINKS, "-k", "killed and lists"),
+    ),
+    Mutant(
+        "an original removed that nobody compared",
+        CORE + "link_steps.py",
+        "            proof = find_proof(self.manifests, image)[0] if self.overlay else None\n",
+        "            proof = self.manifests[0] if self.manifests else None\n",
+        (OVERLAY, "-k", "under_a_mount"),
+    ),
+    Mutant(
+        "an original removed as it was compared some time ago",
+        CORE + "link_steps.py",
+        "        if found is not None:\n            where",
+        "        if False:\n            where",
+        (OVERLAY, "-k", "between_the_look"),
+    ),
+    Mutant(
+        "an original removed that is almost as in the image",
+        CORE + "manifest.py",
+        "    if expected == found:\n        return True\n",
+        "    if expected[:MTIME] + expected[PATH:] == found[:MTIME] + found[PATH:]:\n        return True\n",
+        (OVERLAY, "-k", "no_longer_as_in_the_image"),
+    ),
+    Mutant(
+        "an original removed that is only the beginning of what the image has",
+        CORE + "manifest.py",
+        "                    return\n                fields[PATH]",
+        "                    continue\n                fields[PATH]",
+        ("tests/unit/test_manifest.py", "-k", "part"),
+    ),
+    Mutant(
+        "an original removed where there is no image",
+        CORE + "link_steps.py",
+        "            if proof is not None or (self.overlay and image.look_inside().empty):\n",
+        "            proof = find_proof(self.manifests, image)[0]\n            if True:\n",
+        ("tests/filesystem/test_doubt.py", "-k", "exdev"),
+    ),
+    Mutant(
+        "newer content removed with the rest of an original",
+        CORE + "link_steps.py",
+        "            if published and difference(manifest, image, begun=True) is None:\n",
+        "            if published:\n",
+        (CUT, "-k", "put_there_during_a_removal"),
+    ),
+    Mutant(
+        "an aside that replaces another",
+        CORE + "link_steps.py",
+        "                syscalls.rename_noreplace(image.name, os.fsencode(os.path.basename(self.aside)), image.fd, image.fd)\n",
+        "                syscalls.rename_noreplace(image.name, image.name + b'-initial', image.fd, image.fd)\n",
+        ("tests/filesystem/test_single_file.py", "-k", "wrote_anew"),
+    ),
+    Mutant(
+        "the link gone before the copy back is on disk",
+        CORE + "restore_steps.py",
+        "            stored = run.store.open_parent(self.spec.relative)\n",
+        "            _unlink(image, self.place)\n            stored = run.store.open_parent(self.spec.relative)\n",
+        ("tests/filesystem/test_restore.py", "-k", "copy_that_fails"),
+    ),
+    Mutant(
+        "new content under the notes of the old",
+        CORE + "restore_steps.py",
+        "                for note in (bound_name(image.name), removal_name(image.name)):\n",
+        "                for note in ():\n",
+        (LINKS, "-k", "undisturbed"),
+    ),
+    Mutant(
+        "a mount that nobody knows of",
+        CORE + "link_plan.py",
+        "    plan.steps.append(NoteMount(path.spec, BY_UNIT if path.unit or path.mounter == BY_UNIT else BY_START))\n",
+        "",
+        ("tests/filesystem/test_bind.py", "-k", "reboot or without_its_volume"),
+    ),
+    Mutant(
+        "a unit that outlives what it was for",
+        CORE + "restore_plan.py",
+        "    if path.mounter == BY_UNIT:\n        plan.steps.append(RemoveUnit(path.spec))\n    plan.steps.append(CopyBack(",
+        "    plan.steps.append(CopyBack(",
+        (CUT, "-k", "off_a_mount"),
+    ),
+    Mutant(
+        "a unit that mounts an empty directory",
+        CORE + "units.py",
+        "AssertPathExists={what}\n",
+        "",
+        (UNITS, "-k", "never_what_is_not_there"),
     ),
 )

@@ -3,10 +3,13 @@
 
 import os
 import shutil
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 
 from module_utils.cm_persist.places import label
+from module_utils.cm_persist.units import Systemd
 from tests.kill import killed_before_change
 from tests.site import Site, is_mounted, read, write
 from tests.tree import Entry, assert_same, differences, read_tree
@@ -237,6 +240,146 @@ def test_unlink_of_a_bind_mount(plain):
         assert same(site.path(), stored), "told {}, but the path has old content".format(outcome.paths)
 
     everywhere(make, lambda site: site.link(state="unlinked", method="bind"), check)
+
+
+class MountingSystemd(Systemd):
+    """A stand-in: units are files as systemd has them, and starting one mounts what its file says. No systemd runs here; a real
+    one mounts in the molecule scenario machine."""
+
+    def __init__(self, top):
+        self.units = os.path.join(top, "units")
+        os.mkdir(self.units)
+        super().__init__(self.units, running=self.units, call=self.act)
+
+    def act(self, command, **_options):
+        verb, name = command[1], command[-1]
+        if command[0] == "systemd-escape":
+            return SimpleNamespace(returncode=0, stdout="data.mount\n", stderr="")
+        link = os.path.join(self.units, "local-fs.target.requires", name)
+        if verb == "enable" and not os.path.lexists(link):
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            os.symlink("../" + name, link)
+        elif verb == "disable" and os.path.lexists(link):
+            os.unlink(link)
+        elif verb == "start":
+            self.start(name)
+        return SimpleNamespace(returncode=0, stdout="", stderr="")
+
+    def start(self, name):
+        said = dict(line.split("=", 1) for line in read(os.path.join(self.units, name)).splitlines() if "=" in line)
+        if not is_mounted(said["Where"]):
+            subprocess.run(["mount", "--bind", said["What"], said["Where"]], check=True)
+
+    def boot(self):
+        """What a boot makes of what a killed run left."""
+        requires = os.path.join(self.units, "local-fs.target.requires")
+        for name in os.listdir(requires) if os.path.isdir(requires) else ():
+            if os.path.exists(os.path.join(self.units, name)):
+                self.start(name)
+
+
+@pytest.fixture
+def with_systemd(plain, mounts):
+    def make(number):
+        site = seeded(plain)(number)
+        mounts("--bind", site.image, site.image)  # unmounted lazily, it takes what is mounted below along
+        site.systemd = MountingSystemd(site.top)
+        return site
+
+    return make
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_a_mount_by_a_unit(with_systemd, rebooted):
+    def check(site):
+        if rebooted:
+            while is_mounted(site.path()):
+                subprocess.run(["umount", site.path()], check=True)
+            site.systemd.boot()
+        site.link(method="bind")
+        assert is_mounted(site.path()) and os.path.samefile(site.path(), site.stored())
+        again = site.link(method="bind")
+        assert (again.changed, again.paths[0]["state"]) == (False, "already")
+        assert os.listdir(site.systemd.units + "/local-fs.target.requires") == ["data.mount"]
+
+    everywhere(with_systemd, lambda site: site.link(method="bind"), check)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("choice", ["store", "aside"])
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_off_a_mount_by_a_unit(with_systemd, rebooted, choice):
+    """No boot may show, at any moment, anything else than the store or nothing, until the path has what was asked for."""
+
+    def make(number):
+        site = with_systemd(number)
+        site.original = read_tree(site.path())
+        site.link(method="bind")
+        write(site.path("data/row"), "newer than the image")
+        return site
+
+    def restore(site):
+        return site.link(state="unlinked", restore=choice, method="bind")
+
+    def check(site):
+        wanted = read_tree(site.stored()) if choice == "store" else site.original
+        if rebooted:
+            while is_mounted(site.path()):
+                subprocess.run(["umount", site.path()], check=True)
+            if os.path.isdir(site.path()):
+                site.systemd.boot()
+        restore(site)
+        assert not is_mounted(site.path()) and same(site.path(), wanted)
+        assert os.listdir(site.systemd.units + "/local-fs.target.requires") == []
+        assert [name for name in os.listdir(site.image) if name.startswith(".")] == []
+        assert not restore(site).changed
+        site.systemd.boot()
+        assert same(site.path(), wanted)
+
+    everywhere(make, restore, check)
+
+
+def test_unlink_with_the_original(plain):
+    def make(number):
+        site = linked_and_used(plain)(number)
+        site.original = read_tree(site.path("data-initial"))
+        return site
+
+    def check(site):
+        site.link(state="unlinked", restore="aside")
+        assert same(site.path(), site.original) and os.listdir(site.image) == ["data"]
+
+    everywhere(make, lambda site: site.link(state="unlinked", restore="aside"), check)
+
+
+def test_unlink_with_the_original_and_then_linked_again(plain):
+    everywhere(
+        linked_and_used(plain),
+        lambda site: site.link(state="unlinked", restore="aside"),
+        lambda site: completed(site, read_tree(site.stored())),
+    )
+
+
+@pytest.mark.root
+def test_link_of_an_original_that_the_image_lists(overlaid):
+    def make(number):
+        site = overlaid(number)
+        shutil.copytree(site.path(), site.stored(), symlinks=True)
+        site.manifest = site.list_image()
+        site.seed()
+        return site
+
+    def link(site):
+        return site.link(image_manifest=site.manifest)
+
+    def check(site):
+        stored = read_tree(site.stored())
+        assert link(site).paths[0]["state"] in ("linked", "already")
+        assert os.listdir(site.image) == ["data"] and os.readlink(site.path()) == site.stored()
+        assert same(site.stored(), stored) and not link(site).changed
+
+    everywhere(make, link, check)
 
 
 def test_the_comparison_itself_sees_a_difference(plain):

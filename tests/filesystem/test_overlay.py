@@ -258,6 +258,21 @@ def test_unlinked_puts_the_newest_back(site):
     assert_same(site.path(), site.stored())
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_an_original_that_comes_to_light_under_a_mount_is_left_to_the_image_or_kept(site, changed):
+    site.seed()
+    if changed:
+        write(site.path("data/sub/changed"), "since it was seeded")
+    original = read_tree(site.path())
+    site.link(method="bind")
+    write(site.path("data/row"), "newer than the image")
+    outcome = site.link(method="bind", state="unlinked")
+    assert_same(site.path(), site.stored())
+    assert outcome.paths[0]["original"] == ("kept" if changed else "discarded")
+    assert sorted(os.listdir(site.image)) == (["data", "data-initial"] if changed else ["data"])
+    assert not changed or read_tree(site.path("data-initial")) == original
+
+
 def test_an_inode_number_that_the_kernel_gives_anew_is_no_change(top, mounts, monkeypatch):
     """Layers on two file systems, without xino: what it forgets, for lack of memory say, comes back with another number."""
     for name in ("lower", "upper"):

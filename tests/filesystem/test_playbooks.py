@@ -77,6 +77,46 @@ def test_check_and_diff_print_the_steps_that_a_real_run_takes(site, wanted):
         assert rehearsed[module]["diff"]["prepared"].splitlines() == ["+ " + step for step in told[module]["steps"]]
 
 
+@pytest.mark.parametrize("choice", ["store", "aside"])
+def test_restore_check_and_diff_then_for_real_then_again(site, wanted, choice):
+    site.start()
+    write(site.path("data/row"), "newer than the image")
+    wanted["cm_persist_restore"] = choice
+    before = site.untouched()
+    _code, rehearsed = results("restore.yml", wanted, "--check", "--diff")
+    assert site.untouched() == before
+    code, told = results("restore.yml", wanted, "--diff")
+    assert code == 0 and told["persist_link"]["steps"] == rehearsed["persist_link"]["steps"] != []
+    assert told["persist_link"]["diff"] == rehearsed["persist_link"]["diff"]
+    assert os.path.exists(site.path("data/row")) is (choice == "store") and not os.path.islink(site.path())
+    code, again = results("restore.yml", wanted)
+    assert code == 0 and not again["persist_link"]["changed"]
+
+
+def test_the_log_of_a_restore(site, wanted):
+    site.start()
+    lines = play("restore.yml", wanted, "--check", ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
+    assert "cm_persist: {}: would be off the store, original kept at {}-initial".format(site.path(), site.path()) in lines
+    lines = play("restore.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
+    assert "cm_persist: {}: off the store, original kept at {}-initial".format(site.path(), site.path()) in lines
+    assert lines[-1].startswith("cm_persist: off the store, with what it has")
+    lines = play("restore.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
+    assert lines[:-1] == ["cm_persist: {}: not linked".format(site.path())]
+    failed = play("restore.yml", dict(wanted, cm_persist_restore="perhaps"), ANSIBLE_STDOUT_CALLBACK="cm_persist")
+    assert failed.returncode != 0 and "cm_persist_restore" in failed.stdout.splitlines()[-1]
+
+
+def test_the_log_of_a_link_that_an_application_replaced(site, wanted):
+    site.start()
+    os.unlink(site.path())
+    os.mkdir(site.path())
+    write(site.path("data/newer"), "than the store")
+    lines = play("start.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
+    kept = site.path("data-initial.1")
+    assert any("warning: " + site.path() in line and kept in line for line in lines)
+    assert any(line.endswith("what stood there, which may be newer, kept at " + kept) for line in lines)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
