@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export LC_ALL := C.UTF-8
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit filesystem faults scenarios clean
+.PHONY: help demo test lint unit filesystem faults scenarios bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ faults: .venv/ready ## kills, errors, full disks, power losses, races: every poi
 
 scenarios: .venv/ready ## every molecule scenario, on real systemd containers
 	@tests/setup-host && tests/scenarios
+
+bench: .venv/ready ## the link phase of a new container against mv and ln, in one run (as root)
+	@python benchmarks/run.py
 
 clean: ## remove the virtual environment and all caches
 	@rm -rf .venv .cache .ansible .pytest_cache .ruff_cache .hypothesis
