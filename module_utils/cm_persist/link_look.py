@@ -65,7 +65,10 @@ def _see_path(store, spec, entry, look):
         if pretended:
             stored, seeded = current, _seed_manifest(store, label(spec.path))
         below = mounts_at_or_below(spec.path, look.mounts) if current.real else []
-        bound = bool(below) and current.real and (current.device, current.inode) == (stored.device, stored.inode)
+        mounter = read_bound(image)
+        # A mount of ours holds on to a store that is itself unmounted.
+        ours = (current.device, current.inode) == (stored.device, stored.inode) or (store is None and bool(mounter))
+        bound = bool(below) and current.real and ours
         holding = mount_holding(image.directory, look.mounts)
         seen = LinkSeen(
             spec=spec,
@@ -77,7 +80,7 @@ def _see_path(store, spec, entry, look):
             removing=image.look(removal_name(image.name)).kind != NONE,
             litter=image.look(copy_name(image.name)).kind != NONE,
             bound=bound,
-            mounter=read_bound(image),
+            mounter=mounter,
             mounts=() if bound else tuple(below),
             overlay=holding is not None and holding.is_overlay,
             may_mount=spec.method != "bind" or syscalls.may_mount(),

@@ -239,7 +239,7 @@ def _warn_of_divergence(path):
 
 def _fast(path):
     if any(manifest.of_image for manifest in path.manifests):
-        return "where it is as in the image, as in a container that is new, nothing is copied"
+        return "where it is as the image's list says, nothing is copied (make the list anew, by container/build, with the image)"
     if path.manifests:
         return "where it is as it was seeded, as in a container that is new from the same image, nothing is copied"
     return "where container/Containerfile has listed what the image holds, nothing is copied"

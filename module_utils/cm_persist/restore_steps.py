@@ -5,6 +5,7 @@ Between the link's end and the new content's name there is nothing at the path, 
 a run of either direction goes on from there.
 """
 
+import contextlib
 import os
 from typing import NamedTuple
 
@@ -61,10 +62,15 @@ class ReturnAside(NamedTuple):
         return "rename {} back to {}".format(printable(self.aside), printable(self.spec.path))
 
     def execute(self, run):
-        """Do it."""
+        """Do it; where it cannot be renamed the link is back, as there would be nothing at the path for good."""
         with ImageParent(self.spec.path) as image:
             _unlink(image, self.place)
-            syscalls.rename_noreplace(os.fsencode(os.path.basename(self.aside)), image.name, image.fd, image.fd)
+            try:
+                syscalls.rename_noreplace(os.fsencode(os.path.basename(self.aside)), image.name, image.fd, image.fd)
+            except OSError:
+                with contextlib.suppress(FileExistsError):  # what came meanwhile is in the way of either
+                    os.symlink(self.place, image.name, dir_fd=image.fd)
+                raise
             os.fsync(image.fd)
 
 

@@ -114,6 +114,40 @@ def test_an_emptied_volume_with_the_directories_of_a_subpath(site):
     assert site.path("data-initial") in str(error)
 
 
+OTHER_VOLUMES = {
+    "emptied": lambda site: None,
+    "with content of its own": lambda site: write(site.store + "/precious", "someone's"),
+    "of another manager": lambda site: (site.fill("other"), site.seed("other")),
+}
+
+
+@pytest.mark.parametrize("volume", OTHER_VOLUMES)
+@pytest.mark.parametrize("verb", ["seed", "link"])
+def test_another_volume_under_a_container_that_is_linked(site, volume, verb):
+    site.start()
+    os.rename(site.store, site.store + "-elsewhere")
+    os.mkdir(site.store)
+    OTHER_VOLUMES[volume](site)
+    if (volume, verb) == ("with content of its own", "seed"):
+        where, words = site.store, ["precious"]
+    else:
+        where, words = site.path(), [site.path("data-initial")]
+    error = refused(site, getattr(site, verb), where, *words, kind=PersistError)
+    assert "Mount" in error.hint
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("verb", ["seed", "link"])
+def test_an_emptied_volume_where_the_original_was_left_to_the_image(site, mounts, verb):
+    os.rename(site.image, os.path.join(site.top, "lower"))
+    container(site, mounts)
+    site.start()
+    shutil.rmtree(site.store)
+    os.mkdir(site.store)
+    error = refused(site, getattr(site, verb), site.path(), kind=PersistError)
+    assert "re-create the container" in error.hint
+
+
 def test_a_recorded_directory_that_is_empty_is_warned_of(site):
     site.start()
     shutil.rmtree(site.stored())

@@ -134,6 +134,31 @@ def test_under_a_mount_that_a_reboot_has_taken_the_original_is_what_was_asked_fo
     assert read_tree(site.path()) == site.original and os.listdir(site.image) == ["data"]
 
 
+@pytest.mark.root
+def test_a_mount_that_outlives_its_store_is_taken_away_for_the_original(site, mounts):
+    site.original = read_tree(site.path())
+    mounts("-t", "tmpfs", "none", site.store)
+    mounts("--bind", site.image, site.image)
+    site.seed()
+    site.link(method="bind")
+    run("umount", "--lazy", site.store)
+    os.rmdir(site.store)
+    assert restore(site, restore="aside", method="bind").paths[0]["state"] == "unlinked"
+    assert not is_mounted(site.path()) and read_tree(site.path()) == site.original
+
+
+def test_an_original_that_cannot_be_renamed_back_leaves_the_link(used, monkeypatch):
+    def layered(*_arguments):
+        raise OSError(18, "Invalid cross-device link")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("module_utils.cm_persist.syscalls.rename_noreplace", layered)
+        with pytest.raises(LinkError, match="rename"):
+            restore(used, restore="aside")
+    assert os.readlink(used.path()) == used.stored() and read_tree(used.path("data-initial")) == used.original
+    assert restore(used, restore="aside").paths[0]["state"] == "unlinked"
+
+
 def test_half_removed_cannot_be_put_back(used):
     write(used.path(".data.cm_persist-removal"), "{}")
     error = refused(used, lambda: restore(used, restore="aside"), used.path(), kind=LinkError)
