@@ -90,7 +90,7 @@ class CallbackModule(CallbackBase):
         seeded = {entry["path"]: entry for entry in self._seeded.get(host, {}).get("paths", ())}
         for entry in values["paths"]:
             words = [_seed_words(seeded[entry["path"]], check)] if entry["path"] in seeded else []
-            words.append(_link_words(entry, check, values["invocation"]["module_args"]["state"]))
+            words.append(_link_words(entry, check, bool(values["msg"])))
             self._say("{}{}: {}".format(host, entry["path"], "; ".join(words)))
 
     def _name(self, result):
@@ -112,10 +112,10 @@ def _seed_words(entry, check):
     }[entry["state"]]
 
 
-def _link_words(entry, check, wanted):
+def _link_words(entry, check, leaving):
     words = {
         "linked": "{}linked ({})".format(check, entry["method"]),
-        "already": "already linked" if wanted == "linked" else "not linked",
+        "already": "not linked" if leaving else "already linked",
         "unlinked": "{}off the store".format(check),
         "missing": "not linked",
     }[entry["state"]]

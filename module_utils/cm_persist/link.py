@@ -87,7 +87,8 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
                 run = LinkRun(store, release or os.uname().release, systemd)
                 execute(plan.steps, run)
             plan = plan._replace(paths=[_with_fate(result, run) for result in plan.paths], warnings=plan.warnings + run.warnings)
-        steps, message = [step.describe() for step in plan.steps], "" if linking else RESTORED[settings.restore]
+        steps = [step.describe() for step in plan.steps]
+        message = "" if linking else RESTORED[settings.restore] if steps else "nothing led into the store"
         return Outcome(bool(plan.steps), state, steps, plan.paths, plan.warnings, message)
 
 
