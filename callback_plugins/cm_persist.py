@@ -42,10 +42,7 @@ class CallbackModule(CallbackBase):
         """Say what a module did."""
         values, host = result._result, self._name(result)
         self._check_mode = self._check_mode or result._task.check_mode
-        for warning in values.get("warnings") or ():
-            if warning == values.get("msg"):
-                continue  # it will be the closing line
-            self._say("{}warning: {}".format(host, warning))
+        self._warn(host, values)
         action = result._task.action.split(".")[-1]
         if action == "persist_seed":
             self._seeded[host] = values
@@ -63,6 +60,7 @@ class CallbackModule(CallbackBase):
         """Keep the reason for the end."""
         if not ignore_errors:
             values = result._result
+            self._warn(self._name(result), values)
             reasons = values.get("argument_errors") or [values.get("msg") or values.get("module_stderr") or "unknown reason"]
             self._failures.append("{}{}".format(self._name(result), " ".join("; ".join(map(str, reasons)).split())))
 
@@ -85,6 +83,11 @@ class CallbackModule(CallbackBase):
             self._say("check mode: nothing was changed")
         for failure in self._failures:
             self._say("FAILED: {}".format(failure))
+
+    def _warn(self, host, values):
+        for warning in values.get("warnings") or ():
+            if warning != values.get("msg"):  # that will be the closing line
+                self._say("{}warning: {}".format(host, warning))
 
     def _paths(self, host, values, check):
         seeded = {entry["path"]: entry for entry in self._seeded.get(host, {}).get("paths", ())}

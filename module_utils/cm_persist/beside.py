@@ -10,6 +10,7 @@ from .durable import sync_tree, write_file
 from .errors import StoreError, because, printable
 from .evidence import Manifest
 from .mounts import mount_holding, read_mounts
+from .record import is_name
 from .staging import LARGEST, TREE, new_manifest
 from .treecopy import copy_tree
 
@@ -40,12 +41,14 @@ def copy_name(name):
     return b"." + name + b".cm_persist-copy"
 
 
-def free_aside(image):
-    """bytes: the first name beside a state path at which nothing is kept yet. image is its ImageParent."""
-    number = 0
-    while lstat(aside_name(image.name, number), image.fd) is not None:
-        number += 1
-    return aside_name(image.name, number)
+def asides(image):
+    """tuple: (list of bytes, bytes), the names beside a state path at which something is kept, the oldest first, and the next
+    that is free. image is its ImageParent.
+    """
+    taken = []
+    while lstat(aside_name(image.name, len(taken)), image.fd) is not None:
+        taken.append(aside_name(image.name, len(taken)))
+    return taken, aside_name(image.name, len(taken))
 
 
 def copy_beside(source_fd, image, path, release):
@@ -58,7 +61,7 @@ def copy_beside(source_fd, image, path, release):
         release (str): the kernel's release.
 
     Returns:
-        int: the open private directory; the caller closes it.
+        tuple: (int, list of str), the open private directory, the caller's to close, and what to warn of.
     """
     name = copy_name(image.name)
     remove_tree(image.fd, name)
@@ -66,7 +69,7 @@ def copy_beside(source_fd, image, path, release):
     private = os.open(name, DIRECTORY, dir_fd=image.fd)
     try:
         with new_manifest(private) as manifest:
-            copy_tree(source_fd, image.name, path, private, TREE, manifest)
+            copied = copy_tree(source_fd, image.name, path, private, TREE, manifest)
         holding = mount_holding(image.directory, read_mounts())
         sync_tree(image.fd, name, release, holding.fs_type if holding else "")
     except BaseException:
@@ -74,7 +77,7 @@ def copy_beside(source_fd, image, path, release):
         with contextlib.suppress(OSError):  # room on a full disk; the first error tells more, and the next run clears it
             remove_tree(image.fd, name)
         raise
-    return private
+    return private, copied.warnings(path)
 
 
 def write_removal(image, manifest, aside):
@@ -95,7 +98,10 @@ def read_removal(image):
     try:
         with open(open_regular(name, image.fd, LARGEST), "rb") as file:
             note = json.loads(file.read().decode("ascii"))
-        return Manifest(str(note["manifest"]), str(note["within"])), note["aside"]
+        aside = note["aside"]
+        if aside is not None and not is_name(os.path.basename(aside)):
+            raise ValueError(aside)
+        return Manifest(str(note["manifest"]), str(note["within"])), aside
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             os.path.join(image.directory, os.fsdecode(name)),

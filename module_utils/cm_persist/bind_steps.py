@@ -15,6 +15,7 @@ from .directories import remove_tree
 from .durable import write_file
 from .errors import LinkError, because, printable
 from .link_steps import as_in_store
+from .mounts import mounts_at_or_below, read_mounts
 from .places import ImageParent, make_parents
 from .spec import StatePath
 from .units import Unit
@@ -32,7 +33,6 @@ class MakeMountPoint(NamedTuple):
 
     def execute(self, run):
         """Do it."""
-        make_parents(self.spec.path, as_in_store(self))
         with ImageParent(self.spec.path) as image:
             if stat.S_ISDIR(os.stat(self.place).st_mode):
                 os.mkdir(image.name, 0o700, dir_fd=image.fd)
@@ -44,6 +44,7 @@ class NoteMount(NamedTuple):
     """Note beside the state path that it is mounted over, and by whom, so that a path that lost its mount is known as such."""
 
     spec: StatePath
+    place: str
     mounter: str
 
     def describe(self):
@@ -52,16 +53,18 @@ class NoteMount(NamedTuple):
         return "note beside {} that the store is mounted there {}".format(printable(self.spec.path), by)
 
     def execute(self, run):
-        """Do it: before the mount, so that there is no moment at which it could be lost without a trace."""
+        """Do it: before the mount point and the mount, so that neither is ever there without a trace."""
+        make_parents(self.spec.path, as_in_store(self))
         with ImageParent(self.spec.path) as image:
             write_file(image.fd, bound_name(image.name), self.mounter.encode("ascii"))
 
 
 class Bind(NamedTuple):
-    """Mount the store's copy over the state path, until the container or machine stops."""
+    """Mount the store's copy over the state path, until the container or machine stops. new says that there was no note of it."""
 
     spec: StatePath
     place: str
+    new: bool
 
     def describe(self):
         """str: what will be done."""
@@ -72,21 +75,22 @@ class Bind(NamedTuple):
         try:
             syscalls.bind_mount(os.fsencode(self.place), os.fsencode(self.spec.path))
         except PermissionError as error:
-            ForgetMount(self.spec).execute(run)
+            if self.new:
+                ForgetMount(self.spec).execute(run)
             raise LinkError(
                 self.spec.path,
                 "the store cannot be mounted over it: {}".format(because(error)),
                 "Give the container the capability SYS_ADMIN, or use the method symlink.",
             ) from error
-        run.fates[self.spec.path] = ("kept", None)
 
 
 class BindByUnit(NamedTuple):
-    """Have systemd mount the store's copy over the state path, now and at each boot."""
+    """Have systemd mount the store's copy over the state path, now and at each boot. new as for Bind."""
 
     spec: StatePath
     place: str
     unit: Unit
+    new: bool
 
     def describe(self):
         """str: what will be done."""
@@ -94,14 +98,12 @@ class BindByUnit(NamedTuple):
 
     def execute(self, run):
         """Do it; that it is mounted is believed when it is seen."""
-        run.systemd.install(self.unit, self.spec.path)
-        if not os.path.samefile(self.place, self.spec.path):
-            raise LinkError(
-                self.spec.path,
-                "the unit {} is started, but it does not mount the store there".format(self.unit.name),
-                "See what systemctl status {} says.".format(self.unit.name),
-            )
-        run.fates[self.spec.path] = ("kept", None)
+        try:
+            run.systemd.install(self.unit, self.spec.path, lambda: os.path.samefile(self.place, self.spec.path))
+        except LinkError:
+            if self.new:
+                ForgetMount(self.spec).execute(run)
+            raise
 
 
 class Unmount(NamedTuple):
@@ -116,6 +118,8 @@ class Unmount(NamedTuple):
     def execute(self, run):
         """Do it: a path in use is busy, and then nothing was changed."""
         syscalls.unmount(os.fsencode(self.spec.path))
+        if mounts_at_or_below(self.spec.path, read_mounts()):
+            raise LinkError(self.spec.path, "something else was mounted there, too", "Unmount it, then start again.")
 
 
 class RemoveUnit(NamedTuple):

@@ -14,6 +14,8 @@ def answer(module, act):
     try:
         outcome = act()
     except PersistError as error:
+        for warning in error.warnings:
+            module.warn(warning)
         # "where", as Ansible adds the mode and owner of a file that is called "path".
         module.fail_json(msg=str(error), where=error.path, hint=error.hint, **error.results)
     results = outcome._asdict()

@@ -16,6 +16,7 @@ class PersistError(Exception):
 
     def __init__(self, path, found, hint, **results):
         self.path, self.found, self.hint, self.results = str(path), found, hint, results
+        self.warnings = []  # what else there is to say of the run that it ends
         super().__init__("{}: {}. {}".format(printable(self.path), found, hint))
 
 

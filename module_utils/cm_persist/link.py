@@ -5,6 +5,7 @@ import contextlib
 import os
 from typing import NamedTuple
 
+from .errors import PersistError
 from .evidence import IMAGE_MANIFEST
 from .link_look import Look, observe
 from .link_plan import plan_link
@@ -85,7 +86,12 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
             with _one_at_a_time(store, settings.lock_timeout):
                 state, plan = look_and_plan(store, closely=True)
                 run = LinkRun(store, release or os.uname().release, systemd)
-                execute(plan.steps, run)
+                try:
+                    execute(plan.steps, run)
+                except PersistError as error:
+                    # The next run may find nothing any more of what these tell.
+                    error.warnings = plan.warnings + run.warnings
+                    raise
             plan = plan._replace(paths=[_with_fate(result, run) for result in plan.paths], warnings=plan.warnings + run.warnings)
         steps = [step.describe() for step in plan.steps]
         message = "" if linking else RESTORED[settings.restore] if steps else "nothing led into the store"

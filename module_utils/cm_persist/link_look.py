@@ -5,11 +5,11 @@ import os
 from typing import NamedTuple, Optional
 
 from . import syscalls
-from .beside import BY_UNIT, aside_name, copy_name, free_aside, read_bound, removal_name
+from .beside import BY_UNIT, asides, copy_name, read_bound, removal_name
 from .evidence import find_proof, manifests_of
 from .link_plan import LinkSeen
-from .mounts import Mount, mount_holding, mounts_at_or_below
-from .places import NONE, ImageParent, Place, label
+from .mounts import Mount, mount_holding, mounts_at_or_below, real_path
+from .places import DIRECTORY, NONE, ImageParent, Place, label
 from .record import read_record
 from .restore_plan import ASIDE, STORE
 from .store import MANIFESTS
@@ -59,29 +59,34 @@ def _see_path(store, spec, entry, look):
     with ImageParent(spec.path) as image:
         stored, current = store.look(spec.relative) if store else Place(), image.look()
         if image.fd is None:
-            return LinkSeen(spec, current, stored, free_aside=spec.path + "-initial")
+            seen = LinkSeen(spec, current, stored, free_aside=spec.path + "-initial", may_mount=syscalls.may_mount())
+            return seen._replace(unit=_see_unit(store, seen, look))
         seeded = _seed_manifest(store, entry["manifest"] if entry else None)
         pretended = look.unseeded and current.real and not stored.real
         if pretended:
             stored, seeded = current, _seed_manifest(store, label(spec.path))
         below = mounts_at_or_below(spec.path, look.mounts) if current.real else []
         mounter = read_bound(image)
+        same = current.real and not pretended and (current.device, current.inode) == (stored.device, stored.inode)
         # A mount of ours holds on to a store that is itself unmounted.
-        ours = (current.device, current.inode) == (stored.device, stored.inode) or (store is None and bool(mounter))
-        bound = bool(below) and current.real and ours
+        bound = real_path(spec.path) in below and (same or (store is None and bool(mounter)))
         holding = mount_holding(image.directory, look.mounts)
+        taken, free = asides(image)
         seen = LinkSeen(
             spec=spec,
             current=current,
             stored=stored,
             manifests=manifests_of(image, look.image_manifest, seeded),
-            aside=_beside(image, aside_name(image.name)) if image.look(aside_name(image.name)).real else "",
-            free_aside=_beside(image, free_aside(image)),
+            aside=_beside(image, taken[0]) if taken and image.look(taken[0]).real else "",
+            last_aside=_beside(image, taken[-1]) if taken and image.look(taken[-1]).real else "",
+            free_aside=_beside(image, free),
             removing=image.look(removal_name(image.name)).kind != NONE,
             litter=image.look(copy_name(image.name)).kind != NONE,
             bound=bound,
             mounter=mounter,
-            mounts=() if bound else tuple(below),
+            mounts=tuple(mount for mount in below if not (bound and mount == real_path(spec.path))),
+            same=same and not bound,
+            hidden=_mounts_in_store(store, spec, look),
             overlay=holding is not None and holding.is_overlay,
             may_mount=spec.method != "bind" or syscalls.may_mount(),
             writable=os.access(image.directory, os.W_OK | os.X_OK),
@@ -99,27 +104,64 @@ def _see_unit(store, seen, look):
     return look.systemd.look(seen.spec.path, store.place(seen.spec.path), network)
 
 
+def _mounts_in_store(store, spec, look):
+    if store is None or spec.method != "bind":
+        return ()
+    place = store.place(spec.path)
+    return tuple(mount for mount in mounts_at_or_below(place, look.mounts) if mount != real_path(place))
+
+
 def _look_closely(store, image, seen, look, pretended):
     own = seen.current.real and not seen.bound and not seen.removing
     if own and not look.restore:
-        seen = seen._replace(current=image.look_inside())
+        seen = seen._replace(current=image.look_inside(), empty=_is_empty(image))
         proof, found = find_proof(seen.manifests[:-1] if pretended else seen.manifests, image)
         if proof is None and pretended:  # the last is yet to be written, and will list what is there
             proof, found = seen.manifests[-1], None
         return seen._replace(proof=proof, difference=found)
-    if look.restore == ASIDE and seen.aside:
-        return seen._replace(difference=find_proof(seen.manifests, image, aside_name(image.name))[1])
+    if not look.restore and seen.current.kind == NONE and seen.last_aside:
+        kept = os.fsencode(os.path.basename(seen.last_aside))
+        return seen._replace(difference=find_proof(seen.manifests, image, kept)[1])
+    if look.restore == ASIDE:
+        return _find_original(image, seen)
     if look.restore == STORE and seen.stored.real and not (own and not seen.mounter):
-        parent = store.open_parent(seen.spec.relative)
-        try:
-            counted = survey(parent, os.path.basename(seen.spec.relative), store.place(seen.spec.path), 0)
-        finally:
-            os.close(parent)
-        space = os.fstatvfs(image.fd)
-        # btrfs counts no inodes.
-        room = os.fstat(image.fd).st_dev, space.f_bavail * space.f_frsize, space.f_favail if space.f_files else None
-        return seen._replace(survey=counted, room=room)
+        return _count(store, image, seen)
     return seen
+
+
+def _is_empty(image):
+    place = image.look_inside()
+    return place.empty if place.kind == DIRECTORY else os.stat(image.name, dir_fd=image.fd, follow_symlinks=False).st_size == 0
+
+
+def _find_original(image, seen):
+    # An earlier tool may have taken the first name, or an application's content may have got it.
+    found = None
+    for name in asides(image)[0]:
+        if image.look(name).real:
+            proof, difference = find_proof(seen.manifests, image, name)
+            if proof is not None:
+                return seen._replace(aside=_beside(image, name))
+            found = found or difference
+    return seen._replace(difference=found)
+
+
+def _count(store, image, seen):
+    parent = store.open_parent(seen.spec.relative)
+    name = os.path.basename(seen.spec.relative)
+    try:
+        counted = survey(parent, name, store.place(seen.spec.path), 0)
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            fixed = bool(syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND))
+        finally:
+            os.close(fd)
+    finally:
+        os.close(parent)
+    space = os.fstatvfs(image.fd)
+    # btrfs counts no inodes.
+    room = os.fstat(image.fd).st_dev, space.f_bavail * space.f_frsize, space.f_favail if space.f_files else None
+    return seen._replace(survey=counted, room=room, fixed=fixed)
 
 
 def _seed_manifest(store, name):

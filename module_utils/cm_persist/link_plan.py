@@ -19,14 +19,20 @@ from .units import Unit
 class LinkSeen(NamedTuple):
     """One state path as it was found.
 
-    current is what stands there, stored what the store has. manifests are those that may list the original; proof is the one
-    that lists exactly what stands there, else difference says how it differs (both None: not compared). aside is where an
-    original is already kept ('' for none), free_aside the name that the next would get; removing says that the removal of an
-    original has begun, litter that a copy was being made beside it. bound says that the store's copy is mounted there, mounter
-    that it is, or was when the machine stopped, and who mounts it ('' for nobody); mounts lie there or below, other than that
-    one. unit is the mount unit where systemd is to mount it. overlay is whether renaming may be impossible; may_mount whether
-    this process may mount, writable whether it may change the directory around it. survey counts what the store has, and room
-    is (device, free bytes, free inodes or None) of the path's file system, for a copy back (None: not counted).
+    Attributes:
+        spec (StatePath): the path.
+        current, stored (Place): what stands there, and what the store has.
+        manifests (tuple of Manifest): those that may list what stands there.
+        proof (Manifest): the one that lists exactly that; difference (Difference): else how it differs. Both None: not compared.
+        aside, last_aside (str): where an original is kept, and what was kept last; '' for none. free_aside: the next name.
+        removing, litter (bool): the removal of an original has begun; a copy was being made beside it.
+        bound (bool): the store's copy is mounted there. mounter (str): who mounts it, or did before the machine stopped.
+        mounts, hidden (tuple of str): mounts there or below, other than that; mounts in the store, which that would not show.
+        same (bool): the store's own copy stands there, reached through its directory.
+        unit (Unit): where systemd is to mount it.
+        overlay, may_mount, writable (bool): renaming may be impossible; this process may mount; it may change the directory.
+        empty, fixed (bool): what stands there holds nothing; what the store has is itself immutable or append-only.
+        survey (Survey), room (device, free bytes, free inodes or None): what a copy back needs, and has. None: not counted.
     """
 
     spec: StatePath
@@ -36,6 +42,7 @@ class LinkSeen(NamedTuple):
     proof: Optional[Manifest] = None
     difference: Optional[Difference] = None
     aside: str = ""
+    last_aside: str = ""
     free_aside: str = ""
     removing: bool = False
     litter: bool = False
@@ -46,6 +53,10 @@ class LinkSeen(NamedTuple):
     overlay: bool = False
     may_mount: bool = True
     writable: bool = True
+    same: bool = False
+    hidden: Tuple[str, ...] = ()
+    empty: bool = False
+    fixed: bool = False
     survey: Survey = Survey()
     room: Optional[Tuple[int, int, Optional[int]]] = None
 
@@ -98,7 +109,7 @@ def get_out_of_the_way(path, plan):
         return "discarded", ""
     compared = path.proof is not None or path.difference is not None
     proofs = tuple(filter(None, [path.proof])) if compared else path.manifests  # which of them, is seen when it is done
-    empty = path.current.empty and not path.bound
+    empty = path.empty and path.current.kind == DIRECTORY and not path.bound
     plan.steps.append(SetAside(spec, path.free_aside, path.overlay, proofs if path.overlay else (), empty, _fast(path)))
     if path.overlay and (empty or (path.proof is not None and path.current.kind == DIRECTORY)):
         return "discarded", ""
@@ -167,7 +178,13 @@ def _refuse(path, place):
             "it is a {}, but a {} in the store".format(current.kind, stored.kind),
             "Mount the right volume, or move it away.",
         )
-    if path.mounts:
+    if path.same:
+        raise LinkError(
+            path.spec.path,
+            "it is the store's own copy already, as its directory leads into the store",
+            "Take it out of cm_persist_paths, or unmount that directory.",
+        )
+    if path.mounts and not path.bound:
         raise LinkError(
             path.spec.path,
             "something is mounted at {}".format(", ".join(path.mounts)),
@@ -180,19 +197,18 @@ def _plan_symlink(path, place, plan):
         raise LinkError(
             path.spec.path, "the store is mounted there (bind)", "Unlink it first (state: unlinked), or keep the method bind."
         )
+    if path.mounter == BY_UNIT:  # its mount is gone, and would come back at the next boot
+        plan.steps.append(RemoveUnit(path.spec))
     if path.current.kind == LINK:
+        if path.mounter:
+            plan.steps.append(ForgetMount(path.spec))
         if path.removing or path.litter:
             plan.steps.append(Clear(path.spec))
         plan.paths.append(result(path, "already", "kept" if path.aside else "none", path.aside))
         return
-    fate, aside = "kept" if path.aside else "none", path.aside
-    diverged = has_diverged(path)
-    if diverged:
-        plan.warnings.append(_warn_of_divergence(path))
+    fate, aside, diverged = _what_stood_there(path, plan)
     if path.current.real:
         fate, aside = get_out_of_the_way(path, plan)
-    if path.mounter == BY_UNIT:  # its mount is gone, and would come back at the next boot
-        plan.steps.append(RemoveUnit(path.spec))
     plan.steps.append(MakeLink(path.spec, place))
     if path.mounter:
         plan.steps.append(ForgetMount(path.spec))
@@ -204,9 +220,9 @@ def _plan_symlink(path, place, plan):
 def _plan_bind(path, place, plan):
     if path.bound:
         if not path.mounter:
-            plan.steps.append(NoteMount(path.spec, BY_START))
+            plan.steps.append(NoteMount(path.spec, place, BY_START))
         elif path.mounter == BY_UNIT and path.unit and not path.unit.current:
-            plan.steps.append(BindByUnit(path.spec, place, path.unit))
+            plan.steps.append(BindByUnit(path.spec, place, path.unit, False))
         plan.paths.append(result(path, "already", "kept"))
         return
     if path.current.kind == LINK:
@@ -219,22 +235,53 @@ def _plan_bind(path, place, plan):
             "this process may not mount the store over it",
             "Give the container the capability SYS_ADMIN, or use the method symlink.",
         )
-    if path.current.kind == NONE:
-        plan.steps.append(MakeMountPoint(path.spec, place))
+    if path.hidden:
+        raise LinkError(
+            path.spec.path,
+            "something is mounted in the store at {}, which a bind mount does not show".format(", ".join(path.hidden)),
+            "Unmount it, or use the method symlink.",
+        )
     # Where there is a unit, it has to be known until it is removed, whoever mounts this time.
-    plan.steps.append(NoteMount(path.spec, BY_UNIT if path.unit or path.mounter == BY_UNIT else BY_START))
-    plan.steps.append(BindByUnit(path.spec, place, path.unit) if path.unit else Bind(path.spec, place))
-    plan.paths.append(result(path, "linked", "kept" if path.current.real else "none"))
+    plan.steps.append(NoteMount(path.spec, place, BY_UNIT if path.unit or path.mounter == BY_UNIT else BY_START))
+    # What may be newer is not left where the mount hides it, unless that takes a copy; half an original never is.
+    diverged = has_diverged(path) and not path.empty
+    if path.current.real and not path.removing and (path.overlay or not diverged):
+        fate, aside = "kept", ""
+        if diverged:
+            plan.warnings.append(_warn_of_divergence(path, "it stays under the mount"))
+    else:
+        fate, aside, diverged = _what_stood_there(path, plan)
+        if path.current.real:
+            fate, aside = get_out_of_the_way(path, plan)
+        plan.steps.append(MakeMountPoint(path.spec, place))
+    new = not path.mounter
+    plan.steps.append(BindByUnit(path.spec, place, path.unit, new) if path.unit else Bind(path.spec, place, new))
+    if path.removing or path.litter:
+        plan.steps.append(Clear(path.spec))
+    plan.paths.append(result(path, "linked", fate, aside, diverged))
 
 
-def _warn_of_divergence(path):
+def _what_stood_there(path, plan):
+    """tuple: (str, str, bool), the fate of what an earlier run kept, where that is, and whether something may be newer than the
+    store's; if so, plan gets a warning."""
+    if has_diverged(path):
+        plan.warnings.append(_warn_of_divergence(path, "it is kept at {}".format(printable(path.free_aside))))
+        return "kept", path.free_aside, True
+    if path.current.kind == NONE and path.last_aside:
+        newer = path.difference is not None or path.last_aside != path.aside
+        if newer:
+            text = "{}: an earlier run kept what stood there at {}; it may be newer than the store's, which is used."
+            plan.warnings.append(text.format(printable(path.spec.path), printable(path.last_aside)))
+        return "kept", path.last_aside, newer
+    return ("kept", path.aside, False) if path.aside else ("none", "", False)
+
+
+def _warn_of_divergence(path, fate):
     what = "something replaced the link by content of its own" if path.aside else "what stands there is not what was seeded"
     if path.difference is not None:
         where = "the top" if path.difference.path == b"." else printable(path.difference.path)
         what += " (first: {} {})".format(where, path.difference.found)
-    return "{}: {}; it is kept at {}, and the store's is used.".format(
-        printable(path.spec.path), what, printable(path.free_aside)
-    )
+    return "{}: {}; {}, and the store's is used.".format(printable(path.spec.path), what, fate)
 
 
 def _fast(path):

@@ -184,6 +184,8 @@ def execute(steps, run):
                 hint = "Run as root (become: true), on a writable file system."
             elif error.errno in (errno.ENOSPC, errno.EDQUOT):
                 hint = "Free some space there, then start again."
+            elif error.errno == errno.EXDEV:
+                hint = "It lies in a layer of the image: re-create the container, or restore what the store has."
             raise LinkError(step.spec.path, "cannot {}: {}".format(step.describe(), because(error)), hint) from error
 
 
@@ -229,8 +231,9 @@ def _discard(spec, manifest: Optional[Manifest], image, run):
 
 
 def _copy_aside(spec, aside, image, run):
-    private = copy_beside(image.fd, image, spec.path, run.release)
+    private, warnings = copy_beside(image.fd, image, spec.path, run.release)
     os.close(private)
+    run.warnings.extend(warnings)
     # The note before the name: from here on a killed run is finished, not begun again. The copy's manifest stays with
     # it until the original is gone: it says what may be removed.
     copied = os.path.join(image.directory, *map(os.fsdecode, (copy_name(image.name), MANIFEST)))

@@ -93,9 +93,14 @@ def mount_holding(path, mounts, mount_id_of=None):
     return max(reversed(holding), key=lambda mount: len(mount.mount_point)) if holding else None
 
 
+def real_path(path):
+    """str: a path as the mount table spells it, without links in what leads to its last name; that itself may be one."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+
+
 def mounts_at_or_below(path, mounts):
     """list of str: the mount points that are path itself or lie below it."""
-    real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    real = real_path(path)
     return sorted({mount.mount_point for mount in mounts if inside(mount.mount_point, real)})
 
 

@@ -5,7 +5,7 @@ from .beside import BY_UNIT
 from .bind_steps import ForgetMount, RemoveUnit, Unmount
 from .errors import LinkError, printable
 from .link_plan import begin_again, get_out_of_the_way, refuse_unwritable, result
-from .link_steps import Clear
+from .link_steps import Clear, FinishRemoval
 from .places import LINK, NONE
 from .plan import Plan
 from .restore_steps import CopyBack, ReturnAside
@@ -36,6 +36,16 @@ def plan_restore(store_path, paths, restore):
         place = store_path + path.spec.path
         linked = path.current.kind == LINK and path.current.target == place
         stale = path.bound or (path.current.real and bool(path.mounter or path.removing))
+        if path.current.kind == LINK and not linked:
+            raise LinkError(
+                path.spec.path,
+                "it is a symbolic link to {}, not to {}".format(path.current.target, place),
+                "Name the store that it leads to in cm_persist_store, or take the path out of cm_persist_paths.",
+            )
+        if stale and path.mounts:
+            raise LinkError(
+                path.spec.path, "something is mounted at {}".format(", ".join(path.mounts)), "Unmount it, then start again."
+            )
         if linked or stale or _cut_off(path):
             if restore == ASIDE:
                 _plan_return(path, place, stale, plan)
@@ -61,25 +71,31 @@ def _cut_off(path):
 def _plan_copy_back(path, place, stale, plan):
     if not path.stored.real:
         raise LinkError(path.spec.path, "the store has nothing to put back at {}".format(place), begin_again(path))
-    aside = path.aside
+    if path.fixed:
+        raise LinkError(
+            place,
+            "it is itself immutable or append-only (lsattr), and so would its copy be",
+            "Clear that with chattr -ia, on it alone.",
+        )
+    fate, aside = "kept" if path.aside else "none", path.aside
     if path.bound:
         plan.steps.append(Unmount(path.spec))
     if stale:
-        aside = get_out_of_the_way(path, plan)[1]
+        fate, aside = get_out_of_the_way(path, plan)
     if path.mounter == BY_UNIT:
         plan.steps.append(RemoveUnit(path.spec))
     plan.steps.append(CopyBack(path.spec, place))
-    plan.paths.append(result(path, "unlinked", "kept" if aside else "none", aside))
+    plan.paths.append(result(path, "unlinked", fate, aside))
 
 
 def _plan_return(path, place, stale, plan):
-    if path.removing:
+    if path.removing and not path.aside:
         raise LinkError(
             path.spec.path,
-            "the removal of its original has begun and is not finished",
-            "Link it first (state: linked), which finishes that; or restore what the store has.",
+            "its original is removed, half or whole, as the image has it",
+            "Re-create the container from its image without the volume, or restore what the store has.",
         )
-    if stale:  # the original lies under the mount, or did
+    if stale and not path.removing:  # the original lies under the mount, or did
         if path.bound:
             plan.steps.append(Unmount(path.spec))
         if path.mounter == BY_UNIT:
@@ -95,10 +111,12 @@ def _plan_return(path, place, stale, plan):
         )
     if path.mounter == BY_UNIT:
         plan.steps.append(RemoveUnit(path.spec))
+    if path.removing and path.current.real:
+        plan.steps.append(FinishRemoval(path.spec, path.free_aside))
     plan.steps.append(ReturnAside(path.spec, place, path.aside))
     if path.mounter:
         plan.steps.append(ForgetMount(path.spec))
-    if path.litter:
+    if path.litter or path.removing:
         plan.steps.append(Clear(path.spec))
     if path.difference is not None:
         plan.warnings.append(

@@ -35,9 +35,10 @@ class CopyBack(NamedTuple):
         with ImageParent(self.spec.path) as image:
             stored = run.store.open_parent(self.spec.relative)
             try:
-                private = copy_beside(stored, image, self.place, run.release)
+                private, warnings = copy_beside(stored, image, self.place, run.release)
             finally:
                 os.close(stored)
+            run.warnings.extend(warnings)
             try:
                 _unlink(image, self.place)
                 # Before the name: with it the notes would say of the new content what they say of the old.

@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple
 
 from . import syscalls
-from .beside import aside_name, removal_name
+from .beside import aside_name, bound_name, removal_name
 from .directories import DIRECTORY as OPEN_DIRECTORY
 from .directories import list_names
 from .errors import CopyError, PathError, PersistError, StoreError
@@ -149,7 +149,8 @@ def _see_path(store, spec, record, unfinished, mounts, counted):
         begun = unfinished.get((spec.key, (stored.inode, stored.mtime)))
         if begun is not None and stored.real:
             return seen._replace(unfinished=begun)
-        seen = seen._replace(aside=_aside(image), torn=image.look(removal_name(image.name)).kind != "none")
+        notes = [image.look(name(image.name)).kind != "none" for name in (removal_name, bound_name)]
+        seen = seen._replace(aside=_aside(image), torn=notes[0], was_mounted=notes[1])
         if stored.real and not (stored.empty and original.real):
             return seen._replace(survey=_survey_stored(store, spec), lacking=_lacking(store, spec, image, original, stored))
         if original.real:

@@ -20,9 +20,9 @@ class PathSeen(NamedTuple):
 
     entry is its part of the record; unfinished tells of a copy that was published but not recorded;
     survey counts what would be copied or adopted; aside is where an original is kept ('' for none); torn says that
-    an original's removal has begun; mounts lie at the path or below it; lacking are names at the top of the original
-    that the store's copy does not have; fixed is an original that is itself immutable or append-only; other_mount
-    says that its place in the store lies on another mount than the store.
+    an original's removal has begun, was_mounted that a store was mounted over it; mounts lie at the path or below it;
+    lacking are names at the top of the original that the store's copy does not have; fixed is an original that is itself
+    immutable or append-only; other_mount says that its place in the store lies on another mount than the store.
     """
 
     spec: StatePath
@@ -33,6 +33,7 @@ class PathSeen(NamedTuple):
     survey: Survey = Survey()
     aside: str = ""
     torn: bool = False
+    was_mounted: bool = False
     mounts: Tuple[str, ...] = ()
     lacking: Tuple[str, ...] = ()
     fixed: bool = False
@@ -151,6 +152,12 @@ def _decide(store, path, wanted, plan, copies):
             spec.path,
             "its original is removed, half or whole, by a start that linked it to a store that is no longer mounted",
             "Mount that volume again, or re-create the container from its image.",
+        )
+    if path.was_mounted:
+        raise PathError(
+            spec.path,
+            "a store that had it was mounted over it, and this one has nothing at {}; what is there now is older".format(place),
+            "Mount that volume again; or put the original back (persist_link with state: unlinked, restore: aside).",
         )
     if not path.original.real:
         return _without_original(path, place, wanted, plan)

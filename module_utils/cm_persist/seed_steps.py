@@ -163,13 +163,7 @@ class Copy(NamedTuple):
             os.close(private)
         run.staged[path] = name
         run.seconds[path] = run.clock.monotonic() - begin
-        run.warnings.extend("{}: a socket was not copied; its program makes a new one.".format(path) for path in copied.sockets)
-        if copied.coarse_times:
-            run.warnings.append("{}: the store's file system does not keep its times to the nanosecond.".format(printable(path)))
-        if copied.unlabelled:
-            run.warnings.append(
-                "{}: the store takes no {}; it holds its own.".format(printable(path), ", ".join(copied.unlabelled))
-            )
+        run.warnings.extend(copied.warnings(path))
 
 
 class Sync(NamedTuple):

@@ -2,6 +2,7 @@
 """What the user asks for: the store and the state paths, checked before anything is looked at."""
 
 import os
+import re
 from typing import NamedTuple
 
 from .errors import SpecError
@@ -78,7 +79,13 @@ def parse_paths(store, entries, method="symlink"):
     parsed = [_parse_entry(entry, method) for entry in entries]
     for entry in parsed:
         _refuse_overlap(entry.path, store, "the state path", "the store")
+    named = {entry.path for entry in parsed}
     for index, entry in enumerate(parsed):
+        beside = re.sub(r"-initial(\.\d+)?$", "", entry.path)
+        if beside != entry.path and beside in named:
+            raise SpecError(
+                entry.path, "it is where the original of {} would be kept".format(beside), "Name one of the two, or rename it."
+            )
         for other in parsed[:index]:
             _refuse_overlap(other.path, entry.path, "the state path", "the state path")
     return store, parsed

@@ -14,7 +14,7 @@ from . import inode, syscalls
 from .batches import Batches, directory_of
 from .crew import Crew
 from .directories import DIRECTORY, DirectoryStack, open_directory, remove_tree
-from .errors import Where
+from .errors import Where, printable
 from .filedata import changed
 from .leaves import POOL, READ, LeafCopier, Tree, failed, link_key, traits
 from .manifest import ManifestWriter
@@ -36,6 +36,16 @@ class Copied(NamedTuple):
     sockets: Tuple[str, ...]
     unlabelled: Tuple[str, ...]
     coarse_times: bool
+
+    def warnings(self, path):
+        """list of str: what the copy of a path (str) does not have, each as a sentence."""
+        found = ["{}: a socket was not copied; its program makes a new one.".format(socket) for socket in self.sockets]
+        if self.coarse_times:
+            found.append("{}: the file system of its copy does not keep times to the nanosecond.".format(printable(path)))
+        if self.unlabelled:
+            labels = ", ".join(self.unlabelled)
+            found.append("{}: the file system of its copy takes no {}; it holds its own.".format(printable(path), labels))
+        return found
 
 
 def copy_tree(dir_fd, name, path, private_fd, target, manifest_file):

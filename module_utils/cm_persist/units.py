@@ -7,11 +7,16 @@ from typing import NamedTuple
 
 from .durable import write_file
 from .errors import LinkError, printable
+from .mounts import real_path
 
 # AssertPathExists: systemd would make what is missing, and mount an empty directory where the volume is not there (mkdir_p of
 # What= in mount_enter_mounting(), src/core/mount.c). RequiredBy: as for a line of fstab without nofail, the machine must not go
 # on to its services with older content at the path. That the mount follows the store's, systemd sees from What= itself.
-TEXT = """# Made by cm_persist (persist_link, method bind); it goes with state: unlinked.
+OURS = "# Made by cm_persist"
+SEE_SYSTEMD = "See what systemctl status and journalctl say of it, mend the cause, then start again."
+TEXT = (
+    OURS
+    + """ (persist_link, method bind); it goes with state: unlinked.
 [Unit]
 Description=cm_persist: the store's copy of {where}
 AssertPathExists={what}
@@ -25,14 +30,16 @@ Options={options}
 [Install]
 RequiredBy={target}
 """
+)
 
 
 class Unit(NamedTuple):
-    """A mount unit: name as systemctl takes it, text its file's, and whether it is installed just so."""
+    """A mount unit: name as systemctl takes it, text its file's, the target that requires it, whether it is installed just so."""
 
     name: str
-    text: str = ""
-    current: bool = False
+    text: str
+    target: str
+    current: bool
 
 
 class Systemd:
@@ -62,53 +69,73 @@ class Systemd:
         Returns:
             Unit: as it should be, and whether it is.
         """
-        for path in (where, what):
-            if not path.isprintable() or path != path.strip():
+        at = real_path(where)  # systemd wants no link in it
+        for path in (at, what):
+            if not path.isprintable() or path != path.strip() or path.endswith("\\"):
                 hint = "Use the method symlink for it."
                 raise LinkError(where, "a mount unit cannot name {}".format(printable(path)), hint)
         target = "remote-fs.target" if network else "local-fs.target"
         # % begins a specifier in a unit file, and nothing else means anything in the value of these settings.
         text = TEXT.format(
-            where=where.replace("%", "%%"),
+            where=at.replace("%", "%%"),
             what=what.replace("%", "%%"),
             options="bind,_netdev" if network else "bind",
             target=target,
         )
         name = self.name(where)
-        enabled = os.path.join(self._units, target + ".requires", name)
-        return Unit(name, text, self._text(name) == text and os.path.islink(enabled))
+        found = self._text(name)
+        if found is not None and not found.startswith(OURS):
+            raise LinkError(where, "there is a unit {} that cm_persist has not made".format(name), "Remove it, or use symlink.")
+        return Unit(name, text, target, found == text and os.path.islink(self._enabled(name, target)))
 
     def name(self, where):
-        """str: the only name that the mount unit of a path may have."""
-        return self._run(where, "systemd-escape", "--path", "--suffix=mount", where).strip()
+        """str: the only name that the mount unit of a state path may have."""
+        return self._run(where, "systemd-escape", "--path", "--suffix=mount", real_path(where)).strip()
 
-    def install(self, unit, where):
-        """Write a unit's file and start it, now and at each boot. where (str) is the state path, for errors."""
-        directory = self._open()
+    def install(self, unit, where, mounted):
+        """Write a unit's file, start it, and have it started at each boot.
+
+        Args:
+            unit (Unit): as look() gives it.
+            where (str): the state path, for errors.
+            mounted (callable): says whether it mounts what it should; then only is it enabled.
+        """
+        new = self._text(unit.name) is None
+        directory = os.open(self._units, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             write_file(directory, os.fsencode(unit.name), unit.text.encode("utf-8"), mode=0o644)
         finally:
             os.close(directory)
-        self._run(where, "systemctl", "daemon-reload")
-        self._run(where, "systemctl", "enable", "--quiet", unit.name)
-        self._run(where, "systemctl", "start", unit.name)
+        try:
+            self._run(where, "systemctl", "daemon-reload")
+            self._run(where, "systemctl", "start", unit.name)
+            if not mounted():
+                raise LinkError(
+                    where, "the unit {} was started, but does not mount the store there".format(unit.name), SEE_SYSTEMD
+                )
+        except LinkError:
+            if new:  # nothing that fails may be required by the next boot
+                self._remove_file(unit.name)
+            raise
+        self._run(where, "systemctl", "reenable", "--quiet", unit.name)
+        for directory in (os.path.dirname(self._enabled(unit.name, unit.target)), self._units):
+            _sync(directory)
 
     def remove(self, name, where):
         """Remove a unit of this name (str), if there is one, from the next boot on; where as for install()."""
-        if self._text(name) is None:
+        if not (self._text(name) or "").startswith(OURS):
             return
         self._run(where, "systemctl", "disable", "--quiet", name)
-        directory = self._open()
-        try:
-            os.unlink(os.fsencode(name), dir_fd=directory)
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        self._remove_file(name)
         if self.runs():
             self._run(where, "systemctl", "daemon-reload")
 
-    def _open(self):
-        return os.open(self._units, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def _enabled(self, name, target):
+        return os.path.join(self._units, target + ".requires", name)
+
+    def _remove_file(self, name):
+        os.unlink(os.path.join(self._units, name))
+        _sync(self._units)
 
     def _text(self, name):
         try:
@@ -126,6 +153,13 @@ class Systemd:
             ) from error
         if done.returncode:
             said = " ".join(printable(line) for line in done.stderr.splitlines())
-            hint = "See what journalctl -u {} says, mend the cause, then start again.".format(command[-1])
-            raise LinkError(where, "{} failed: {}".format(" ".join(command), said or done.returncode), hint)
+            raise LinkError(where, "{} failed: {}".format(" ".join(command), said or done.returncode), SEE_SYSTEMD)
         return done.stdout
+
+
+def _sync(directory):
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

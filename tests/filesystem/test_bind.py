@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from module_utils.cm_persist.errors import LinkError, PathError
+from module_utils.cm_persist.units import Unit
 from tests.site import is_mounted, read, run, write
 from tests.tree import assert_same, footprint, read_tree
 
@@ -120,3 +121,81 @@ def test_without_its_volume_a_path_that_was_bound_is_not_started_on(bound):
     os.rename(bound.store, bound.store + "-unmounted")
     for verb in (bound.seed, bound.link):
         refused(bound, verb, bound.path(), "older", kind=PathError)
+
+
+@pytest.mark.parametrize("volume", ["empty", "another"])
+def test_under_a_lost_mount_another_volume_is_not_begun_with(bound, volume):
+    for name in ("data", "single"):
+        run("umount", bound.path(name))
+    os.rename(bound.store, bound.store + "-elsewhere")
+    os.mkdir(bound.store)
+    if volume == "another":
+        bound.fill("other")
+        bound.seed("other")
+    error = refused(bound, bound.seed, bound.path(), "older", kind=PathError)
+    assert "restore: aside" in error.hint
+
+
+def test_content_that_may_be_newer_is_not_hidden(site, mounts):
+    site.seed()
+    write(site.path("data/changed"), "since it was seeded")
+    changed = read_tree(site.path())
+    mounts("--bind", site.image, site.image)
+    outcome = site.link(method="bind")
+    assert (outcome.paths[0]["aside"], outcome.paths[0]["diverged"]) == (site.path("data-initial"), True)
+    assert site.path("data-initial") in outcome.warnings[0] and read_tree(site.path("data-initial")) == changed
+    run("umount", site.path())  # as a restart in place does; what is left there is an empty mount point
+    again = site.link(method="bind")
+    assert (again.warnings, again.paths[0]["diverged"]) == ([], False)
+    assert sorted(name for name in os.listdir(site.image) if not name.startswith(".")) == ["data", "data-initial"]
+
+
+def test_what_is_mounted_in_the_store_would_be_hidden(site, mounts):
+    site.seed()
+    mounts("-t", "tmpfs", "none", site.stored("data/sub"))
+    refused(site, lambda: site.link(method="bind"), site.path(), site.stored("data/sub"), kind=LinkError)
+    assert site.link().paths[0]["state"] == "linked"
+
+
+def test_a_mount_below_a_bound_path_is_no_reason_to_refuse_it(bound, mounts):
+    mounts("-t", "tmpfs", "none", bound.path("data/sub"))
+    assert bound.link("data", "single", method="bind").paths[0]["state"] == "already"
+
+
+def test_a_mount_below_the_path_is_not_taken_for_the_store_s(site, mounts):
+    mounts("-t", "tmpfs", "none", site.path("data/sub"))
+    with pytest.raises(LinkError, match="mounted at"):
+        site.link(method="bind", rehearse=True)
+
+
+def test_the_mount_is_noted_before_there_is_a_mount_point(site, mounts, monkeypatch):
+    site.seed()
+    shutil.rmtree(site.path())
+    mounts("--bind", site.image, site.image)
+
+    def killed(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("module_utils.cm_persist.bind_steps.Bind.execute", killed)
+        with pytest.raises(KeyboardInterrupt):
+            site.link(method="bind")
+    site.link(method="bind", state="unlinked")
+    assert_same(site.path(), site.stored())
+
+
+def test_a_unit_is_made_though_the_directory_above_is_missing(site):
+    site.fill("above/data")
+    site.seed("above/data")
+    shutil.rmtree(site.path("above"))
+
+    class Running:
+        def runs(self):
+            return True
+
+        def look(self, where, what, network):
+            return Unit("unit", where + what, "local-fs.target", False)
+
+    site.systemd = Running()
+    outcome = site.link("above/data", method="bind", rehearse=True)
+    assert any("by the unit unit" in step for step in outcome.steps)

@@ -256,7 +256,7 @@ class MountingSystemd(Systemd):
         if command[0] == "systemd-escape":
             return SimpleNamespace(returncode=0, stdout="data.mount\n", stderr="")
         link = os.path.join(self.units, "local-fs.target.requires", name)
-        if verb == "enable" and not os.path.lexists(link):
+        if verb == "reenable" and not os.path.lexists(link):
             os.makedirs(os.path.dirname(link), exist_ok=True)
             os.symlink("../" + name, link)
         elif verb == "disable" and os.path.lexists(link):

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from module_utils.cm_persist.errors import LinkError
+from module_utils.cm_persist.errors import LinkError, StoreError
 from module_utils.cm_persist.link_steps import MakeLink
 from module_utils.cm_persist.restore_steps import CopyBack
 from tests.site import read, write
@@ -85,6 +85,68 @@ def test_it_is_kept_as_often_as_it_happens(seeded):
     seeded.link()
     kept = [read(seeded.path("data-initial.{}/newer".format(number))) for number in (1, 2, 3)]
     assert kept == ["0", "1", "2"]
+
+
+def replace(site, name="data"):
+    os.unlink(site.path(name))
+    os.mkdir(site.path(name))
+    write(site.path(name + "/newer"), "than the store")
+
+
+def test_what_replaced_the_link_is_told_of_though_the_run_is_killed_before_the_end(seeded, monkeypatch):
+    seeded.link()
+    replace(seeded)
+
+    def killed(*_arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MakeLink, "execute", killed)
+        with pytest.raises(KeyboardInterrupt):
+            seeded.link()
+    outcome = seeded.link()
+    assert (outcome.paths[0]["aside"], outcome.paths[0]["diverged"]) == (seeded.path("data-initial.1"), True)
+    assert seeded.path("data-initial.1") in outcome.warnings[0]
+
+
+def test_what_replaced_one_link_is_told_of_though_another_path_fails(site, monkeypatch):
+    site.fill("other")
+    site.start("data", "other")
+    replace(site)
+    os.unlink(site.path("other"))
+    make = MakeLink.execute
+
+    def fails(step, run):
+        if step.spec.path == site.path("other"):
+            raise OSError(5, "Input/output error")
+        make(step, run)
+
+    monkeypatch.setattr(MakeLink, "execute", fails)
+    with pytest.raises(LinkError) as failure:
+        site.link("data", "other")
+    assert any(site.path("data-initial.1") in warning for warning in failure.value.warnings)
+
+
+@pytest.mark.root
+def test_a_path_whose_directory_is_the_store_s_is_left_alone(site, mounts):
+    """As with a subPath of the volume that is mounted at the directory above."""
+    site.fill("above/data")
+    site.seed("above/data")
+    mounts("--bind", site.stored("above"), site.path("above"))
+    assert site.seed("above/data").paths[0]["state"] == "already"
+    error = refused(site, lambda: site.link("above/data"), site.path("above/data"), "store's own", kind=LinkError)
+    assert "cm_persist_paths" in error.hint
+    assert not site.link("above/data", state="unlinked").changed
+
+
+@pytest.mark.parametrize(
+    "content", ['{"manifest": "m", "within": "", "aside": 5}', '{"manifest": "m", "within": "", "aside": "/a/.."}']
+)
+def test_a_broken_note_is_told_as_such(seeded, content):
+    write(seeded.path(".data.cm_persist-removal"), content)
+    with pytest.raises(StoreError) as failure:
+        seeded.link()
+    assert "note" in str(failure.value) and os.path.isdir(seeded.path())
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])

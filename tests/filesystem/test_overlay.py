@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from module_utils.cm_persist import treecopy
+from module_utils.cm_persist import link_steps, treecopy
 from module_utils.cm_persist.errors import LinkError
 from module_utils.cm_persist.link_steps import Discard
 from tests.site import Site, read, run, write
@@ -271,6 +271,42 @@ def test_an_original_that_comes_to_light_under_a_mount_is_left_to_the_image_or_k
     assert outcome.paths[0]["original"] == ("kept" if changed else "discarded")
     assert sorted(os.listdir(site.image)) == (["data", "data-initial"] if changed else ["data"])
     assert not changed or read_tree(site.path("data-initial")) == original
+
+
+def half_removed(site, monkeypatch, changed):
+    """Killed while the original is removed, once something of it is gone."""
+    site.seed()
+    if changed:
+        write(site.path("data/changed"), "since it was seeded")
+
+    def killed(image):
+        os.unlink(os.path.join(image.path, "one"))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(link_steps, "remove_original", killed)
+        with pytest.raises(KeyboardInterrupt):
+            site.link()
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_half_an_original_is_not_mounted_over(site, monkeypatch, changed):
+    half_removed(site, monkeypatch, changed)
+    outcome = site.link(method="bind")
+    assert outcome.paths[0]["original"] == ("kept" if changed else "discarded")
+    assert os.path.samefile(site.path(), site.stored())
+    run("umount", site.path())
+    assert os.listdir(site.path()) == []
+    names = ["data", "data-initial", ".data.cm_persist-bound"] if changed else ["data", ".data.cm_persist-bound"]
+    assert sorted(os.listdir(site.image)) == sorted(names)
+
+
+def test_an_original_that_is_copied_aside_comes_back_though_the_removal_was_killed_and_the_store_is_lost(site, monkeypatch):
+    half_removed(site, monkeypatch, changed=True)
+    shutil.rmtree(site.store)
+    outcome = site.link(state="unlinked", restore="aside")
+    assert outcome.paths[0]["state"] == "unlinked" and read(site.path("data/one")) == "first"
+    assert read(site.path("data/changed")) == "since it was seeded" and os.listdir(site.image) == ["data"]
 
 
 def test_an_inode_number_that_the_kernel_gives_anew_is_no_change(top, mounts, monkeypatch):

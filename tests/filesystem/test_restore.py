@@ -160,7 +160,68 @@ def test_an_original_that_cannot_be_renamed_back_leaves_the_link(used, monkeypat
 
 
 def test_half_removed_cannot_be_put_back(used):
+    shutil.rmtree(used.path("data-initial"))
     write(used.path(".data.cm_persist-removal"), "{}")
     error = refused(used, lambda: restore(used, restore="aside"), used.path(), kind=LinkError)
-    assert "state: linked" in error.hint
+    assert "Re-create" in error.hint
     assert read(used.path("data/row")) == "newer than the image"
+
+
+def test_a_link_into_another_store_is_not_called_unlinked(used):
+    other = os.path.join(used.top, "other")
+    os.mkdir(other)
+    for choice in ("store", "aside"):
+        options = {"store": other, "restore": choice}
+        error = refused(used, lambda options=options: restore(used, **options), used.path(), used.stored(), kind=LinkError)
+        assert "cm_persist_store" in error.hint
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("other", ["another store", "the store made anew", "somebody's mount over ours"])
+def test_a_mount_that_is_not_the_store_s_is_not_called_unlinked(site, mounts, other):
+    mounts("--bind", site.image, site.image)
+    site.seed()
+    site.link(method="bind")
+    options = {"method": "bind", "restore": "aside"}
+    if other == "another store":
+        options["store"] = os.path.join(site.top, "other")
+        os.mkdir(options["store"])
+    elif other == "the store made anew":
+        os.rename(site.stored(), site.stored() + "-before")
+        shutil.copytree(site.stored() + "-before", site.stored(), symlinks=True)
+    else:
+        run("mount", "-t", "tmpfs", "none", site.path())
+    with pytest.raises(LinkError, match="mount"):
+        restore(site, **options)
+    assert is_mounted(site.path()) and os.path.exists(site.path(".data.cm_persist-bound"))
+
+
+@pytest.mark.root
+def test_of_two_mounts_of_the_store_none_is_left(site, mounts):
+    site.original = read_tree(site.path())
+    mounts("--bind", site.image, site.image)
+    site.seed()
+    site.link(method="bind")
+    run("mount", "--bind", site.stored(), site.path())
+    with pytest.raises(LinkError, match="too"):
+        restore(site, restore="aside", method="bind")
+    assert restore(site, restore="aside", method="bind").paths[0]["state"] == "unlinked"
+    assert not is_mounted(site.path()) and read_tree(site.path()) == site.original
+
+
+@pytest.mark.root
+def test_a_top_that_is_immutable_in_the_store_is_refused_before_the_link_goes(used):
+    run("chattr", "+i", used.stored())
+    error = refused(used, lambda: restore(used), used.stored(), kind=LinkError)
+    assert "chattr" in error.hint and os.path.islink(used.path())
+    run("chattr", "-i", used.stored())
+    assert restore(used).paths[0]["state"] == "unlinked"
+
+
+def test_of_several_that_are_kept_the_one_that_was_seeded_comes_back(site):
+    os.mkdir(site.path("data-initial"))
+    write(site.path("data-initial/by"), "an earlier tool")
+    site.original = read_tree(site.path())
+    site.start()
+    assert restore(site, restore="aside").paths[0]["state"] == "unlinked"
+    assert read_tree(site.path()) == site.original and read(site.path("data-initial/by")) == "an earlier tool"

@@ -17,11 +17,13 @@ PLACE, INITIAL, NEXT = "/store/var/data", "/var/data-initial", "/var/data-initia
 REAL, LINKED, GONE = Place(DIRECTORY), Place(LINK, PLACE), Place()
 OF_IMAGE, OF_SEED = Manifest("/opt/image.manifest", "var/data"), Manifest("/store/manifest")
 OTHER_TIME = Difference(b"row", "new or changed")
-UNIT, STALE_UNIT = Unit("var-data.mount", "text", True), Unit("var-data.mount", "text", False)
+UNIT = Unit("var-data.mount", "text", "local-fs.target", True)
+STALE_UNIT = UNIT._replace(current=False)
 
 
 def seen(current=REAL, stored=REAL, spec=PATH, **known):
-    return LinkSeen(spec, current, stored, **dict({"free_aside": NEXT if known.get("aside") else INITIAL}, **known))
+    aside = known.get("aside", "")
+    return LinkSeen(spec, current, stored, **dict({"free_aside": NEXT if aside else INITIAL, "last_aside": aside}, **known))
 
 
 def names(plan):
@@ -72,7 +74,7 @@ LINKS = {
         ["SetAside", "MakeLink", "Clear"],
     ),
     "overlayfs, empty": (
-        seen(Place(DIRECTORY, empty=True), overlay=True),
+        seen(overlay=True, empty=True),
         "linked",
         "discarded",
         None,
@@ -88,9 +90,25 @@ LINKS = {
         INITIAL,
         ["FinishRemoval", "MakeLink", "Clear"],
     ),
+    "linked, and was bound": (seen(LINKED, mounter=BY_UNIT), "already", "none", None, ["RemoveUnit", "ForgetMount"]),
     "in neither": (seen(GONE, GONE), "missing", "none", None, []),
     "bind": (seen(spec=BOUND), "linked", "kept", None, ["NoteMount", "Bind"]),
-    "bind, nothing there": (seen(GONE, spec=BOUND), "linked", "none", None, ["MakeMountPoint", "NoteMount", "Bind"]),
+    "bind, nothing there": (seen(GONE, spec=BOUND), "linked", "none", None, ["NoteMount", "MakeMountPoint", "Bind"]),
+    "bind, half removed": (
+        seen(spec=BOUND, removing=True),
+        "linked",
+        "discarded",
+        None,
+        ["NoteMount", "FinishRemoval", "MakeMountPoint", "Bind", "Clear"],
+    ),
+    "bind, and litter": (seen(spec=BOUND, litter=True), "linked", "kept", None, ["NoteMount", "Bind", "Clear"]),
+    "bind, below it a mount, bound": (
+        seen(spec=BOUND, bound=True, mounter=BY_START, mounts=("/var/data/m",)),
+        "already",
+        "kept",
+        None,
+        [],
+    ),
     "bound": (seen(spec=BOUND, bound=True, mounter=BY_START), "already", "kept", None, []),
     "bound, and no note": (seen(spec=BOUND, bound=True), "already", "kept", None, ["NoteMount"]),
     "was bound": (seen(spec=BOUND, mounter=BY_START), "linked", "kept", None, ["NoteMount", "Bind"]),
@@ -121,7 +139,7 @@ LINKS = {
         "linked",
         "kept",
         INITIAL,
-        ["SetAside", "RemoveUnit", "MakeLink", "ForgetMount"],
+        ["RemoveUnit", "SetAside", "MakeLink", "ForgetMount"],
     ),
 }
 
@@ -146,6 +164,12 @@ REFUSALS = {
     "not in the store, linked and kept": (seen(LINKED, GONE, aside=INITIAL), "/var/data", [PLACE, INITIAL]),
     "another type": (seen(Place(FILE)), "/var/data", ["file", "directory"]),
     "a mount in it": (seen(mounts=("/var/data/m",)), "/var/data", ["/var/data/m", "Unmount"]),
+    "the store's own": (seen(same=True), "/var/data", ["store's own", "cm_persist_paths"]),
+    "bind, a mount in the store": (
+        seen(spec=BOUND, hidden=("/store/var/data/m",)),
+        "/var/data",
+        ["/store/var/data/m", "symlink"],
+    ),
     "bound, a link is wanted": (seen(bound=True), "/var/data", ["bind", "unlinked"]),
     "linked, bind is wanted": (seen(LINKED, spec=BOUND), "/var/data", ["symbolic link", "unlinked"]),
     "bind, and no capability": (seen(spec=BOUND, may_mount=False), "/var/data", ["SYS_ADMIN", "symlink"]),
@@ -174,6 +198,12 @@ DIVERGED = {
     "another original is kept": (seen(aside=INITIAL), True),
     "what was seeded, put there once more": (seen(aside=INITIAL, proof=OF_SEED), False),
     "half removed": (seen(removing=True, difference=OTHER_TIME), False),
+    "gone, and the original is kept": (seen(GONE, aside=INITIAL), False),
+    "gone, and what is kept is not what was seeded": (seen(GONE, aside=INITIAL, difference=OTHER_TIME), True),
+    "gone, and more than one is kept": (seen(GONE, aside=INITIAL, last_aside=NEXT), True),
+    "to be mounted over": (seen(spec=BOUND, difference=OTHER_TIME), True),
+    "to be mounted over, on overlayfs": (seen(spec=BOUND, difference=OTHER_TIME, overlay=True), True),
+    "to be mounted over, an empty mount point": (seen(spec=BOUND, difference=OTHER_TIME, empty=True), False),
     "linked": (seen(LINKED, aside=INITIAL), False),
 }
 
@@ -183,6 +213,13 @@ def test_what_counts_as_diverged(case):
     path, diverged = DIVERGED[case]
     plan = plan_link("/store", [path])
     assert plan.paths[0]["diverged"] is diverged and bool(plan.warnings) is diverged
+
+
+def test_what_may_be_newer_is_not_left_where_a_mount_hides_it_unless_that_takes_a_copy():
+    plan = plan_link("/store", [seen(spec=BOUND, difference=OTHER_TIME)])
+    assert names(plan) == ["NoteMount", "SetAside", "MakeMountPoint", "Bind"] and plan.paths[0]["aside"] == INITIAL
+    plan = plan_link("/store", [seen(spec=BOUND, difference=OTHER_TIME, overlay=True)])
+    assert names(plan) == ["NoteMount", "Bind"] and "under the mount" in plan.warnings[0]
 
 
 def test_only_what_the_image_has_is_discarded_without_an_attempt_to_keep_it():

@@ -96,3 +96,11 @@ def test_what_is_accepted_overlaps_nowhere(entries):
         assert overlap
     else:
         assert not overlap
+
+
+@pytest.mark.parametrize("other", ["/var/data-initial", "/var/data-initial.12"])
+def test_where_an_original_would_be_kept_is_no_state_path(other):
+    with pytest.raises(SpecError) as refusal:
+        parse_paths("/store", ["/var/data", other])
+    assert refusal.value.path == other and "/var/data" in refusal.value.found
+    assert len(parse_paths("/store", [other])[1]) == 1

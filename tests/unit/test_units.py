@@ -24,18 +24,23 @@ class Machine:
     def __init__(self, top, fails=()):
         self.units, self.running = os.path.join(top, "units"), os.path.join(top, "private")
         os.mkdir(self.units)
-        self.called, self._fails = [], fails
+        self.called, self._fails, self.mounts = [], fails, True
         self.systemd = Systemd(self.units, self.running, self.call)
 
     def call(self, command, **_options):
         self.called.append(" ".join(command))
         if command[1] in self._fails:
             return SimpleNamespace(returncode=1, stdout="", stderr="Job failed.\nSee the journal.\n")
-        if command[1] == "enable":
+        if command[1] == "reenable":
             wants = os.path.join(self.units, "local-fs.target.requires")
             os.makedirs(wants)
             os.symlink("../" + command[-1], os.path.join(wants, command[-1]))
         return SimpleNamespace(returncode=0, stdout=NAME + "\n" if command[0] == "systemd-escape" else "", stderr="")
+
+    def install(self):
+        unit = self.systemd.look(PATH, PLACE, network=False)
+        self.systemd.install(unit, PATH, lambda: self.mounts)
+        return unit
 
     def file(self):
         with open(os.path.join(self.units, NAME)) as file:
@@ -53,18 +58,17 @@ def test_it_runs_where_its_socket_is(machine):
     assert machine.systemd.runs()
 
 
-def test_a_unit_is_written_reloaded_enabled_and_started_in_this_order(machine):
-    unit = machine.systemd.look(PATH, PLACE, network=False)
+def test_a_unit_is_written_reloaded_started_and_then_enabled(machine):
+    unit = machine.install()
     assert unit.name == NAME and not unit.current
-    machine.systemd.install(unit, PATH)
     assert machine.file() == unit.text and os.stat(os.path.join(machine.units, NAME)).st_mode & 0o777 == 0o644
-    assert machine.called[1:] == ["systemctl daemon-reload", "systemctl enable --quiet " + NAME, "systemctl start " + NAME]
+    assert machine.called[1:] == ["systemctl daemon-reload", "systemctl start " + NAME, "systemctl reenable --quiet " + NAME]
     assert machine.systemd.look(PATH, PLACE, network=False).current
 
 
 @pytest.mark.parametrize("lost", ["its link", "its file", "its text"])
 def test_a_unit_that_lost_something_is_not_current(machine, lost):
-    machine.systemd.install(machine.systemd.look(PATH, PLACE, network=False), PATH)
+    machine.install()
     if lost == "its text":
         with open(os.path.join(machine.units, NAME), "a") as file:
             file.write("Options=ro\n")
@@ -89,7 +93,7 @@ def test_percent_signs_are_no_specifiers(machine):
     assert {"Where=/var/100%%h", "What=/store/var/100%%h"} <= set(lines)
 
 
-@pytest.mark.parametrize("path", ["/var/a\nExecStart=/bin/sh", "/var/end ", "/var/\udce9"])
+@pytest.mark.parametrize("path", ["/var/a\nExecStart=/bin/sh", "/var/end ", "/var/\udce9", "/var/continued\\"])
 def test_a_path_that_a_unit_cannot_name_is_refused(machine, path):
     with pytest.raises(LinkError) as refusal:
         machine.systemd.look(path, "/store" + path, network=False)
@@ -97,7 +101,7 @@ def test_a_path_that_a_unit_cannot_name_is_refused(machine, path):
 
 
 def test_a_unit_is_disabled_and_removed(machine):
-    machine.systemd.install(machine.systemd.look(PATH, PLACE, network=False), PATH)
+    machine.install()
     open(machine.running, "w").close()
     del machine.called[:]
     machine.systemd.remove(NAME, PATH)
@@ -106,11 +110,36 @@ def test_a_unit_is_disabled_and_removed(machine):
     machine.systemd.remove(NAME, PATH)  # as after a kill: there is nothing to do
 
 
-@pytest.mark.parametrize("verb", ["daemon-reload", "enable", "start"])
+def test_a_unit_of_somebody_else_is_neither_replaced_nor_removed(machine):
+    with open(os.path.join(machine.units, NAME), "w") as file:
+        file.write("[Mount]\nWhat=/dev/vg/pg\n")
+    with pytest.raises(LinkError) as refusal:
+        machine.install()
+    assert NAME in str(refusal.value) and refusal.value.hint
+    machine.systemd.remove(NAME, PATH)
+    assert machine.file().startswith("[Mount]") and not [call for call in machine.called if call.startswith("systemctl")]
+
+
+def test_a_unit_that_mounts_something_else_is_no_success_and_does_not_stay(machine):
+    machine.mounts = False
+    with pytest.raises(LinkError):
+        machine.install()
+    assert os.listdir(machine.units) == [], "the next boot must not wait for it"
+
+
+def test_a_link_on_the_way_is_followed_as_systemd_wants_none(machine, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    lines = machine.systemd.look(str(tmp_path / "link/db"), PLACE, network=False).text.splitlines()
+    assert "Where={}".format(tmp_path / "real/db") in lines
+
+
+@pytest.mark.parametrize("verb", ["daemon-reload", "reenable", "start"])
 def test_a_command_that_fails_is_an_error_that_says_why(tmp_path, verb):
     machine = Machine(str(tmp_path), fails=(verb,))
     with pytest.raises(LinkError) as failure:
-        machine.systemd.install(machine.systemd.look(PATH, PLACE, network=False), PATH)
+        machine.install()
+    assert verb == "reenable" or os.listdir(machine.units) == [], "the next boot must not wait for it"
     assert verb in str(failure.value) and "Job failed. See the journal." in str(failure.value) and failure.value.path == PATH
     assert "journalctl" in failure.value.hint
 
