@@ -109,7 +109,7 @@ def _seed_words(entry, check):
     amount = "{}, {}".format(_count(entry["files"]), _size(entry["bytes"]))
     return {
         "seeded": "{}seeded, {}".format(check, amount) + ("" if check else " in {:.1f} s".format(entry["seconds"])),
-        "already": "already in the store (seeded with {})".format(amount),
+        "already": "already in the store ({} when it came there)".format(amount),
         "adopted": "{}adopted as it is, {}".format(check, amount),
         "missing": "in neither image nor store",
     }[entry["state"]]
@@ -127,6 +127,8 @@ def _link_words(entry, check, leaving):
     what = "what stood there, which may be newer," if entry["diverged"] else "original"
     if entry["original"] == "discarded":
         return words + ", original left to the image"
+    if leaving and entry["aside"]:
+        return words + ", what was put aside is still at " + entry["aside"]
     return words + ", {} kept {}".format(what, "at " + entry["aside"] if entry["aside"] else "under it")
 
 

@@ -90,7 +90,7 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
                     execute(plan.steps, run)
                 except PersistError as error:
                     # The next run may find nothing any more of what these tell.
-                    error.warnings = plan.warnings + run.warnings
+                    error.warnings = (plan.warnings if linking else []) + run.warnings
                     raise
             plan = plan._replace(paths=[_with_fate(result, run) for result in plan.paths], warnings=plan.warnings + run.warnings)
         steps = [step.describe() for step in plan.steps]

@@ -195,7 +195,7 @@ def _refuse(path, place):
 def _plan_symlink(path, place, plan):
     if path.bound:
         raise LinkError(
-            path.spec.path, "the store is mounted there (bind)", "Unlink it first (state: unlinked), or keep the method bind."
+            path.spec.path, "the store is mounted there (bind)", "Restore it first (restore.yml), or keep the method bind."
         )
     if path.mounter == BY_UNIT:  # its mount is gone, and would come back at the next boot
         plan.steps.append(RemoveUnit(path.spec))
@@ -227,7 +227,7 @@ def _plan_bind(path, place, plan):
         return
     if path.current.kind == LINK:
         raise LinkError(
-            path.spec.path, "it is a symbolic link into the store", "Unlink it first (state: unlinked), then choose bind."
+            path.spec.path, "it is a symbolic link into the store", "Restore it first (restore.yml), then choose bind."
         )
     if not path.may_mount and not path.unit:
         raise LinkError(
@@ -279,8 +279,8 @@ def _what_stood_there(path, plan):
 def _warn_of_divergence(path, fate):
     what = "something replaced the link by content of its own" if path.aside else "what stands there is not what was seeded"
     if path.difference is not None:
-        where = "the top" if path.difference.path == b"." else printable(path.difference.path)
-        what += " (first: {} {})".format(where, path.difference.found)
+        where = "it" if path.difference.path == b"." else printable(path.difference.path) + " in it"
+        what += " (first difference: {} is {})".format(where, path.difference.found)
     return "{}: {}; {}, and the store's is used.".format(printable(path.spec.path), what, fate)
 
 

@@ -159,7 +159,7 @@ class Clear(NamedTuple):
 
     def describe(self):
         """str: what will be done."""
-        return "remove the notes that were kept beside {} meanwhile".format(printable(self.spec.path))
+        return "remove the notes beside {} by which a killed run is finished".format(printable(self.spec.path))
 
     def execute(self, run):
         """Do it."""

@@ -35,8 +35,8 @@ def refuse_dangling(found, specs):
         traces, aside = _traces(spec, found.path)
         if traces:
             kept = "; the original is kept at {}".format(aside) if aside else ""
-            go_on = "Mount the volume that holds it; or re-create the container from its image"
-            put_back = "; or put the original back (persist_link with state: unlinked, restore: aside)" if aside else ""
+            go_on = "Mount the volume that holds it; or re-create the container, if it is one, from its image"
+            put_back = "; or put the original back (restore.yml with cm_persist_restore: aside)" if aside else ""
             raise PathError(
                 spec.path, "{}, but {}{}".format(traces, found.absent, kept), go_on + put_back + ".", store_state="absent"
             )

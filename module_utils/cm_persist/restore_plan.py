@@ -13,7 +13,10 @@ from .survey import BLOCK
 
 STORE, ASIDE = "store", "aside"
 BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest, and the note of a removal
-NEXT_START = "{}: the next start links it again, and uses the store's content; to prevent that, take it out of cm_persist_paths."
+NEXT_START = (
+    "{}: a start with this store links it again, and uses the store's content; to prevent that, take it out of cm_persist_paths, "
+    "or start without the store."
+)
 
 
 def plan_restore(store_path, paths, restore):
@@ -107,7 +110,8 @@ def _plan_return(path, place, stale, plan):
         raise LinkError(
             path.spec.path,
             "no original is kept beside it, as the image has it",
-            "Re-create the container from its image without the volume, or restore what the store has.",
+            "Re-create the container from its image without the volume, restore what the store has, or name in cm_persist_paths "
+            "those alone that have one.",
         )
     if path.mounter == BY_UNIT:
         plan.steps.append(RemoveUnit(path.spec))
@@ -118,6 +122,8 @@ def _plan_return(path, place, stale, plan):
         plan.steps.append(ForgetMount(path.spec))
     if path.litter or path.removing:
         plan.steps.append(Clear(path.spec))
+    if path.last_aside not in ("", path.aside):
+        plan.warnings.append("{}: more is kept, last at {}.".format(printable(path.spec.path), printable(path.last_aside)))
     if path.difference is not None:
         plan.warnings.append(
             "{}: what is put back from {} is not what was seeded.".format(printable(path.spec.path), printable(path.aside))

@@ -104,8 +104,9 @@ def plan_seed(store, paths, wanted):
         )
     plan = Plan([], [], _warnings(store, paths))
     copies = []
+    kept = [path.aside for path in paths if path.aside]
     for path in paths:
-        _decide(store, path, wanted, plan, copies)
+        _decide(store, path, wanted, kept, plan, copies)
     if copies:
         _preflight(store, copies)
         plan.steps.extend(Copy(path.spec, store.path) for path in copies)
@@ -126,7 +127,7 @@ def plan_seed(store, paths, wanted):
     return plan
 
 
-def _decide(store, path, wanted, plan, copies):
+def _decide(store, path, wanted, kept, plan, copies):
     spec, place = path.spec, store.path + path.spec.path
     survey = path.survey
     if path.stored.kind not in (NONE, "directory", "file"):
@@ -142,7 +143,7 @@ def _decide(store, path, wanted, plan, copies):
         return plan.paths.append(_result(spec, "seeded", entry["files"], entry["bytes"]))
     _refuse_recorded_neighbours(store, spec)
     if path.stored.empty and path.original.kind == LINK:
-        return _without_original(path, place, wanted, plan)
+        return _without_original(path, place, wanted, kept, plan)
     if path.stored.real and not _replaceable(path):
         _check_adoption(path, place, plan.warnings)
         plan.steps.append(Adopt(spec, store.path, path.stored.kind, survey.files, survey.data))
@@ -157,10 +158,10 @@ def _decide(store, path, wanted, plan, copies):
         raise PathError(
             spec.path,
             "a store that had it was mounted over it, and this one has nothing at {}; what is there now is older".format(place),
-            "Mount that volume again; or put the original back (persist_link with state: unlinked, restore: aside).",
+            "Mount that volume again; or put the original back (restore.yml with cm_persist_restore: aside).",
         )
     if not path.original.real:
-        return _without_original(path, place, wanted, plan)
+        return _without_original(path, place, wanted, kept, plan)
     if path.fixed:
         raise PathError(spec.path, "it is itself immutable or append-only (lsattr)", "Clear that with chattr -ia, on it alone.")
     if path.other_mount:
@@ -240,17 +241,19 @@ def _check_adoption(path, place, warnings):
     warnings.append(found + ".")
 
 
-def _without_original(path, place, wanted, plan):
+def _without_original(path, place, wanted, kept, plan):
     spec, original = path.spec, path.original
-    kept, go_on = "the original is in the image alone", "re-create the container from its image."
+    where, go_on = "the original is in the image alone", "re-create the container from its image."
     if path.aside:
-        kept = "the original is kept at {}".format(path.aside)
+        where = "the original is kept at {}".format(path.aside)
         go_on = "remove the link and move {} back to {}.".format(path.aside, spec.path)
+    elif kept:  # in this container's own layer: it may be all that there is of something newer
+        go_on = "copy out what is kept at {}, then {}".format(_some(kept), go_on)
     go_on = "Mount the volume that holds it; or, to begin again, " + go_on
     if original.kind == "symbolic link" and original.target == place:
         raise PathError(
             spec.path,
-            "it is a link into the store, but the store has nothing at {}; {}".format(place, kept),
+            "it is a link into the store, but the store has nothing at {}; {}".format(place, where),
             go_on,
             store_state="empty",
         )
@@ -263,7 +266,7 @@ def _without_original(path, place, wanted, plan):
     if original.kind == OTHER:
         raise PathError(spec.path, "it is neither a directory nor a regular file", "Name a directory or a file.")
     if path.aside:
-        raise PathError(spec.path, "neither it nor {} is there; {}".format(place, kept), go_on)
+        raise PathError(spec.path, "neither it nor {} is there; {}".format(place, where), go_on)
     if wanted.missing == "fail":
         raise PathError(
             spec.path,
@@ -309,7 +312,7 @@ def _warnings(store, paths):
             "while it is seeded.".format(printable(store.path))
         )
     for key, linked in store.dropped:
-        used = "the link still leads there (persist_link with state: unlinked takes it back)" if linked else "the image's is used"
+        used = "the link still leads there (restore.yml takes it back)" if linked else "what stands at the path is used"
         warnings.append("{}: the store holds it, but cm_persist_paths no longer names it; {}.".format(printable(key), used))
     others = sorted({str(path.original.uid) for path in paths if path.original.real and path.original.uid not in (0, store.uid)})
     if others and not store.mode & 0o001:

@@ -257,7 +257,7 @@ MUTANTS = (
     Mutant(
         "a mount that nobody knows of",
         CORE + "link_plan.py",
-        "    plan.steps.append(NoteMount(path.spec, BY_UNIT if path.unit or path.mounter == BY_UNIT else BY_START))\n",
+        "    plan.steps.append(NoteMount(path.spec, place, BY_UNIT if path.unit or path.mounter == BY_UNIT else BY_START))\n",
         "",
         ("tests/filesystem/test_bind.py", "-k", "reboot or without_its_volume"),
     ),
@@ -274,5 +274,33 @@ MUTANTS = (
         "AssertPathExists={what}\n",
         "",
         (UNITS, "-k", "never_what_is_not_there"),
+    ),
+    Mutant(
+        "a first run under a mount that was lost",
+        CORE + "seed_plan.py",
+        "    if path.was_mounted:\n",
+        "    if False:\n",
+        ("tests/filesystem/test_bind.py", "-k", "another_volume"),
+    ),
+    Mutant(
+        "newer content hidden by a mount",
+        CORE + "link_plan.py",
+        "    diverged = has_diverged(path) and not path.empty\n",
+        "    diverged = False\n",
+        ("tests/filesystem/test_bind.py", "-k", "may_be_newer"),
+    ),
+    Mutant(
+        "newer content that a failed run does not tell of",
+        CORE + "link.py",
+        "                    error.warnings = (plan.warnings if linking else []) + run.warnings\n",
+        "",
+        ("tests/filesystem/test_link.py", "-k", "another_path_fails"),
+    ),
+    Mutant(
+        "off the store, says it, and its mount is there",
+        CORE + "restore_plan.py",
+        "        if stale and path.mounts:\n",
+        "        if False:\n",
+        ("tests/filesystem/test_restore.py", "-k", "not_called_unlinked"),
     ),
 )

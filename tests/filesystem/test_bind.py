@@ -90,11 +90,11 @@ def test_a_path_in_use_is_left_mounted(bound):
 
 def test_a_change_of_method_is_refused_with_the_way_to_it(bound, site):
     error = refused(bound, bound.link, bound.path(), kind=LinkError)
-    assert "unlinked" in error.hint
+    assert "restore.yml" in error.hint
     site.fill("other")
     site.start("other")
     error = refused(site, lambda: site.link("other", method="bind"), site.path("other"), kind=LinkError)
-    assert "unlinked" in error.hint
+    assert "restore.yml" in error.hint
 
 
 def test_without_the_capability_it_says_so(site, monkeypatch):
@@ -133,7 +133,7 @@ def test_under_a_lost_mount_another_volume_is_not_begun_with(bound, volume):
         bound.fill("other")
         bound.seed("other")
     error = refused(bound, bound.seed, bound.path(), "older", kind=PathError)
-    assert "restore: aside" in error.hint
+    assert "restore.yml" in error.hint
 
 
 def test_content_that_may_be_newer_is_not_hidden(site, mounts):

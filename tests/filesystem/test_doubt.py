@@ -148,6 +148,22 @@ def test_an_emptied_volume_where_the_original_was_left_to_the_image(site, mounts
     assert "re-create the container" in error.hint
 
 
+@pytest.mark.root
+def test_before_a_container_is_given_up_what_it_keeps_is_named(site, mounts):
+    site.fill("other")
+    os.rename(site.image, os.path.join(site.top, "lower"))
+    container(site, mounts)
+    site.start("data", "other")
+    os.unlink(site.path("other"))
+    os.mkdir(site.path("other"))
+    write(site.path("other/newer"), "than the store")
+    site.start("data", "other")
+    shutil.rmtree(site.store)
+    os.mkdir(site.store)
+    error = refused(site, lambda: site.seed("data", "other"), site.path(), kind=PersistError)
+    assert site.path("other-initial") in error.hint and "copy out" in error.hint
+
+
 def test_a_recorded_directory_that_is_empty_is_warned_of(site):
     site.start()
     shutil.rmtree(site.stored())
@@ -164,4 +180,4 @@ def test_a_path_that_is_no_longer_named_is_warned_of(site):
         site.path() in warning and "still leads there" in warning for warning in outcome.warnings
     ] == [True]
     os.unlink(site.path())  # as in a new container
-    assert ["the image's is used" in warning for warning in site.seed("other").warnings] == [True]
+    assert ["what stands at the path is used" in warning for warning in site.seed("other").warnings] == [True]

@@ -96,9 +96,10 @@ def test_restore_check_and_diff_then_for_real_then_again(site, wanted, choice):
 def test_the_log_of_a_restore(site, wanted):
     site.start()
     lines = play("restore.yml", wanted, "--check", ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
-    assert "cm_persist: {}: would be off the store, original kept at {}-initial".format(site.path(), site.path()) in lines
+    said = "off the store, what was put aside is still at {}-initial".format(site.path())
+    assert "cm_persist: {}: would be {}".format(site.path(), said) in lines
     lines = play("restore.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
-    assert "cm_persist: {}: off the store, original kept at {}-initial".format(site.path(), site.path()) in lines
+    assert "cm_persist: {}: {}".format(site.path(), said) in lines
     assert lines[-1].startswith("cm_persist: off the store, with what it has")
     lines = play("restore.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
     assert lines[:-1] == ["cm_persist: {}: not linked".format(site.path())]

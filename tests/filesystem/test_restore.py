@@ -225,3 +225,13 @@ def test_of_several_that_are_kept_the_one_that_was_seeded_comes_back(site):
     site.start()
     assert restore(site, restore="aside").paths[0]["state"] == "unlinked"
     assert read_tree(site.path()) == site.original and read(site.path("data-initial/by")) == "an earlier tool"
+
+
+def test_what_else_is_kept_is_named(used):
+    os.unlink(used.path())
+    os.mkdir(used.path())
+    write(used.path("data/newer"), "than the store")
+    used.link()
+    outcome = restore(used, restore="aside")
+    assert read_tree(used.path()) == used.original
+    assert any(used.path("data-initial.1") in warning for warning in outcome.warnings)

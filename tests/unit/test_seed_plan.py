@@ -195,8 +195,8 @@ WARNINGS = {
     "emptied": (
         store(record={PATH.key: ENTRY}), seen(stored=EMPTY, entry=ENTRY), ["/store/var/data", "empty", "7 files"],
     ),
-    "no longer named": (store(dropped=(("/old", False),)), seen(), ["/old", "cm_persist_paths", "image's"]),
-    "no longer named, still linked": (store(dropped=(("/old", True),)), seen(), ["/old", "still leads", "unlinked"]),
+    "no longer named": (store(dropped=(("/old", False),)), seen(), ["/old", "cm_persist_paths", "at the path"]),
+    "no longer named, still linked": (store(dropped=(("/old", True),)), seen(), ["/old", "still leads", "restore.yml"]),
     "adopted": (store(), seen(stored=FULL), ["/store/var/data", "3 files", "complete"]),
     "adopted, lacking": (store(), seen(stored=FULL, lacking=tuple("abcdefg")), ["a, b, c, d, e and 2 more"]),
     "adopted, of another owner": (store(), seen(stored=FULL._replace(uid=1, gid=2)), ["1:2", "0:0"]),
