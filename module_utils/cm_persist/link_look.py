@@ -13,7 +13,7 @@ from .places import DIRECTORY, NONE, ImageParent, Place, label
 from .record import read_record
 from .restore_plan import ASIDE, STORE
 from .store import MANIFESTS
-from .survey import survey
+from .survey import Survey, survey
 from .units import Systemd
 
 
@@ -160,7 +160,9 @@ def _count(store, image, seen):
         os.close(parent)
     space = os.fstatvfs(image.fd)
     # btrfs counts no inodes.
-    room = os.fstat(image.fd).st_dev, space.f_bavail * space.f_frsize, space.f_favail if space.f_files else None
+    back = survey(image.fd, copy_name(image.name), seen.spec.path, 0) if seen.litter else Survey()  # removed before the copy
+    inodes = space.f_favail + back.inodes if space.f_files else None
+    room = os.fstat(image.fd).st_dev, space.f_bavail * space.f_frsize + back.space, inodes
     return seen._replace(survey=counted, room=room, fixed=fixed)
 
 

@@ -110,7 +110,9 @@ def get_out_of_the_way(path, plan):
     compared = path.proof is not None or path.difference is not None
     proofs = tuple(filter(None, [path.proof])) if compared else path.manifests  # which of them, is seen when it is done
     empty = path.empty and path.current.kind == DIRECTORY and not path.bound
-    plan.steps.append(SetAside(spec, path.free_aside, path.overlay, proofs if path.overlay else (), empty, _fast(path)))
+    uncovered = path.bound or bool(path.mounter)
+    proofs = proofs if path.overlay else ()
+    plan.steps.append(SetAside(spec, path.free_aside, path.overlay, proofs, empty, uncovered, _fast(path)))
     if path.overlay and (empty or (path.proof is not None and path.current.kind == DIRECTORY)):
         return "discarded", ""
     return "kept", path.free_aside

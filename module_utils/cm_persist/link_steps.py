@@ -23,7 +23,7 @@ from .beside import clear, copy_beside, copy_name, read_removal, write_removal
 from .directories import lstat, open_directory, remove_tree
 from .errors import LinkError, because, printable
 from .evidence import Manifest, difference, find_proof
-from .places import ImageParent, make_parents
+from .places import DIRECTORY, FILE, ImageParent, make_parents
 from .spec import StatePath
 from .staging import MANIFEST, TREE
 
@@ -67,7 +67,7 @@ class SetAside(NamedTuple):
     else by a copy.
 
     manifests are those that list the original, or, as long as a mount hides it, that may; empty says that there is nothing in
-    it; fast what would spare the copy, for a warning.
+    it; uncovered that a mount hid it, and that it may be no more than a mount point; fast what would spare the copy.
     """
 
     spec: StatePath
@@ -75,6 +75,7 @@ class SetAside(NamedTuple):
     overlay: bool
     manifests: Tuple[Manifest, ...] = ()
     empty: bool = False
+    uncovered: bool = False
     fast: str = ""
 
     def describe(self):
@@ -91,6 +92,9 @@ class SetAside(NamedTuple):
     def execute(self, run):
         """Do it."""
         with ImageParent(self.spec.path) as image:
+            if self.uncovered and remove_empty(image):
+                run.fates[self.spec.path] = ("none", None)
+                return
             try:
                 syscalls.rename_noreplace(image.name, os.fsencode(os.path.basename(self.aside)), image.fd, image.fd)
             except OSError as error:
@@ -211,6 +215,19 @@ def remove_original(image):
     """
     remove_tree(image.fd, image.name)
     os.fsync(image.fd)
+
+
+def remove_empty(image):
+    """bool: whether an empty directory or file stood at a state path (image is its ImageParent), which is now removed."""
+    place = image.look_inside()
+    if place.kind == FILE and not os.stat(image.name, dir_fd=image.fd, follow_symlinks=False).st_size:
+        os.unlink(image.name, dir_fd=image.fd)
+    elif place.kind == DIRECTORY and place.empty:
+        os.rmdir(image.name, dir_fd=image.fd)
+    else:
+        return False
+    os.fsync(image.fd)
+    return True
 
 
 def _discard(spec, manifest: Optional[Manifest], image, run):

@@ -8,7 +8,7 @@ from .link_plan import begin_again, get_out_of_the_way, refuse_unwritable, resul
 from .link_steps import Clear, FinishRemoval
 from .places import LINK, NONE
 from .plan import Plan
-from .restore_steps import CopyBack, ReturnAside
+from .restore_steps import CopyBack, ReturnAside, ReturnUncovered
 from .survey import BLOCK
 
 STORE, ASIDE = "store", "aside"
@@ -103,6 +103,8 @@ def _plan_return(path, place, stale, plan):
             plan.steps.append(Unmount(path.spec))
         if path.mounter == BY_UNIT:
             plan.steps.append(RemoveUnit(path.spec))
+        if path.aside:
+            plan.steps.append(ReturnUncovered(path.spec, place, path.aside))
         plan.steps.append(ForgetMount(path.spec))
         plan.paths.append(result(path, "unlinked"))
         return

@@ -13,7 +13,7 @@ from . import syscalls
 from .beside import bound_name, clear, copy_beside, removal_name
 from .directories import remove_tree
 from .errors import printable
-from .link_steps import as_in_store
+from .link_steps import as_in_store, remove_empty
 from .places import LINK, ImageParent, make_parents
 from .spec import StatePath
 from .staging import TREE
@@ -73,6 +73,26 @@ class ReturnAside(NamedTuple):
                     os.symlink(self.place, image.name, dir_fd=image.fd)
                 raise
             os.fsync(image.fd)
+
+
+class ReturnUncovered(NamedTuple):
+    """Use what a mount has hidden; where that is no more than a mount point, put the original that is kept aside there."""
+
+    spec: StatePath
+    place: str
+    aside: str
+
+    def describe(self):
+        """str: what will be done."""
+        text = "use what lies under the mount; if that is an empty mount point, rename {} back to {}"
+        return text.format(printable(self.aside), printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it."""
+        with ImageParent(self.spec.path) as image:
+            uncovered = remove_empty(image)
+        if uncovered:
+            ReturnAside(self.spec, self.place, self.aside).execute(run)
 
 
 def _unlink(image, place):

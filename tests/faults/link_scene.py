@@ -239,6 +239,15 @@ def mounted_to_go_back(scene):
             scene.asides[path] = {"-initial": scene.before[path]}
 
 
+def mounted_beside_to_return(scene):
+    """Mounted over an empty mount point, to get the original that was changed and is therefore kept aside."""
+    changed(scene)
+    _use(scene, BIND)
+    for path in scene.paths:
+        scene.after[path] = scene.keep[path]
+        scene.asides[path] = {}
+
+
 def mounted_to_return(scene):
     """Mounted over, to get the original that lies under the mount."""
     mounted(scene)
@@ -267,6 +276,7 @@ SITUATIONS = [
     Situation("link, overlay image, replaced by the application", True, replaced, {}),
     Situation("mount over, plain image", False, to_be_mounted, BIND, NOTE),
     Situation("mount over, overlay image", True, to_be_mounted, BIND, NOTE),
+    Situation("mount over, plain image, changed and set aside", False, changed, BIND, NOTE),
     Situation("restore what the store has, plain image", False, linked_to_go_back, STORE),
     Situation("restore what the store has, overlay image", True, linked_to_go_back, STORE),
     Situation("restore what the store has, plain image, mounted over", False, mounted_to_go_back, dict(BIND, **STORE)),
@@ -274,4 +284,5 @@ SITUATIONS = [
     Situation("restore the original, plain image", False, linked_to_return, ASIDE),
     Situation("restore the original, overlay image", True, linked_to_return, ASIDE),
     Situation("restore the original, plain image, mounted over", False, mounted_to_return, dict(BIND, **ASIDE)),
+    Situation("restore the original, plain image, mounted over, set aside", False, mounted_beside_to_return, dict(BIND, **ASIDE)),
 ]

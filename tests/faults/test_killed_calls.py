@@ -16,15 +16,7 @@ RECOVERIES, FEW_RECOVERIES = 220, 30  # pairs of kills in a full run, and in a s
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.label)
 def test_killed_before_any_change(variant, top, some, side_by_side, tally):
-    def attempt(point):
-        with variant.scene(top) as scene:
-            problems = kill(scene, variant, point) + scene.problems_after_fault() + scene.problems_after_rerun()
-        return [(kind, "{}: {}".format(point, text)) for kind, text in problems]
-
-    chosen = some(all_points(top, variant), FEW)
-    problems = sum(side_by_side(attempt, chosen), [])
-    tally.count("SIGKILL before a system call, {}".format(variant.label), len(chosen), problems)
-    assert problems == []
+    assert kills(variant, top, some(all_points(top, variant), FEW), side_by_side, tally) == []
 
 
 @pytest.mark.parametrize("variant", [PLAIN, OVERLAY], ids=lambda variant: variant.label)
@@ -53,6 +45,19 @@ def test_killed_and_killed_again_in_the_recovery(variant, top, full, side_by_sid
     tally.count("SIGKILL, and SIGKILL in the recovery, {}".format(variant.label), len(results), problems)
     assert len(results) > len(pairs) / 2
     assert problems == [], "FAULTS_SEED={}".format(seed)
+
+
+def kills(variant, top, points, side_by_side, tally):
+    """list of (kind, str): what goes wrong where one process is killed at each of the points, each in a scene of its own."""
+
+    def attempt(point):
+        with variant.scene(top) as scene:
+            problems = kill(scene, variant, point) + scene.problems_after_fault() + scene.problems_after_rerun()
+        return [(kind, "{}: {}".format(point, text)) for kind, text in problems]
+
+    problems = sum(side_by_side(attempt, points), [])
+    tally.count("SIGKILL before a system call, {}".format(variant.label), len(points), problems)
+    return problems
 
 
 def kill(scene, variant, point):

@@ -6,7 +6,7 @@ import pytest
 from .inject import all_points, changes_files
 from .link_scene import SITUATIONS
 from .test_failed_calls import ERRORS, attempts
-from .test_killed_calls import kill
+from .test_killed_calls import kills
 
 FEW, FEWER = 12, 5  # points of each situation in a sample
 
@@ -17,15 +17,7 @@ def by_label(situation):
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=by_label)
 def test_killed_before_any_change(situation, top, some, side_by_side, tally):
-    def attempt(point):
-        with situation.scene(top) as scene:
-            problems = kill(scene, situation, point) + scene.problems_after_fault() + scene.problems_after_rerun()
-        return [(kind, "{}: {}".format(point, text)) for kind, text in problems]
-
-    chosen = some(all_points(top, situation), FEW)
-    problems = sum(side_by_side(attempt, chosen), [])
-    tally.count("SIGKILL before a system call, {}".format(situation.label), len(chosen), problems)
-    assert problems == []
+    assert kills(situation, top, some(all_points(top, situation), FEW), side_by_side, tally) == []
 
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=by_label)

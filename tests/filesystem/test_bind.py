@@ -150,6 +150,34 @@ def test_content_that_may_be_newer_is_not_hidden(site, mounts):
     assert sorted(name for name in os.listdir(site.image) if not name.startswith(".")) == ["data", "data-initial"]
 
 
+@pytest.mark.parametrize("choice", ["store", "aside"])
+@pytest.mark.parametrize("name", ["data", "single"])
+def test_a_mount_point_that_was_made_is_no_original(site, mounts, name, choice):
+    """As where the original was set aside before, or the image has none."""
+    write(site.path("single"), "file")
+    site.seed(name)
+    changed = "data/changed" if name == "data" else "single"
+    write(site.path(changed), "since it was seeded")
+    original = read_tree(site.path(name))
+    mounts("--bind", site.image, site.image)
+    site.link(name, method="bind")
+    site.link(name, method="bind", state="unlinked", restore=choice)
+    assert read_tree(site.path(name)) == (original if choice == "aside" else read_tree(site.stored(name)))
+    kept = [other for other in os.listdir(site.image) if other.startswith((name + "-", "."))]
+    assert kept == ([name + "-initial"] if choice == "store" else [])
+
+
+def test_an_original_under_the_mount_comes_back_before_what_is_kept_aside(site, mounts):
+    original = read_tree(site.path())
+    os.mkdir(site.path("data-initial"))
+    write(site.path("data-initial/by"), "an earlier tool")
+    mounts("--bind", site.image, site.image)
+    site.seed()
+    site.link(method="bind")
+    site.link(method="bind", state="unlinked", restore="aside")
+    assert read_tree(site.path()) == original and read(site.path("data-initial/by")) == "an earlier tool"
+
+
 def test_what_is_mounted_in_the_store_would_be_hidden(site, mounts):
     site.seed()
     mounts("-t", "tmpfs", "none", site.stored("data/sub"))

@@ -59,6 +59,13 @@ FROM_ASIDE = {
         ["Unmount", "RemoveUnit", "ForgetMount"],
     ),
     "was bound": (seen(mounter=BY_UNIT, spec=BOUND), "unlinked", "none", None, ["RemoveUnit", "ForgetMount"]),
+    "bound, and something is kept": (
+        seen(bound=True, spec=BOUND, mounter=BY_START, aside=INITIAL),
+        "unlinked",
+        "none",
+        None,
+        ["Unmount", "ReturnUncovered", "ForgetMount"],
+    ),
     "was bound, nothing there": (
         seen(GONE, mounter=BY_UNIT, aside=INITIAL),
         "unlinked",
