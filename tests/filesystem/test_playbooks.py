@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.site import read, write
+from tests.site import read, run, write
 from tests.tree import assert_same, footprint
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -116,6 +116,23 @@ def test_the_log_of_a_link_that_an_application_replaced(site, wanted):
     kept = site.path("data-initial.1")
     assert any("warning: " + site.path() in line and kept in line for line in lines)
     assert any(line.endswith("what stood there, which may be newer, kept at " + kept) for line in lines)
+
+
+@pytest.mark.root
+@pytest.mark.root
+def test_the_log_of_a_failed_link_tells_what_is_kept_before_the_reason(site, wanted):
+    site.fill("other")
+    wanted["cm_persist_paths"] = [site.path(), site.path("other")]
+    site.start("data", "other")
+    for name in ("data", "other"):
+        os.unlink(site.path(name))
+        os.mkdir(site.path(name))
+        write(site.path(name + "/newer"), "than the store")
+    run("chattr", "+i", site.path("other"))  # which nobody can rename
+    lines = play("start.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
+    run("chattr", "-i", site.path("other"))
+    assert "FAILED" in lines[-1] and site.path("other") in lines[-1]
+    assert any("warning: " in line and site.path("data-initial.1") in line for line in lines[:-1])
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,16 @@ def test_each_typed_error_is_a_failure_with_path_and_remedy(kind):
     assert (how, results) == ("fail", expected)
 
 
+def test_what_else_a_failed_run_has_to_say_is_said():
+    def act():
+        error = errors.LinkError("/a", "it is blue", "Paint it.")
+        error.warnings = ["/b: newer content is kept at /b-initial.1."]
+        raise error
+
+    how, _results, warned = told(act)
+    assert how == "fail" and warned == ["/b: newer content is kept at /b-initial.1."]
+
+
 def test_an_error_of_our_own_is_not_dressed_up():
     def act():
         raise ZeroDivisionError
