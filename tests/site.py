@@ -18,9 +18,10 @@ class Site:
     The store is an ordinary directory, so a mount of its own is asked for only by tests that make one.
     """
 
+    systemd = None  # the machine's own
+
     def __init__(self, top):
         self.top, self.image, self.store = top, os.path.join(top, "image"), os.path.join(top, "store")
-        self.systemd = None  # the machine's own
         os.makedirs(self.image)
         os.makedirs(self.store)
 
