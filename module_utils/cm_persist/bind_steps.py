@@ -60,7 +60,7 @@ class NoteMount(NamedTuple):
 
 
 class Bind(NamedTuple):
-    """Mount the store's copy over the state path, until the container or machine stops. new says that there was no note of it."""
+    """Mount the store's copy over the state path, until container or machine stop. new says that nothing was changed before."""
 
     spec: StatePath
     place: str
@@ -99,11 +99,14 @@ class BindByUnit(NamedTuple):
     def execute(self, run):
         """Do it; that it is mounted is believed when it is seen."""
         try:
-            run.systemd.install(self.unit, self.spec.path, lambda: os.path.samefile(self.place, self.spec.path))
+            run.systemd.install(self.unit, self.spec.path, self._is_mounted)
         except LinkError:
-            if self.new:
+            if self.new and not self._is_mounted():  # else the next run goes on with what is there
                 ForgetMount(self.spec).execute(run)
             raise
+
+    def _is_mounted(self):
+        return os.path.samefile(self.place, self.spec.path)
 
 
 class Unmount(NamedTuple):

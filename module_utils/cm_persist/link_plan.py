@@ -225,6 +225,8 @@ def _plan_bind(path, place, plan):
             plan.steps.append(NoteMount(path.spec, place, BY_START))
         elif path.mounter == BY_UNIT and path.unit and not path.unit.current:
             plan.steps.append(BindByUnit(path.spec, place, path.unit, False))
+        if path.removing or path.litter:
+            plan.steps.append(Clear(path.spec))
         plan.paths.append(result(path, "already", "kept"))
         return
     if path.current.kind == LINK:
@@ -247,7 +249,8 @@ def _plan_bind(path, place, plan):
     plan.steps.append(NoteMount(path.spec, place, BY_UNIT if path.unit or path.mounter == BY_UNIT else BY_START))
     # What may be newer is not left where the mount hides it, unless that takes a copy; half an original never is.
     diverged = has_diverged(path) and not path.empty
-    if path.current.real and not path.removing and (path.overlay or not diverged):
+    stays = path.current.real and not path.removing and (path.overlay or not diverged)
+    if stays:
         fate, aside = "kept", ""
         if diverged:
             plan.warnings.append(_warn_of_divergence(path, "it stays under the mount"))
@@ -256,7 +259,7 @@ def _plan_bind(path, place, plan):
         if path.current.real:
             fate, aside = get_out_of_the_way(path, plan)
         plan.steps.append(MakeMountPoint(path.spec, place))
-    new = not path.mounter
+    new = stays and not path.mounter
     plan.steps.append(BindByUnit(path.spec, place, path.unit, new) if path.unit else Bind(path.spec, place, new))
     if path.removing or path.litter:
         plan.steps.append(Clear(path.spec))

@@ -98,7 +98,7 @@ def _plan_return(path, place, stale, plan):
             "its original is removed, half or whole, as the image has it",
             "Re-create the container from its image without the volume, or restore what the store has.",
         )
-    if stale and not path.removing:  # the original lies under the mount, or did
+    if path.bound or (stale and not path.removing):  # the original lies under the mount, or did
         if path.bound:
             plan.steps.append(Unmount(path.spec))
         if path.mounter == BY_UNIT:
@@ -106,6 +106,8 @@ def _plan_return(path, place, stale, plan):
         if path.aside:
             plan.steps.append(ReturnUncovered(path.spec, place, path.aside))
         plan.steps.append(ForgetMount(path.spec))
+        if path.litter or path.removing:
+            plan.steps.append(Clear(path.spec))
         plan.paths.append(result(path, "unlinked"))
         return
     if not path.aside:

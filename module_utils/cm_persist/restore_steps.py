@@ -65,12 +65,13 @@ class ReturnAside(NamedTuple):
     def execute(self, run):
         """Do it; where it cannot be renamed the link is back, as there would be nothing at the path for good."""
         with ImageParent(self.spec.path) as image:
-            _unlink(image, self.place)
+            was_linked = _unlink(image, self.place)
             try:
                 syscalls.rename_noreplace(os.fsencode(os.path.basename(self.aside)), image.name, image.fd, image.fd)
             except OSError:
-                with contextlib.suppress(FileExistsError):  # what came meanwhile is in the way of either
-                    os.symlink(self.place, image.name, dir_fd=image.fd)
+                if was_linked:
+                    with contextlib.suppress(FileExistsError):  # what came meanwhile is in the way of either
+                        os.symlink(self.place, image.name, dir_fd=image.fd)
                 raise
             os.fsync(image.fd)
 
@@ -98,5 +99,7 @@ class ReturnUncovered(NamedTuple):
 def _unlink(image, place):
     # Our link, and nothing that took its place meanwhile: that is for the rename to refuse.
     current = image.look()
-    if current.kind == LINK and current.target == place:
+    linked = current.kind == LINK and current.target == place
+    if linked:
         os.unlink(image.name, dir_fd=image.fd)
+    return linked

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from module_utils.cm_persist.errors import LinkError
 from module_utils.cm_persist.places import label
 from module_utils.cm_persist.units import Systemd
 from tests.kill import killed_before_change
@@ -304,6 +305,22 @@ def test_a_mount_by_a_unit(with_systemd, rebooted):
         assert os.listdir(site.systemd.units + "/local-fs.target.requires") == ["data.mount"]
 
     everywhere(with_systemd, lambda site: site.link(method="bind"), check)
+
+
+@pytest.mark.root
+def test_a_unit_that_cannot_be_enabled_is_gone_on_with(with_systemd):
+    site = with_systemd(0)
+    act = site.systemd.act
+    site.systemd._call = lambda command, **_: SimpleNamespace(
+        returncode=command[1] == "reenable", stdout=act(command).stdout, stderr=""
+    )
+    shutil.rmtree(site.systemd.units + "/local-fs.target.requires", ignore_errors=True)
+    with pytest.raises(LinkError, match="reenable"):
+        site.link(method="bind")
+    shutil.rmtree(site.systemd.units + "/local-fs.target.requires")
+    site.systemd._call = act
+    assert is_mounted(site.path()) and site.link(method="bind").changed
+    assert os.listdir(site.systemd.units + "/local-fs.target.requires") == ["data.mount"]
 
 
 @pytest.mark.root

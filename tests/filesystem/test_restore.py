@@ -134,6 +134,21 @@ def test_under_a_mount_that_a_reboot_has_taken_the_original_is_what_was_asked_fo
     assert read_tree(site.path()) == site.original and os.listdir(site.image) == ["data"]
 
 
+def test_without_a_link_before_none_is_made_where_the_rename_fails(used, monkeypatch):
+    os.unlink(used.path())  # as a killed run leaves it
+    os.rename(used.store, used.store + "-lost")
+
+    def layered(*_arguments):
+        raise OSError(18, "Invalid cross-device link")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("module_utils.cm_persist.syscalls.rename_noreplace", layered)
+        with pytest.raises(LinkError, match="layer"):
+            restore(used, restore="aside")
+    assert not os.path.lexists(used.path()), "a link to what is not there"
+    assert restore(used, restore="aside").paths[0]["state"] == "unlinked"
+
+
 @pytest.mark.root
 def test_a_mount_that_outlives_its_store_is_taken_away_for_the_original(site, mounts):
     site.original = read_tree(site.path())

@@ -110,6 +110,13 @@ LINKS = {
         [],
     ),
     "bound": (seen(spec=BOUND, bound=True, mounter=BY_START), "already", "kept", None, []),
+    "bound, and a note of a removal": (
+        seen(spec=BOUND, bound=True, mounter=BY_START, removing=True),
+        "already",
+        "kept",
+        None,
+        ["Clear"],
+    ),
     "bound, and no note": (seen(spec=BOUND, bound=True), "already", "kept", None, ["NoteMount"]),
     "was bound": (seen(spec=BOUND, mounter=BY_START), "linked", "kept", None, ["NoteMount", "Bind"]),
     "bind, systemd runs": (
@@ -220,6 +227,21 @@ def test_what_may_be_newer_is_not_left_where_a_mount_hides_it_unless_that_takes_
     assert names(plan) == ["NoteMount", "SetAside", "MakeMountPoint", "Bind"] and plan.paths[0]["aside"] == INITIAL
     plan = plan_link("/store", [seen(spec=BOUND, difference=OTHER_TIME, overlay=True)])
     assert names(plan) == ["NoteMount", "Bind"] and "under the mount" in plan.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "new"),
+    [
+        (seen(spec=BOUND), True),
+        (seen(spec=BOUND, mounter=BY_START), False),
+        (seen(GONE, spec=BOUND), False),
+        (seen(spec=BOUND, removing=True), False),
+        (seen(spec=BOUND, difference=OTHER_TIME), False),
+    ],
+)
+def test_a_mount_that_fails_is_forgotten_only_where_the_original_is_as_it_was(path, new):
+    (bind,) = [step for step in plan_link("/store", [path]).steps if type(step).__name__ == "Bind"]
+    assert bind.new is new
 
 
 def test_only_what_the_image_has_is_discarded_without_an_attempt_to_keep_it():

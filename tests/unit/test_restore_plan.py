@@ -51,6 +51,13 @@ FROM_ASIDE = {
     "linked, and litter": (seen(LINKED, aside=INITIAL, litter=True), "unlinked", "none", None, ["ReturnAside", "Clear"]),
     "cut off": (seen(GONE, aside=INITIAL), "unlinked", "none", None, ["ReturnAside"]),
     "bound": (seen(bound=True, spec=BOUND, mounter=BY_START), "unlinked", "none", None, ["Unmount", "ForgetMount"]),
+    "bound, and a note of a removal": (
+        seen(bound=True, spec=BOUND, mounter=BY_START, removing=True, aside=INITIAL),
+        "unlinked",
+        "none",
+        None,
+        ["Unmount", "ReturnUncovered", "ForgetMount", "Clear"],
+    ),
     "bound by a unit": (
         seen(bound=True, spec=BOUND, mounter=BY_UNIT),
         "unlinked",
