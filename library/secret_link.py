@@ -8,10 +8,14 @@ description:
   - Kubernetes mounts them below C(/run) before the container starts; systemd then mounts its own C(/run) over them. This
     module links the place to a copy of the credentials that is mounted elsewhere.
   - The link leads to the directory, so a token that is rotated is seen at once.
-  - Nothing of the credentials' content is read, logged or returned.
+  - Of the credentials' content only the time when the token expires is looked at. Nothing of it is logged or returned.
+  - A warning tells of a token that has expired or was not renewed in time, of a mount with C(subPath), which is never renewed,
+    and of a lack of C(ca.crt) or C(namespace).
 options:
   source:
-    description: Absolute path of the directory with the copy.
+    description:
+      - Absolute path of the directory with the copy.
+      - The link leads there and not through C(..data) in it, which is another directory once the token is rotated.
     type: path
     default: /secret
   target:
@@ -19,7 +23,7 @@ options:
     type: path
     default: /var/run/secrets/kubernetes.io/serviceaccount
   required_files:
-    description: Names that must be regular files in the source, after links are followed.
+    description: Names that must be regular files, after links are followed, which the user can read.
     type: list
     elements: str
     default: [token]
@@ -27,6 +31,12 @@ options:
     description: Whether no source is an error. Otherwise it means that there are no credentials here.
     type: bool
     default: false
+  user:
+    description:
+      - The name of the user whose programs need the credentials. Whether it can read them is tried, as that user.
+      - Empty for nobody. A user that does not exist is a warning.
+    type: str
+    default: cfyuser
 attributes:
   check_mode:
     support: full
@@ -92,6 +102,7 @@ def main():
             "target": {"type": "path", "default": "/var/run/secrets/kubernetes.io/serviceaccount"},
             "required_files": {"type": "list", "elements": "str", "default": ["token"]},
             "required": {"type": "bool", "default": False},
+            "user": {"type": "str", "default": "cfyuser"},
         },
         supports_check_mode=True,
     )

@@ -65,7 +65,8 @@ def mounts(top):  # top is named so that it is removed after they are gone
 
         def mount(*arguments):
             point = arguments[-1]
-            os.makedirs(point, exist_ok=True)
+            if not os.path.exists(point):
+                os.makedirs(point)
             run("mount", *arguments)
             stack.callback(subprocess.run, ["umount", "--lazy", "--quiet", point], check=False)
             # A mount that failed would leave the test writing to the machine's own disk.

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Link the place where Kubernetes mounts its API credentials to a copy of them that init has not hidden."""
 
+import fcntl
 import os
 import stat
-from typing import List, NamedTuple, Tuple
+import time
+from typing import List, NamedTuple, Optional, Tuple
 
-from .errors import SecretError, because
+from .credentials import EXPIRED, EXPIRES_SOON, TOKEN, USUAL, Credentials, inspect
+from .directories import same_mount
+from .errors import SecretError, SpecError, because
 from .mounts import read_mounts
 from .places import DIRECTORY, LINK, NONE, ImageParent, Place, make_parents
 from .spec import inside, normalise
+
+GENERATION = "..data"  # kubelet's link to the files as they are now, replaced whenever they change
 
 
 class Settings(NamedTuple):
@@ -16,28 +22,35 @@ class Settings(NamedTuple):
 
     source: str
     target: str
-    required_files: Tuple[str, ...] = ("token",)
+    required_files: Tuple[str, ...] = (TOKEN,)
     required: bool = False
+    user: str = "cfyuser"
 
 
 class SecretSeen(NamedTuple):
-    """What was found: whether the source is there at all, and what stands at the target.
+    """What was found.
 
-    mounted says that the target is a mount point with the required files in it, parents whether its directory exists.
+    Attributes:
+        source (Credentials): what is in the source, or, where the target is a mount point, in the target; None where there is
+            no such directory.
+        target (Place): what stands at the target.
+        mounted (bool): whether something is mounted there, and not hidden.
+        parents (bool): whether the target's directory exists.
     """
 
-    source_exists: bool
+    source: Optional[Credentials]
     target: Place
     mounted: bool = False
     parents: bool = True
 
 
 class SecretOutcome(NamedTuple):
-    """changed, state (absent, mounted, already, linked), the steps as they read, and a sentence for the log."""
+    """changed, state (absent, mounted, already, linked), the steps as they read, warnings, and a sentence for the log."""
 
     changed: bool
     state: str
     steps: List[str]
+    warnings: List[str]
     message: str
 
 
@@ -83,6 +96,7 @@ class PutLink(NamedTuple):
     def execute(self):
         """Do it: readers find the old link or the new one."""
         with ImageParent(self.target) as parent:
+            fcntl.flock(parent.fd, fcntl.LOCK_EX)  # the unit that watches it may do the same now
             beside = b"." + parent.name + b".cm_persist"
             if parent.look(beside).kind == LINK:
                 os.unlink(beside, dir_fd=parent.fd)
@@ -90,23 +104,24 @@ class PutLink(NamedTuple):
             os.rename(beside, parent.name, src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
 
 
-def link_secret(settings, rehearse=False, mounts=None):
+def link_secret(settings, rehearse=False, mounts=None, clock=time):
     """Make the credentials readable at the target again.
 
     Args:
         settings (Settings): what the user wants.
         rehearse (bool): plan only, change nothing (check mode).
         mounts (list of Mount): the mount table; None reads the kernel's.
+        clock (module): offers time(), as time does.
 
     Returns:
-        SecretOutcome: what was done, or would be. It holds paths only, nothing of the credentials.
+        SecretOutcome: what was done, or would be. It holds paths and names only, nothing of the credentials.
 
     Raises:
         PersistError: a refusal, in which case nothing was changed, or a failure.
     """
-    source, target = normalise(settings.source, "the source"), normalise(settings.target, "the target")
+    source, target = _directory(settings.source, "the source"), _directory(settings.target, "the target")
     settings = settings._replace(source=source, target=target)
-    seen = observe(settings, read_mounts() if mounts is None else mounts)
+    seen = observe(settings, read_mounts() if mounts is None else mounts, clock.time())
     outcome, steps = plan_secret(settings, seen)
     if not rehearse:
         for step in steps:
@@ -119,20 +134,32 @@ def link_secret(settings, rehearse=False, mounts=None):
     return outcome
 
 
-def observe(settings, mounts):
+def observe(settings, mounts, now):
     """Look at source and target.
+
+    Args:
+        settings (Settings): normalised.
+        mounts (list of Mount): the mount table.
+        now (float): seconds since the epoch.
 
     Returns:
         SecretSeen: what is there.
 
     Raises:
-        SecretError: the source is there, but is not what credentials look like.
+        SecretError: the source is there, but is no directory.
     """
     with ImageParent(settings.target) as parent:
         place, exists = parent.look_inside(), parent.fd is not None
-    at_target = any(mount.mount_point == os.path.realpath(settings.target) for mount in mounts)
-    live = place.kind == DIRECTORY and at_target and not _missing_files(settings.target, settings.required_files)
-    return SecretSeen(_check_source(settings), place, live, exists)
+        mounted = place.kind == DIRECTORY and _is_mount_point(parent)
+    names = list(settings.required_files) + [name for name in USUAL if name not in settings.required_files]
+    if mounted:
+        return SecretSeen(inspect(settings.target, names, settings.user, mounts, now), place, True)
+    if not _source_exists(settings.source):
+        return SecretSeen(None, place, False, exists)
+    way = os.path.dirname(settings.target)
+    while not os.path.isdir(way):
+        way = os.path.dirname(way)
+    return SecretSeen(inspect(settings.source, names, settings.user, mounts, now, way), place, False, exists)
 
 
 def plan_secret(settings, seen):
@@ -150,14 +177,18 @@ def plan_secret(settings, seen):
             target, "source {} and target lie in each other".format(source), "Mount the credentials' copy elsewhere."
         )
     if seen.mounted:
-        return SecretOutcome(False, "mounted", [], "the credentials are mounted at {}, nothing hides them".format(target)), []
-    if not seen.source_exists:
+        hint = "It cannot be replaced: have a service account's credentials mounted there, or nothing."
+        warnings = _judge(settings, seen.source, target, hint)
+        message = "the credentials are mounted at {}, nothing hides them".format(target)
+        return SecretOutcome(False, "mounted", [], warnings, message), []
+    if seen.source is None:
         if settings.required:
             raise SecretError(source, "there are no credentials", "Mount the service account's Secret there.")
-        return SecretOutcome(False, "absent", [], "no credentials here: {} does not exist".format(source)), []
+        return SecretOutcome(False, "absent", [], [], "no credentials here: {} does not exist".format(source)), []
+    warnings = _judge(settings, seen.source, source, "Mount a Secret of the type service-account-token there.")
     place, steps = seen.target, []
     if place.kind == LINK and place.target == source:
-        return SecretOutcome(False, "already", [], "{} is linked to {}".format(target, source)), []
+        return SecretOutcome(False, "already", [], warnings, "{} is linked to {}".format(target, source)), []
     if place.kind == DIRECTORY and place.empty:
         steps.append(RemoveEmptyTarget(target))
     elif place.kind not in (NONE, LINK):
@@ -167,11 +198,59 @@ def plan_secret(settings, seen):
         steps.append(MakeParents(target))
     steps.append(PutLink(source, target))
     described = [step.describe() for step in steps]
-    return SecretOutcome(True, "linked", described, "linked {} to {}".format(target, source)), steps
+    return SecretOutcome(True, "linked", described, warnings, "linked {} to {}".format(target, source)), steps
 
 
-def _check_source(settings):
-    source = settings.source
+def _judge(settings, found, path, remedy):
+    # What no program can do without is refused, the rest is a warning.
+    who, required = "user {}".format(settings.user), settings.required_files
+    lacking = [name for name in found.missing if name in required]
+    if lacking:
+        raise SecretError(path, "it lacks {}".format(", ".join(lacking)), remedy)
+    readable = "Have the Secret mounted with defaultMode 0444, or name the user who needs it in cm_persist_secret_user."
+    for name, reason in found.unreadable:
+        if name in required:
+            raise SecretError(path, "{} cannot read {}: {}".format(who, name, reason), readable)
+    if found.barred:
+        hint = "Make every directory above it one that all can enter, or name another user in cm_persist_secret_user."
+        raise SecretError(settings.target, "{} cannot get there: {}".format(who, found.barred), hint)
+    warnings = []
+    if found.missing:
+        warnings.append("it lacks {}; programs that look for it will fail".format(", ".join(found.missing)))
+    for name, reason in found.unreadable:
+        warnings.append("{} cannot read {}: {}. {}".format(who, name, reason, readable))
+    if found.unchecked:
+        warnings.append("{}, so it was not checked who can read the credentials (cm_persist_secret_user)".format(found.unchecked))
+    if found.age == EXPIRED:
+        warnings.append("the token has expired; mount one that is renewed, such as a projected serviceAccountToken")
+    elif found.age == EXPIRES_SOON:
+        warnings.append("the token expires soon, and should have been renewed by now; see what keeps kubelet from it")
+    if found.sub_path:
+        warnings.append("it is mounted with subPath, which never follows a renewed token; mount the whole volume")
+    return ["{}: {}".format(path, warning) for warning in warnings]
+
+
+def _directory(path, what):
+    path = normalise(path, what)
+    if GENERATION in path.split("/"):
+        raise SpecError(
+            path,
+            "{} goes through {}, which is another directory once the token is rotated".format(what, GENERATION),
+            "Name the directory above it.",
+        )
+    return path
+
+
+def _is_mount_point(parent):
+    # By what is there now: the mount table still lists a mount that a later one on /run has hidden.
+    fd = os.open(parent.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
+    try:
+        return not same_mount(fd, parent.fd)
+    finally:
+        os.close(fd)
+
+
+def _source_exists(source):
     try:
         status = os.stat(source)
     except FileNotFoundError:
@@ -182,13 +261,4 @@ def _check_source(settings):
         raise SecretError(source, "it cannot be looked at: {}".format(because(error)), "Run as root (become: true).") from error
     if not stat.S_ISDIR(status.st_mode):
         raise SecretError(source, "it is not a directory", "Mount the service account's Secret as a directory, without subPath.")
-    missing = _missing_files(source, settings.required_files)
-    if missing:
-        raise SecretError(
-            source, "it lacks {}".format(", ".join(missing)), "Mount a Secret of the type service-account-token there."
-        )
     return True
-
-
-def _missing_files(directory, names):
-    return [name for name in names if not os.path.isfile(os.path.join(directory, name))]

@@ -1,14 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Credentials that init has hidden are linked to a copy of them."""
 
+import base64
+import json
 import os
 
 import pytest
 
-from module_utils.cm_persist.errors import SecretError
+from module_utils.cm_persist import credentials as inspecting
+from module_utils.cm_persist.errors import SecretError, SpecError
 from module_utils.cm_persist.secret import Settings, link_secret
 from tests.site import as_nobody, read, write
 from tests.tree import footprint
+
+NOW = 1000000
+
+
+class Clock:
+    """It is always the same time."""
+
+    @staticmethod
+    def time():
+        return float(NOW)
+
+
+def jwt(**claims):
+    """str: a token as the API server signs it."""
+    parts = (json.dumps(part).encode() for part in ({"alg": "RS256"}, dict(claims, sub="system:serviceaccount:onap:manager")))
+    return ".".join([base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts] + ["signature"])
 
 
 class Credentials:
@@ -19,18 +38,24 @@ class Credentials:
         os.makedirs(os.path.join(top, "run"))
         os.mkdir(self.source)
         self.rotate("first")
-        for name in ("token", "ca.crt"):
+        for name in inspecting.USUAL:
             os.symlink(os.path.join("..data", name), os.path.join(self.source, name))
 
     def rotate(self, version):
         os.mkdir(os.path.join(self.source, version))
-        for name in ("token", "ca.crt"):
+        for name in inspecting.USUAL:
             write(os.path.join(self.source, version, name), "{} {}".format(version, name))
         os.symlink(version, os.path.join(self.source, "..new"))
         os.rename(os.path.join(self.source, "..new"), os.path.join(self.source, "..data"))
 
     def link(self, rehearse=False, **options):
-        return link_secret(Settings(**dict({"source": self.source, "target": self.target}, **options)), rehearse)
+        wanted = {"source": self.source, "target": self.target, "user": ""}
+        return link_secret(Settings(**dict(wanted, **options)), rehearse, clock=Clock)
+
+    def warned(self, *words, **options):
+        """There is a link now, and just one warning, with these words."""
+        (warning,) = self.link(**options).warnings
+        assert all(word in warning for word in words) and os.readlink(self.target) == self.source
 
     def refused(self, path, *words, **options):
         before = footprint(self.top)
@@ -105,10 +130,134 @@ def test_credentials_that_nothing_hides_are_left_alone(credentials, mounts):
 
 
 @pytest.mark.root
-def test_a_mount_that_holds_none_is_refused(credentials, mounts):
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_mount_that_holds_none_is_refused(credentials, mounts, empty):
     mounts("-t", "tmpfs", "none", credentials.target)
-    write(credentials.target + "/other", "not a token")
-    credentials.refused(credentials.target)
+    if not empty:
+        write(credentials.target + "/other", "not a token")
+    credentials.refused(credentials.target, "lacks token", "cannot be replaced")
+
+
+@pytest.mark.root
+def test_a_mount_that_another_one_hides_counts_as_none(credentials, mounts):
+    mounts("--bind", credentials.source, credentials.target)
+    mounts("-t", "tmpfs", "none", os.path.join(credentials.top, "run"))
+    assert credentials.link().state == "linked" and read(credentials.target + "/token") == "first token"
+
+
+@pytest.mark.root
+def test_an_empty_directory_where_a_hidden_mount_was_is_replaced(credentials, mounts):
+    mounts("--bind", credentials.source, credentials.target)
+    mounts("-t", "tmpfs", "none", os.path.join(credentials.top, "run"))
+    os.makedirs(credentials.target)
+    assert credentials.link().state == "linked" and read(credentials.target + "/token") == "first token"
+
+
+@pytest.mark.root
+def test_run_mounted_once_more(credentials, mounts):
+    for _time in range(2):
+        mounts("-t", "tmpfs", "none", os.path.join(credentials.top, "run"))
+        assert credentials.link().state == "linked" and read(credentials.target + "/token") == "first token"
+
+
+@pytest.mark.root
+def test_files_mounted_with_sub_path(credentials, mounts):
+    # What container runtimes do of it: a bind mount of the very file that ..data leads to at that moment.
+    os.unlink(credentials.source + "/token")
+    write(credentials.source + "/token", "")
+    mounts("--bind", credentials.source + "/first/token", credentials.source + "/token")
+    credentials.warned("subPath", credentials.source)
+
+
+@pytest.mark.root
+def test_a_directory_mounted_with_sub_path(credentials, mounts):
+    os.rename(credentials.source + "/first", credentials.source + "/..2026")
+    volume = credentials.source + "-volume"
+    os.rename(credentials.source, volume)
+    mounts("--bind", volume + "/..2026", credentials.source)
+    credentials.warned("subPath")
+
+
+@pytest.mark.root
+def test_a_whole_volume_is_no_cause_for_a_warning(credentials, mounts):
+    os.rename(credentials.source, credentials.source + "-volume")
+    mounts("--bind", credentials.source + "-volume", credentials.source)
+    assert credentials.link().warnings == []
+
+
+TIMES = {
+    "expired": (jwt(exp=NOW - 1, iat=NOW - 3600), "has expired"),
+    "expired this second": (jwt(exp=NOW), "has expired"),
+    "not renewed": (jwt(exp=NOW + 359, iat=NOW - 3241), "expires soon"),
+    "not renewed, for all that is known": (jwt(exp=NOW + 599), "expires soon"),
+    "renewed in time": (jwt(exp=NOW + 361, iat=NOW - 3239), None),
+    "of unknown age, and valid for long": (jwt(exp=NOW + 601), None),
+    "without an end": (jwt(iat=NOW - 10**8), None),
+    "an end that is no number": (jwt(exp="never"), None),
+    "a beginning that is none": (jwt(exp=NOW + 601, iat=None), None),
+    "no token of JSON": ("one.two.three", None),
+    "claims that are a list": ("a." + base64.urlsafe_b64encode(b"[1]").decode() + ".c", None),
+    "opaque": ("first token", None),
+    "empty": ("", None),
+    "bytes": ("\udcff.\udcff.\udcff", None),
+}
+
+
+@pytest.mark.parametrize("case", TIMES)
+def test_the_time_that_a_token_has_left(credentials, case):
+    text, words = TIMES[case]
+    with open(credentials.source + "/token", "w", errors="surrogateescape") as file:
+        file.write(text)
+    outcome = credentials.link()
+    assert [words in warning for warning in outcome.warnings] == ([True] if words else [])
+    # Neither the token nor what it claims is told.
+    said = repr(outcome)
+    assert not text or text not in said
+    assert str(NOW) not in said and "serviceaccount:onap" not in said
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", inspecting.USUAL)
+def test_what_the_manager_s_user_cannot_read(credentials, name):
+    assert credentials.link(user="nobody", rehearse=True).warnings == []
+    os.chmod(os.path.join(credentials.source, name), 0o400)
+    if name == "token":
+        credentials.refused(credentials.source, "nobody", "token", "Permission denied", user="nobody")
+    else:
+        credentials.warned("nobody", name, "Permission denied", user="nobody")
+
+
+@pytest.mark.root
+def test_a_user_who_reads_by_a_group_of_its_own(credentials):
+    os.chown(credentials.source + "/token", 0, 65534)
+    os.chmod(credentials.source + "/token", 0o440)
+    assert credentials.link(user="nobody").warnings == []
+
+
+@pytest.mark.root
+def test_a_target_that_the_manager_s_user_cannot_reach(credentials):
+    os.chmod(os.path.join(credentials.top, "run"), 0o700)
+    credentials.refused(credentials.target, "nobody", "Permission denied", user="nobody")
+
+
+@pytest.mark.root
+def test_mounted_credentials_that_the_manager_s_user_cannot_read(credentials, mounts):
+    os.chmod(credentials.source + "/token", 0o400)
+    mounts("--bind", credentials.source, credentials.target)
+    credentials.refused(credentials.target, "nobody", "token", user="nobody")
+
+
+def test_a_user_that_does_not_exist(credentials):
+    credentials.warned("no user cm_persist-nobody", user="cm_persist-nobody")
+
+
+@pytest.mark.root
+def test_who_may_not_become_another_user_says_so(credentials, monkeypatch):
+    def may_not(*_arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "initgroups", may_not)
+    credentials.warned("may not become user nobody", user="nobody")
 
 
 def test_no_source_means_no_credentials_here(credentials):
@@ -141,7 +290,35 @@ def test_a_source_that_lacks_token(credentials, how):
 
 
 def test_further_files_can_be_required(credentials):
+    os.unlink(credentials.source + "/namespace")
     credentials.refused(credentials.source, "namespace", required_files=("token", "namespace"))
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "namespace"])
+def test_a_source_that_lacks_what_most_programs_look_for(credentials, name):
+    os.unlink(os.path.join(credentials.source, name))
+    credentials.warned(credentials.source, name)
+
+
+def test_good_credentials_are_no_cause_for_a_warning(credentials):
+    assert credentials.link().warnings == credentials.link().warnings == []
+
+
+@pytest.mark.parametrize("place", ["source", "target"])
+def test_a_path_through_what_kubelet_replaces(credentials, place):
+    path = os.path.join(getattr(credentials, place), "..data")
+    before = footprint(credentials.top)
+    with pytest.raises(SpecError) as refusal:
+        credentials.link(**{place: path})
+    assert path in str(refusal.value) and "rotated" in str(refusal.value) and footprint(credentials.top) == before
+
+
+def test_a_link_through_what_kubelet_replaces(credentials):
+    os.makedirs(os.path.dirname(credentials.target))
+    os.symlink(credentials.source + "/..data", credentials.target)
+    credentials.link()
+    credentials.rotate("second")
+    assert read(credentials.target + "/token") == "second token"
 
 
 @pytest.mark.parametrize("make", [lambda path: write(path, "text"), lambda path: os.symlink("nowhere", path)])

@@ -21,7 +21,7 @@ ROLE = [
     ("main", "persist_seed", "cm_persist_", SEED, {}),
     ("main", "persist_link", "cm_persist_", LINK, {}),
     ("restore", "persist_link", "cm_persist_", [*LINK, "restore"], {"state": "unlinked"}),
-    ("secret", "secret_link", "cm_persist_secret_", ["source", "target", "required"], {}),
+    ("secret", "secret_link", "cm_persist_secret_", ["source", "target", "required", "user"], {}),
 ]
 
 

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
+from module_utils.cm_persist.credentials import EXPIRED, EXPIRES_SOON, Credentials
 from module_utils.cm_persist.errors import SecretError
 from module_utils.cm_persist.places import DIRECTORY, FILE, LINK, OTHER, Place
 from module_utils.cm_persist.secret import SecretSeen, Settings, plan_secret
 
 WANTED = Settings("/secret", "/run/account")
 FULL, EMPTY = Place(DIRECTORY), Place(DIRECTORY, empty=True)
+GOOD = Credentials()
 
 PLANS = {
-    "nothing at the target": (SecretSeen(True, Place()), "linked", ["PutLink"]),
-    "nothing above the target": (SecretSeen(True, Place(), parents=False), "linked", ["MakeParents", "PutLink"]),
-    "an empty directory": (SecretSeen(True, EMPTY), "linked", ["RemoveEmptyTarget", "PutLink"]),
-    "a link to elsewhere": (SecretSeen(True, Place(LINK, "/else")), "linked", ["PutLink"]),
-    "linked": (SecretSeen(True, Place(LINK, "/secret")), "already", []),
-    "mounted": (SecretSeen(True, FULL, mounted=True), "mounted", []),
-    "mounted, and no copy": (SecretSeen(False, FULL, mounted=True), "mounted", []),
-    "no source": (SecretSeen(False, Place()), "absent", []),
-    "no source, and something at the target": (SecretSeen(False, FULL), "absent", []),
+    "nothing at the target": (SecretSeen(GOOD, Place()), "linked", ["PutLink"]),
+    "nothing above the target": (SecretSeen(GOOD, Place(), parents=False), "linked", ["MakeParents", "PutLink"]),
+    "an empty directory": (SecretSeen(GOOD, EMPTY), "linked", ["RemoveEmptyTarget", "PutLink"]),
+    "a link to elsewhere": (SecretSeen(GOOD, Place(LINK, "/else")), "linked", ["PutLink"]),
+    "linked": (SecretSeen(GOOD, Place(LINK, "/secret")), "already", []),
+    "mounted": (SecretSeen(GOOD, FULL, mounted=True), "mounted", []),
+    "no source": (SecretSeen(None, Place()), "absent", []),
+    "no source, and something at the target": (SecretSeen(None, FULL), "absent", []),
 }
 
 
@@ -30,14 +31,21 @@ def test_plan(case):
     assert outcome.steps == [step.describe() for step in steps] and all("/run/account" in text for text in outcome.steps)
 
 
+UNREADABLE = Credentials(unreadable=(("token", "no"),))
 REFUSALS = {
-    "a directory with content": (WANTED, SecretSeen(True, FULL), "/run/account"),
-    "a file": (WANTED, SecretSeen(True, Place(FILE)), "/run/account"),
-    "a device": (WANTED, SecretSeen(True, Place(OTHER)), "/run/account"),
-    "no source, required": (WANTED._replace(required=True), SecretSeen(False, Place()), "/secret"),
-    "the same": (Settings("/secret", "/secret"), SecretSeen(True, FULL), "/secret"),
-    "the target in the source": (Settings("/secret", "/secret/a"), SecretSeen(True, Place()), "/secret/a"),
-    "the source in the target": (Settings("/secret/a", "/secret"), SecretSeen(True, FULL), "/secret"),
+    "a directory with content": (WANTED, SecretSeen(GOOD, FULL), "/run/account"),
+    "a file": (WANTED, SecretSeen(GOOD, Place(FILE)), "/run/account"),
+    "a device": (WANTED, SecretSeen(GOOD, Place(OTHER)), "/run/account"),
+    "no source, required": (WANTED._replace(required=True), SecretSeen(None, Place()), "/secret"),
+    "a mount that lacks token": (WANTED, SecretSeen(Credentials(("token",)), FULL, mounted=True), "/run/account"),
+    "an empty mount": (WANTED, SecretSeen(Credentials(("token", "ca.crt")), EMPTY, mounted=True), "/run/account"),
+    "a source that lacks token": (WANTED, SecretSeen(Credentials(("token",)), Place()), "/secret"),
+    "a token that the user cannot read": (WANTED, SecretSeen(UNREADABLE, Place()), "/secret"),
+    "the same where it is mounted": (WANTED, SecretSeen(UNREADABLE, FULL, mounted=True), "/run/account"),
+    "a way that the user cannot go": (WANTED, SecretSeen(Credentials(barred="no"), Place()), "/run/account"),
+    "the same": (Settings("/secret", "/secret"), SecretSeen(GOOD, FULL), "/secret"),
+    "the target in the source": (Settings("/secret", "/secret/a"), SecretSeen(GOOD, Place()), "/secret/a"),
+    "the source in the target": (Settings("/secret/a", "/secret"), SecretSeen(GOOD, FULL), "/secret"),
 }
 
 
@@ -47,3 +55,26 @@ def test_refusal(case):
     with pytest.raises(SecretError) as refusal:
         plan_secret(settings, found)
     assert refusal.value.path == named and named in str(refusal.value) and refusal.value.hint.endswith(".")
+
+
+WARNINGS = {
+    "no ca.crt": (Credentials(("ca.crt", "namespace")), ["lacks ca.crt, namespace"]),
+    "a ca.crt that the user cannot read": (Credentials(unreadable=(("ca.crt", "no"),)), ["user cfyuser", "ca.crt: no", "0444"]),
+    "no such user": (Credentials(unchecked="there is no user cfyuser"), ["no user cfyuser", "cm_persist_secret_user"]),
+    "expired": (Credentials(age=EXPIRED), ["has expired"]),
+    "about to expire": (Credentials(age=EXPIRES_SOON), ["expires soon"]),
+    "subPath": (Credentials(sub_path=True), ["subPath"]),
+}
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+@pytest.mark.parametrize("case", WARNINGS)
+def test_warning(case, mounted):
+    found, words = WARNINGS[case]
+    outcome, _steps = plan_secret(WANTED, SecretSeen(found, FULL if mounted else Place(), mounted))
+    (warning,) = outcome.warnings
+    assert all(word in warning for word in words) and warning.startswith("/run/account: " if mounted else "/secret: ")
+
+
+def test_good_credentials_are_no_cause_for_a_warning():
+    assert plan_secret(WANTED, SecretSeen(GOOD, Place()))[0].warnings == []

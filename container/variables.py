@@ -1,0 +1,92 @@
+"""The role's variables as a container is given them: a YAML file, and text in the environment, which wins.
+
+usage: variables.py check        says in one line what is wrong with them, and exits 4
+       variables.py value NAME   prints what one of them is here
+"""
+
+import os
+import sys
+
+import yaml
+
+ROLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../roles/cm_persist")
+HINT = "Give it as YAML or JSON, such as {cm_persist_required: true}."
+
+
+class UnusableError(Exception):
+    """What is wrong with variables and what to do about it, one line."""
+
+
+def given(environment=os.environ):
+    """What the container is given.
+
+    Args:
+        environment (dict): the text in CM_PERSIST_VARS, and the file that CM_PERSIST_VARS_FILE names, or else
+            /etc/cm_persist/vars.yml if there is one.
+
+    Returns:
+        list: a dict of variables for each of the two that is there, the one that wins last.
+
+    Raises:
+        UnusableError: it is no YAML mapping, or has a name that is no variable of the role.
+    """
+    found = []
+    path = environment.get("CM_PERSIST_VARS_FILE") or "/etc/cm_persist/vars.yml"
+    if environment.get("CM_PERSIST_VARS_FILE") or os.path.exists(path):
+        try:
+            with open(path, encoding="utf-8") as file:
+                found.append(_parse(file, path))
+        except OSError as error:
+            hint = "Mount it there, or name another in CM_PERSIST_VARS_FILE."
+            raise UnusableError("%s cannot be read: %s. %s" % (path, error.strerror, hint)) from error
+        except UnicodeDecodeError as error:
+            raise UnusableError("%s is not UTF-8 text. %s" % (path, HINT)) from error
+    if environment.get("CM_PERSIST_VARS"):
+        found.append(_parse(environment["CM_PERSIST_VARS"], "CM_PERSIST_VARS"))
+    return found
+
+
+def in_force(environment=os.environ):
+    """dict: every variable of the role that start.yml and secret.yml know, with the value that it has here."""
+    values = _load("defaults/main.yml")
+    for variables in given(environment):
+        values.update(variables)
+    return values
+
+
+def _parse(source, name):
+    try:
+        variables = yaml.safe_load(source)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = " (line %d, column %d)" % (mark.line + 1, mark.column + 1) if mark else ""
+        raise UnusableError(
+            "%s is not valid YAML: %s%s. %s" % (name, getattr(error, "problem", None) or error, place, HINT)
+        ) from error
+    if variables is not None and not isinstance(variables, dict):
+        raise UnusableError("%s is %s, not a mapping of variables. %s" % (name, type(variables).__name__, HINT))
+    # Ansible takes any name; a misspelt one would silently leave the default in force.
+    known = {"cm_persist_hosts"}.union(
+        *(point["options"] for point in _load("meta/argument_specs.yml")["argument_specs"].values())
+    )
+    unknown = sorted(name for name in variables or () if str(name).startswith("cm_persist_") and name not in known)
+    if unknown:
+        said = "%s names %s, which is no variable of the role. It has: %s."
+        raise UnusableError(said % (name, ", ".join(unknown), ", ".join(sorted(known))))
+    return variables or {}
+
+
+def _load(name):
+    with open(os.path.join(ROLE, name), encoding="utf-8") as file:
+        return yaml.safe_load(file)
+
+
+if __name__ == "__main__":
+    try:
+        if sys.argv[1] == "check":
+            given()
+        else:
+            print(in_force()[sys.argv[2]])
+    except UnusableError as fault:
+        sys.stderr.write("cm_persist: FAILED: %s\n" % fault)
+        sys.exit(4)
