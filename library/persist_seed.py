@@ -45,6 +45,21 @@ options:
     description: How long to wait for another process that writes to the store, in seconds.
     type: float
     default: 300
+  lease:
+    description:
+      - Whether to hold the store's lease, so that no second manager starts on it. A process that does nothing else keeps it
+        until the container ends; where systemd is up already, a unit, from then on at each boot.
+      - A machine that is neither a container nor has systemd holds it during the run alone, with a warning.
+    type: bool
+    default: true
+  lease_timeout:
+    description: How long to wait for another manager to let go of the lease, in seconds. It is never taken from one that lives.
+    type: float
+    default: 60
+  lease_holder:
+    description: What those who wait are told of the holder. Empty for the host's name.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full
@@ -54,7 +69,7 @@ attributes:
     description: Shows the steps that are, or would be, taken.
   idempotent:
     support: full
-    description: A seeded store is not written to, and is not walked.
+    description: A seeded store is not written to, but for the name of the lease's holder, and is not walked.
 notes:
   - Needs root, unless all files to be copied belong to the user who runs it.
   - Sockets are not copied, with a warning. All else is, with hard links, holes, ACLs, capabilities and times.
@@ -140,6 +155,9 @@ def main():
             "missing": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
             "allow_foreign": {"type": "bool", "default": False},
             "lock_timeout": {"type": "float", "default": 300},
+            "lease": {"type": "bool", "default": True},
+            "lease_timeout": {"type": "float", "default": 60},
+            "lease_holder": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

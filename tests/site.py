@@ -48,7 +48,8 @@ class Site:
         return top
 
     def seed(self, *names, rehearse=False, **options):
-        """Outcome: of seeding these state paths, "data" if none is given."""
+        """Outcome: of seeding these state paths, "data" if none is given; without a lease, unless the test is of that."""
+        options.setdefault("lease", False)
         return seeding.seed(seeding.Settings(**self._options(names, options)), rehearse)
 
     def link(self, *names, rehearse=False, **options):
@@ -57,7 +58,7 @@ class Site:
 
     def start(self, *names, **options):
         """tuple: the Outcomes of what a container start does, seed and link."""
-        return self.seed(*names, **options), self.link(*names, **options)
+        return self.seed(*names, **dict(options)), self.link(*names, **options)
 
     def list_image(self):
         """str: the file that lists what the image holds now, as its build would have written it."""

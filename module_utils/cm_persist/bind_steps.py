@@ -99,7 +99,7 @@ class BindByUnit(NamedTuple):
     def execute(self, run):
         """Do it; that it is mounted is believed when it is seen."""
         try:
-            run.systemd.install(self.unit, self.spec.path, self._is_mounted)
+            run.systemd.install(self.unit, self.spec.path, self._is_mounted, "mount the store there")
         except LinkError:
             if self.new and not self._is_mounted():  # else the next run goes on with what is there
                 ForgetMount(self.spec).execute(run)

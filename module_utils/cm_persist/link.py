@@ -7,17 +7,22 @@ from typing import NamedTuple
 
 from .errors import PersistError
 from .evidence import IMAGE_MANIFEST
+from .lease import FREE, HELD, Lease, LeaseSeen
+from .lease_steps import give_up, leads_into, plan_giving_up
+from .lease_unit import NAME as LEASE_UNIT
 from .link_look import Look, observe
 from .link_plan import plan_link
 from .link_steps import LinkRun, execute
 from .lock import locked
 from .mounts import read_mounts
 from .outcome import Outcome, refuse_dangling
+from .record import read_record
 from .restore_plan import ASIDE, STORE, plan_restore
 from .spec import parse_paths
 from .store import Store, find_store, wake, working_on
 from .units import Systemd
 
+TORN = "{}: another manager uses this store, {}; a database that it writes to may not start from what is copied now."
 RESTORED = {STORE: "off the store, with what it has", ASIDE: "off the store, with the originals"}
 
 
@@ -82,6 +87,9 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
     with contextlib.ExitStack() as stack:
         store = None if without_store else stack.enter_context(Store(store_path))
         state, plan = look_and_plan(store, closely=rehearse)
+        lease = Lease(store).look() if store and store.state_fd is not None and not linking else LeaseSeen(FREE)
+        torn = lease.state == HELD and settings.restore == STORE and plan.steps
+        steps = [] if linking else plan_giving_up(store_path, lease, systemd.has(LEASE_UNIT), _hanging(store, specs))
         if plan.steps and not rehearse:
             with _one_at_a_time(store, settings.lock_timeout):
                 state, plan = look_and_plan(store, closely=True)
@@ -93,9 +101,13 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
                     error.warnings = (plan.warnings if linking else []) + run.warnings
                     raise
             plan = plan._replace(paths=[_with_fate(result, run) for result in plan.paths], warnings=plan.warnings + run.warnings)
-        steps = [step.describe() for step in plan.steps]
-        message = "" if linking else RESTORED[settings.restore] if steps else "nothing led into the store"
-        return Outcome(bool(plan.steps), state, steps, plan.paths, plan.warnings, message)
+        if torn:
+            plan.warnings.append(TORN.format(store_path, lease.detail))
+        if not rehearse:
+            give_up(store, steps, systemd)
+        steps = [step.describe() for step in plan.steps + steps]
+        message = "" if linking else RESTORED[settings.restore] if plan.steps else "nothing led into the store"
+        return Outcome(bool(steps), state, steps, plan.paths, plan.warnings, message)
 
 
 @contextlib.contextmanager
@@ -105,6 +117,14 @@ def _one_at_a_time(store, timeout):
     else:
         with locked(store.state_fd, store.state_path, timeout, sign=False):
             yield
+
+
+def _hanging(store, specs):
+    # Whether something will lead into the store still when these paths are off it.
+    if store is None or store.state_fd is None:
+        return False
+    named = {spec.key for spec in specs}
+    return any(leads_into(store, key) for key in read_record(store.state_fd, store.state_path) or () if key not in named)
 
 
 def _with_fate(result, run):

@@ -12,6 +12,7 @@ from .spec import inside
 MOUNTINFO = "/proc/self/mountinfo"
 EPHEMERAL_TYPES = ("tmpfs", "ramfs")
 NETWORK_TYPES = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "lustre", "afs", "ocfs2", "gfs2", "beegfs")
+LOCAL_LOCKS = ("virtiofs", "9p", "vboxsf", "fuse.sshfs", "fuse.s3fs")
 NETWORK_FUSE = ("fuse.glusterfs", "fuse.ceph", "fuse.sshfs", "fuse.s3fs", "fuse.juicefs")
 
 
@@ -37,8 +38,11 @@ class Mount(NamedTuple):
 
     @property
     def locks_locally(self):
-        """bool: whether flock is seen on this machine alone, without an error (nfs(5))."""
-        return self.fs_type.startswith("nfs") and bool({"nolock", "local_lock=all", "local_lock=flock"} & set(self.options))
+        """bool: whether flock is seen on this machine alone, without an error (nfs(5)); in a virtual machine's shared directory
+        that is the virtual machine."""
+        if self.fs_type.startswith("nfs"):
+            return bool({"nolock", "local_lock=all", "local_lock=flock"} & set(self.options))
+        return self.fs_type in LOCAL_LOCKS
 
     @property
     def is_network(self):

@@ -11,6 +11,9 @@ from .beside import aside_name, bound_name, removal_name
 from .directories import DIRECTORY as OPEN_DIRECTORY
 from .directories import list_names
 from .errors import CopyError, PathError, PersistError, StoreError
+from .lease import HELD, Lease
+from .lease import Wanted as WantedLease
+from .lease_steps import holding, leads_into, look_and_plan
 from .lock import held, locked
 from .mounts import mounts_at_or_below, read_mounts
 from .outcome import Outcome, refuse_dangling
@@ -22,6 +25,7 @@ from .spec import inside, parse_paths
 from .staging import read_unfinished
 from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE, Store, find_store, wake, working_on
 from .survey import Survey, survey, unreadable
+from .units import Systemd
 
 
 class Settings(NamedTuple):
@@ -34,9 +38,12 @@ class Settings(NamedTuple):
     missing: str = "fail"
     allow_foreign: bool = False
     lock_timeout: float = 300
+    lease: bool = True
+    lease_timeout: float = 60
+    lease_holder: str = ""
 
 
-def seed(settings, rehearse=False, mounts=None, clock=time, release=None):
+def seed(settings, rehearse=False, mounts=None, clock=time, release=None, systemd=None):
     """Bring the store to the state where it holds each state path.
 
     Args:
@@ -45,6 +52,7 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None):
         mounts (list of Mount): the mount table; None reads the kernel's.
         clock (module): as time.
         release (str): the kernel's release; None asks the kernel.
+        systemd (Systemd): keeps a machine's lease; None is this machine's.
 
     Returns:
         Outcome: what was done, or would be.
@@ -54,10 +62,10 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None):
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
     with working_on(store_path):
-        return _seed(settings, store_path, specs, rehearse, mounts, clock, release)
+        return _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd or Systemd())
 
 
-def _seed(settings, store_path, specs, rehearse, mounts, clock, release):
+def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd):
     wake(store_path)
     found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
     if found.absent:
@@ -66,32 +74,49 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release):
     counted = {}
     with Store(store_path) as store:
 
-        def look_and_plan():
+        def plan_now():
             seen, paths = observe(store, found, specs, read_mounts() if mounts is None else mounts, counted)
             return seen, plan_seed(seen, paths, wanted), store_state(seen, paths)
 
+        wanted_lease = WantedLease(settings.lease_timeout, settings.lease_holder) if settings.lease else None
+        lease = look_and_plan(store, wanted_lease, bool(found.mount and found.mount.is_network), systemd)
         try:
-            _seen, plan, state = look_and_plan()
+            _seen, plan, state = plan_now()
         except PersistError:
             # Another starter may have been at work where this one looked. Is it still, only what is seen under the lock
             # counts; else a second look.
             if store.state_fd is None:
                 raise
-            if rehearse or not held(store.state_fd):
-                _seen, plan, state = look_and_plan()
+            if rehearse or not (held(store.state_fd) or lease.seen.state == HELD):
+                _seen, plan, state = plan_now()
             else:
                 plan = state = None
-        if plan is not None and (rehearse or not plan.steps):
-            return _outcome(bool(plan.steps), state, plan, plan.warnings)
+        if rehearse:
+            return _outcome(state, plan, lease, _told_of_holder(store, lease))
+        if plan is not None and not plan.steps and store.state_fd is None:
+            return _outcome(state, plan, lease._replace(steps=[]), [])  # there is nothing in it, and will be nothing
         store.make_state()
-        with locked(store.state_fd, store.state_path, settings.lock_timeout):
-            seen, plan, state_now = look_and_plan()
-            fs_type = found.mount.fs_type if found.mount else ""
-            run = Run(store, seen.record, clock, release or os.uname().release, fs_type)
-            execute(plan.steps, run)
-            results = [dict(result, seconds=round(run.seconds.get(result["path"], 0), 3)) for result in plan.paths]
-            plan = plan._replace(paths=results)
-            return _outcome(bool(plan.steps), state or state_now, plan, plan.warnings + run.warnings)
+        warnings = []
+        with holding(store, lease, systemd, warnings, clock) as had_to_wait:
+            if had_to_wait and plan is not None:
+                _seen, plan, state = plan_now()
+            if plan is None or plan.steps:
+                with locked(store.state_fd, store.state_path, settings.lock_timeout):
+                    seen, plan, state_now = plan_now()
+                    fs_type = found.mount.fs_type if found.mount else ""
+                    run = Run(store, seen.record, clock, release or os.uname().release, fs_type)
+                    execute(plan.steps, run)
+                    results = [dict(result, seconds=round(run.seconds.get(result["path"], 0), 3)) for result in plan.paths]
+                    plan, state = plan._replace(paths=results), state or state_now
+                    warnings.extend(run.warnings)
+        return _outcome(state, plan, lease, warnings)
+
+
+def _told_of_holder(store, lease):
+    if lease.seen.state != HELD:
+        return []
+    said = "{}: another manager uses this store, {}; a start would wait for it for {:g} seconds"
+    return [said.format(Lease(store).path, lease.seen.detail, lease.wanted.timeout)]
 
 
 def observe(store, found, specs, mounts, counted):
@@ -130,7 +155,7 @@ def observe(store, found, specs, mounts, counted):
         free_inodes=space.f_favail + given_back.inodes if space.f_files and space.f_favail >= 0 else None,
         read_only=bool(space.f_flag & os.ST_RDONLY),
         locks_locally=bool(found.mount and found.mount.locks_locally),
-        dropped=tuple((key, _leads_into(store, key)) for key in sorted(set(record or ()) - {spec.key for spec in specs})),
+        dropped=tuple((key, leads_into(store, key)) for key in sorted(set(record or ()) - {spec.key for spec in specs})),
         dies_with=found.mount.dies_with_pod if found.mount else "",
         mode=status.st_mode & 0o7777,
         uid=os.geteuid(),
@@ -164,11 +189,6 @@ def _see_path(store, spec, record, unfinished, mounts, counted):
                 other_mount=store.other_mount(spec.relative),
             )
         return seen
-
-
-def _leads_into(store, key):
-    path = os.fsdecode(key.encode("utf-8", "surrogateescape"))
-    return os.path.islink(path) and os.readlink(path) == store.place(path)
 
 
 def _is_fixed(image):
@@ -302,6 +322,7 @@ def _without_store(found, specs, required):
     return Outcome(False, "absent", [], [], [message], message)
 
 
-def _outcome(changed, state, plan, warnings):
+def _outcome(state, plan, lease, warnings):
     paths = [result if "seconds" in result else dict(result, seconds=0.0) for result in plan.paths]
-    return Outcome(changed, state, [step.describe() for step in plan.steps], paths, warnings, "")
+    steps = [step.describe() for step in lease.steps + plan.steps]
+    return Outcome(bool(steps), state, steps, paths, plan.warnings + lease.warnings + warnings, "")

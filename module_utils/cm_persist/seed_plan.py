@@ -308,8 +308,8 @@ def _warnings(store, paths):
         )
     if store.locks_locally:
         warnings.append(
-            "{}: it is mounted without network locks (nolock, local_lock), so nothing keeps another machine from it "
-            "while it is seeded.".format(printable(store.path))
+            "{}: locks on it are seen on this machine alone (NFS: nolock, local_lock), so nothing keeps a manager on another "
+            "one off it.".format(printable(store.path))
         )
     for key, linked in store.dropped:
         used = "the link still leads there (restore.yml takes it back)" if linked else "what stands at the path is used"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bind mounts that survive a reboot: mount units of systemd (systemd.mount(5)), on machines where it runs."""
+"""Units of systemd, on machines where it runs; those for bind mounts that survive a reboot (systemd.mount(5))."""
 
 import os
 import subprocess
@@ -34,12 +34,14 @@ RequiredBy={target}
 
 
 class Unit(NamedTuple):
-    """A mount unit: name as systemctl takes it, text its file's, the target that requires it, whether it is installed just so."""
+    """A unit of ours: name as systemctl takes it, text its file's, the target that pulls it in and how ("requires" or "wants"),
+    and whether it is installed just so."""
 
     name: str
     text: str
     target: str
     current: bool
+    pull: str = "requires"
 
 
 class Systemd:
@@ -82,23 +84,32 @@ class Systemd:
             options="bind,_netdev" if network else "bind",
             target=target,
         )
-        name = self.name(where)
-        found = self._text(name)
+        return self.compare(Unit(self.name(where), text, target, False), where)
+
+    def compare(self, unit, where):
+        """Unit: the same, and whether it is installed just so; one of that name that is not ours is refused."""
+        found = self._text(unit.name)
         if found is not None and not found.startswith(OURS):
-            raise LinkError(where, "there is a unit {} that cm_persist has not made".format(name), "Remove it, or use symlink.")
-        return Unit(name, text, target, found == text and os.path.islink(self._enabled(name, target)))
+            hint = "Remove or rename it, after a look at what it is for."
+            raise LinkError(where, "there is a unit {} that cm_persist has not made".format(unit.name), hint)
+        return unit._replace(current=found == unit.text and os.path.islink(self._enabled(unit)))
+
+    def has(self, name):
+        """bool: whether there is a unit of ours with this name."""
+        return (self._text(name) or "").startswith(OURS)
 
     def name(self, where):
         """str: the only name that the mount unit of a state path may have."""
         return self._run(where, "systemd-escape", "--path", "--suffix=mount", real_path(where)).strip()
 
-    def install(self, unit, where, mounted):
+    def install(self, unit, where, works, purpose):
         """Write a unit's file, start it, and have it started at each boot.
 
         Args:
-            unit (Unit): as look() gives it.
+            unit (Unit): as look() or compare() gives it.
             where (str): the state path, for errors.
-            mounted (callable): says whether it mounts what it should; then only is it enabled.
+            works (callable): says whether it does what it should; then only is it enabled.
+            purpose (str): what it should do, for errors.
         """
         new = self._text(unit.name) is None
         directory = os.open(self._units, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -109,29 +120,29 @@ class Systemd:
         try:
             self._run(where, "systemctl", "daemon-reload")
             self._run(where, "systemctl", "start", unit.name)
-            if not mounted():
-                raise LinkError(
-                    where, "the unit {} was started, but does not mount the store there".format(unit.name), SEE_SYSTEMD
-                )
+            if not works():
+                raise LinkError(where, "the unit {} was started, but does not {}".format(unit.name, purpose), SEE_SYSTEMD)
         except LinkError:
             if new:  # nothing that fails may be required by the next boot
                 self._remove_file(unit.name)
             raise
         self._run(where, "systemctl", "reenable", "--quiet", unit.name)
-        for directory in (os.path.dirname(self._enabled(unit.name, unit.target)), self._units):
+        for directory in (os.path.dirname(self._enabled(unit)), self._units):
             _sync(directory)
 
-    def remove(self, name, where):
-        """Remove a unit of this name (str), if there is one, from the next boot on; where as for install()."""
-        if not (self._text(name) or "").startswith(OURS):
+    def remove(self, name, where, stop=False):
+        """Remove a unit of this name (str), if there is one, from the next boot on, or at once; where as for install()."""
+        if not self.has(name):
             return
+        if stop and self.runs():
+            self._run(where, "systemctl", "stop", name)
         self._run(where, "systemctl", "disable", "--quiet", name)
         self._remove_file(name)
         if self.runs():
             self._run(where, "systemctl", "daemon-reload")
 
-    def _enabled(self, name, target):
-        return os.path.join(self._units, target + ".requires", name)
+    def _enabled(self, unit):
+        return os.path.join(self._units, "{}.{}".format(unit.target, unit.pull), unit.name)
 
     def _remove_file(self, name):
         os.unlink(os.path.join(self._units, name))

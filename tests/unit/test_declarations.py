@@ -15,7 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 LOGIC = os.path.join(ROOT, "module_utils", "cm_persist")
 MODULES = {"persist_seed": seed.Settings, "persist_link": link.Settings, "secret_link": secret.Settings}
 # entry point of the role: (module, prefix of its variables, options they are passed to, options with a fixed value)
-SEED = ["store", "paths", "require_mount", "required", "missing", "allow_foreign"]
+SEED = ["store", "paths", "require_mount", "required", "missing", "allow_foreign", "lease", "lease_timeout", "lease_holder"]
 LINK = ["store", "paths", "require_mount", "method"]
 ROLE = [
     ("main", "persist_seed", "cm_persist_", SEED, {}),

@@ -51,9 +51,11 @@ def test_the_diff_is_the_list_of_steps():
     assert results["diff"] == {"prepared": "+ copy a\n+ publish a\n"}
 
 
-def test_a_secret_has_no_warnings():
-    outcome = SecretOutcome(False, "already", [], "it is linked")
-    assert told(lambda: outcome)[1] == {"changed": False, "state": "already", "steps": [], "msg": "it is linked"}
+def test_a_secret_is_told_alike():
+    outcome = SecretOutcome(False, "already", [], ["it expires soon"], "it is linked")
+    _how, results, warned = told(lambda: outcome)
+    assert warned == ["it expires soon"]
+    assert results == {"changed": False, "state": "already", "steps": [], "msg": "it is linked"}
 
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.PersistError)]

@@ -39,7 +39,7 @@ class Machine:
 
     def install(self):
         unit = self.systemd.look(PATH, PLACE, network=False)
-        self.systemd.install(unit, PATH, lambda: self.mounts)
+        self.systemd.install(unit, PATH, lambda: self.mounts, "mount it")
         return unit
 
     def file(self):

@@ -1,9 +1,10 @@
 """After the units were made and after each reboot: they are active, and the manager runs on the volume."""
 
 import json
+import time
 
 import pytest
-from conftest import DATABASE
+from conftest import DATABASE, IMAGE, podman
 
 PLAY = "ANSIBLE_STDOUT_CALLBACK=default /opt/cm_persist/container/play start -e cm_persist_method=bind --diff"
 
@@ -49,3 +50,26 @@ def test_a_unit_that_was_lost_is_made_again(host, units):
     assert done.rc == 0 and "changed=1" in done.stdout, done.stdout
     assert host.file(unit).content_string == text and host.service("postgresql-9.5").is_running
     assert "changed=0" in host.run(PLAY).stdout
+
+
+def test_a_unit_holds_the_lease(host, container, declaration, scratch):
+    unit = host.service("cm_persist-lease")
+    assert unit.is_running and unit.is_enabled
+    assert host.file(declaration.store + "/.cm_persist/lease").content_string.startswith(
+        host.check_output("hostname") + " since "
+    )
+    options = ["--volume=%s:%s" % (scratch / "volume", declaration.store), "--env=CM_PERSIST_VARS=cm_persist_lease_timeout: 1"]
+    other = podman("run", "--rm", *options, IMAGE, "true")
+    assert other.returncode != 0 and "another manager uses this store, " + host.check_output("hostname") in other.stdout
+
+
+def test_a_holder_that_was_killed_is_replaced(host):
+    def holder():
+        return host.check_output("systemctl show --property=ActiveState,MainPID --value cm_persist-lease").split()
+
+    pid, _active = sorted(holder())
+    host.check_output("kill -KILL %s", pid)
+    deadline = time.monotonic() + 30
+    while "active" not in holder() or {pid, "0"} & set(holder()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -58,4 +58,5 @@ def test_the_log_says_what_was_done(scratch, declaration):
 def test_the_plan_was_what_was_done(scratch, declaration):
     plans = [[line for line in said(scratch, name) if line.startswith("cm_persist: + ")] for name in ("rehearsed", "restored")]
     assert plans[0] == plans[1]
-    assert plans[0] == ["cm_persist: + copy %s back to %s" % (declaration.stored(path), path) for path in declaration.paths]
+    copies = ["cm_persist: + copy %s back to %s" % (declaration.stored(path), path) for path in declaration.paths]
+    assert plans[0] == [*copies, "cm_persist: + give up the lease of " + declaration.store]
