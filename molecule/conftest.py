@@ -48,9 +48,15 @@ def scratch():
     return pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 
 
+def container_name():
+    """The scenario's container; the pod's is called by podman, after the manifest."""
+    scenario = os.environ["MOLECULE_SCENARIO_NAME"]
+    return "cloudify-manager-pod-0-manager" if scenario == "pod" else "cm_persist-" + scenario
+
+
 @pytest.fixture(scope="session")
 def container():
-    return "cm_persist-" + os.environ["MOLECULE_SCENARIO_NAME"]
+    return container_name()
 
 
 def listing_of(*command, paths):
@@ -123,7 +129,7 @@ def play(host):
 def pytest_runtest_makereport():
     """A failed test shows the container's log and journal: the reason is most often there."""
     report = yield
-    name = "cm_persist-" + os.environ["MOLECULE_SCENARIO_NAME"]
+    name = container_name()
     if report.failed and podman("container", "exists", name).returncode == 0:
         report.sections.append(("log of " + name, podman("logs", name).stdout))
         report.sections.append(("journal of " + name, podman("exec", name, "journalctl", "--no-pager", "--lines=80").stdout))

@@ -1,0 +1,91 @@
+"""Says to a kubelet how the container is: exit status 0 for yes, else 1 and the reason in a line.
+
+usage: probe.py started   the start is over, and init has started everything
+       probe.py ready     the same, and the state paths lead into the store, and the credentials are to be found
+       probe.py alive     the start is at work, or init answers
+"""
+
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from variables import UnusableError, in_force  # noqa: E402
+
+from module_utils.cm_persist.errors import PersistError, printable  # noqa: E402
+from module_utils.cm_persist.lease_steps import leads_into  # noqa: E402
+from module_utils.cm_persist.mounts import read_mounts  # noqa: E402
+from module_utils.cm_persist.spec import parse_paths  # noqa: E402
+from module_utils.cm_persist.store import Store, find_store  # noqa: E402
+
+FIRST_PROCESS = "/proc/1/cmdline"
+UP, DYING = ("running", "degraded"), ("maintenance", "stopping", "offline", "unknown", "")
+
+
+def started():
+    """str: why the start is not over yet, '' if it is."""
+    if _at_start():
+        return "the start is at work: see the container's log"
+    state = _init()
+    return "" if state is None or state in UP else "init is {}".format(state)
+
+
+def alive():
+    """str: why this container is of no use any more, '' if it is."""
+    if _at_start():
+        return ""
+    state = _init()
+    return "init is {}".format(state or "dumb") if state in DYING else ""
+
+
+def ready():
+    """str: why the manager must not be used now, '' if it can be."""
+    return started() or _lost_path() or _lost_credentials()
+
+
+def _lost_path():
+    variables = in_force()
+    found = find_store(variables["cm_persist_store"], variables["cm_persist_require_mount"], read_mounts())
+    if found.absent:
+        return "there is no store: {}".format(found.absent) if variables["cm_persist_required"] else ""
+    store_path, specs = parse_paths(variables["cm_persist_store"], variables["cm_persist_paths"])
+    with Store(store_path) as store:
+        for spec in specs:
+            if os.path.lexists(spec.path) and not leads_into(store, spec.key):
+                lost = "{} does not lead into the store any more: what is written there is lost with this container"
+                return lost.format(printable(spec.path))
+            # One that neither has was skipped at the start.
+            if os.path.lexists(spec.path) != os.path.exists(store.place(spec.path)):
+                return "{} is gone, or what it leads to".format(printable(spec.path))
+    return ""
+
+
+def _lost_credentials():
+    variables = in_force()
+    if not os.path.isdir(variables["cm_persist_secret_source"]):
+        return ""
+    token = os.path.join(variables["cm_persist_secret_target"], "token")
+    return "" if os.path.isfile(token) else "there are no credentials: {} leads to none".format(token)
+
+
+def _at_start():
+    with open(FIRST_PROCESS, "rb") as file:
+        return b"/container/entrypoint\0" in file.read()
+
+
+def _init():
+    # None for an init that cannot be asked.
+    if not os.path.isdir("/run/systemd/system"):
+        return None
+    asked = subprocess.run(["systemctl", "is-system-running"], stdout=subprocess.PIPE)
+    return asked.stdout.decode("ascii", "replace").strip()
+
+
+if __name__ == "__main__":
+    try:
+        reason = {"started": started, "ready": ready, "alive": alive}[sys.argv[1]]()
+    except (PersistError, UnusableError) as error:
+        reason = str(error)
+    if reason:
+        sys.exit("cm_persist: {}".format(reason))
