@@ -20,35 +20,13 @@ from module_utils.cm_persist import lease, lease_steps, seed
 from module_utils.cm_persist.errors import CopyError, StoreError
 from module_utils.cm_persist.seed_steps import Copy
 from module_utils.cm_persist.units import Systemd
+from tests.clock import Clock
 from tests.site import read, run, write
 from tests.tree import footprint
 
 pytestmark = pytest.mark.root  # whoever holds a lease is found in /proc, where only root sees everything
 HERE = os.path.dirname(os.path.abspath(__file__))
 START = os.path.join(HERE, "..", "faults", "start.py")
-
-
-class Clock:
-    """Time that passes only while somebody sleeps."""
-
-    def __init__(self):
-        self.now, self.awake = 0.0, lambda: None
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-        self.awake()
-
-    def time(self):
-        return 1767323045
-
-    def gmtime(self):
-        return None
-
-    def strftime(self, _form, _time):
-        return "2026-01-02T03:04:05Z"
 
 
 class Container:

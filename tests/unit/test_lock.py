@@ -7,26 +7,7 @@ import pytest
 
 from module_utils.cm_persist import lock
 from module_utils.cm_persist.errors import StoreError
-
-
-class Clock:
-    """Time that passes only while somebody sleeps."""
-
-    def __init__(self):
-        self.now, self.awake = 0.0, lambda: None
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-        self.awake()
-
-    def gmtime(self):
-        return None
-
-    def strftime(self, _form, _time):
-        return "2026-01-02T03:04:05Z"
+from tests.clock import Clock
 
 
 @pytest.fixture
