@@ -201,8 +201,8 @@ def leads_into(store, key):
         return os.readlink(path) == place
     try:
         return os.path.samefile(path, place)
-    except OSError:
-        return False  # one of them is not there
+    except (OSError, ValueError):
+        return False  # one of them is not there, or is no name that a file can have
 
 
 def _execute(steps, lease, systemd):

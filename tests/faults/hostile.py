@@ -114,6 +114,7 @@ STAGES = ("first", "added", "killed", "restart")
 PLACES = {
     ".cm_persist": ({"directory"},) * 4,
     ".cm_persist/lock": (FILES | {"hard link to a file outside"},) * 4,  # locked, and never written to
+    ".cm_persist/lease": (FILES | FIXED | {"hard link to a file outside"},) * 4,  # as the lock; what is fixed is warned of
     ".cm_persist/record.json": (NONE,) * 4,
     ".cm_persist/.record.json.new": (UNMOUNTED, UNMOUNTED, UNMOUNTED, ANY),
     ".cm_persist/manifests": (DIRECTORIES, DIRECTORIES, UNMOUNTED, UNMOUNTED),

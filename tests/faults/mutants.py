@@ -10,6 +10,7 @@ STARTERS, FIDELITY = "tests/faults/test_two_starters.py", "tests/faults/test_fid
 THING = "tests/faults/test_hostile_stores.py::test_a_thing_at_a_place"
 LINKS, OVERLAY = "tests/faults/test_link_faults.py", "tests/filesystem/test_overlay.py"
 UNITS, CUT = "tests/unit/test_units.py", "tests/filesystem/test_killed.py"
+LEASES, SECRETS = "tests/filesystem/test_lease.py", "tests/filesystem/test_secret.py"
 RENAME = "            rename_noreplace(TREE, os.path.basename(relative), private, parent)\n"
 
 
@@ -129,8 +130,8 @@ MUTANTS = (
     Mutant(
         "no second look under the lock",
         CORE + "seed.py",
-        "            seen, plan, state_now = look_and_plan()",
-        "            seen, plan, state_now = look_and_plan() if plan is None else (_seen, plan, state)",
+        "                    seen, plan, state_now = plan_now()",
+        "                    seen, plan, state_now = plan_now() if plan is None else (_seen, plan, state)",
         (STARTERS,),
     ),
     Mutant(
@@ -302,5 +303,78 @@ MUTANTS = (
         "        if stale and path.mounts:\n",
         "        if False:\n",
         ("tests/filesystem/test_restore.py", "-k", "not_called_unlinked"),
+    ),
+    Mutant(
+        "nobody left to keep the lease",
+        CORE + "lease_steps.py",
+        "            lease.leave_behind()\n",
+        "            pass\n",
+        (LEASES, "-k", "leaves_one_process"),
+    ),
+    Mutant(
+        "a lease that is taken when the wait is over",
+        CORE + "lease.py",
+        "                    raise self.refusal(waited_for, wanted.timeout)\n",
+        "                    break\n",
+        (LEASES, "-k", "however_old"),
+    ),
+    Mutant(
+        "another container's keeper taken for ours",
+        CORE + "lease.py",
+        'os.path.samestat(os.stat(os.path.join(directory, "root")), root) and _holds',
+        "_holds",
+        (LEASES, "-k", "that_can_be_seen"),
+    ),
+    Mutant(
+        "one that waits taken for a keeper",
+        CORE + "lease.py",
+        "return told or _kernel() < FDINFO_TELLS_LOCKS",
+        "return True",
+        (LEASES, "-k", "only_waits"),
+    ),
+    Mutant(
+        "a plan from before the wait",
+        CORE + "seed.py",
+        "            if had_to_wait and plan is not None:\n",
+        "            if False:\n",
+        (LEASES, "-k", "destroyed_meanwhile"),
+    ),
+    Mutant(
+        "a lease that a failed start keeps",
+        CORE + "lease_steps.py",
+        "        yield bool(seen.detail) or plan.seen.state == HELD\n",
+        "        if seen.state == FREE and plan.by == BY_PROCESS:\n"
+        "            lease.leave_behind()\n"
+        "        yield bool(seen.detail) or plan.seen.state == HELD\n"
+        "        return\n",
+        (LEASES, "-k", "that_fails"),
+    ),
+    Mutant(
+        "a lease that follows a link",
+        CORE + "lock.py",
+        "    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC\n    something",
+        "    flags = os.O_NONBLOCK | os.O_CLOEXEC\n    something",
+        (LEASES, "-k", "something_else"),
+    ),
+    Mutant(
+        "a mount that another one hides taken for one",
+        CORE + "secret.py",
+        "        return not same_mount(fd, parent.fd)\n",
+        "        return any(m.mount_point == os.path.realpath(parent.path) for m in read_mounts())\n",
+        (SECRETS, "-k", "hidden_mount"),
+    ),
+    Mutant(
+        "a link to the files as they are now",
+        CORE + "secret.py",
+        "            os.symlink(self.source, beside",
+        '            os.symlink(self.source + "/..data", beside',
+        (SECRETS, "-k", "rotated"),
+    ),
+    Mutant(
+        "what root can read, the manager can",
+        CORE + "credentials.py",
+        "        os.setuid(entry.pw_uid)\n",
+        "",
+        (SECRETS, "-k", "cannot_read"),
     ),
 )

@@ -62,7 +62,7 @@ class Scene:
         return [*prefix, PYTHON, "-B", START, self.store, *self.paths]
 
     def environment(self, **more):
-        """dict: the environment of a start; more are WORKERS, LOCK_TIMEOUT, CM_PERSIST, all str."""
+        """dict: the environment of a start; more are WORKERS, LOCK_TIMEOUT, LEASE, CM_PERSIST, all str."""
         return dict(os.environ, LC_ALL="C.UTF-8", **more)
 
     def problems_after_fault(self):
@@ -113,7 +113,7 @@ class Scene:
     def leftovers(self, *beside):
         """list of (kind, str): what no run should leave; beside (str) are more names that are right beside a state path."""
         books = os.path.join(self.store, ".cm_persist")
-        known = {"record.json", "lock", "manifests"}
+        known = {"record.json", "lock", "lease", "manifests"}
         found = ["{}/{}".format(books, name) for name in os.listdir(books) if name not in known]
         for path in self.paths:
             name, directory = os.path.basename(path), os.path.dirname(path)

@@ -3,6 +3,7 @@
 
 usage: start.py STORE PATH…    prints what each of the two did, as JSON; a refusal or failure is exit 1 and one line.
 
+LEASE=0 does without the lease, so that two of them meet at the lock.
 ACTS, JSON, says what to do instead: a list of "seed" or "link" with options of the module.
 """
 
@@ -21,13 +22,14 @@ def main():
     timeout = os.environ.get("LOCK_TIMEOUT")
     if timeout:
         options["lock_timeout"] = float(timeout)
+    lease = {"seed": {"lease": os.environ.get("LEASE") != "0"}}
     _force_workers(os.environ.get("WORKERS"))
     _prepare(os.environ.get("PREPARE", ""))
     told = {}
     try:
         for name, more in json.loads(os.environ.get("ACTS", '[["seed", {}], ["link", {}]]')):
             module = {"seed": seed, "link": link}[name]
-            told[name] = getattr(module, name)(module.Settings(**dict(options, **more)))._asdict()
+            told[name] = getattr(module, name)(module.Settings(**dict(options, **lease.get(name, {}), **more)))._asdict()
     except PersistError as error:
         sys.exit("{}: {}".format(type(error).__name__, error))
     print(json.dumps(told))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two containers of one image start on one store: whatever the one has come to, the other waits, or says whom it waits for.
 
+Where each has a lease they meet there (tests/filesystem/test_lease.py); here they do without, and meet at the lock.
+
 The first is held before each of its changes. While it is, the second tries in vain; or it waits until the first goes
 on, or until the first is killed. The second sees its own copy of the image at the same paths.
 """
@@ -44,7 +46,7 @@ class Twin:
     def begin(self, **environment):
         """subprocess.Popen: a start that goes as far as it is told to: until its standard input is closed."""
         command = self.scene.command(*OWN_MOUNT, self.image, self.scene.image)
-        return subprocess.Popen(command, env=self.scene.environment(**environment), stdin=subprocess.PIPE, **PIPES)
+        return subprocess.Popen(command, env=self.scene.environment(LEASE="0", **environment), stdin=subprocess.PIPE, **PIPES)
 
     def start(self, **environment):
         """(int, str): how a start ends, and what it says."""
@@ -109,7 +111,14 @@ def spelled_in(scene):
 def hold(scene, calls=tuple(CHANGES)):
     """Held: a start of a scene."""
     output = os.path.join(scene.top, "said")
-    return Held(scene.command(), scene.environment(WORKERS=WORKERS), output, calls, (scene.store, scene.image), spelled_in(scene))
+    return Held(
+        scene.command(),
+        scene.environment(WORKERS=WORKERS, LEASE="0"),
+        output,
+        calls,
+        (scene.store, scene.image),
+        spelled_in(scene),
+    )
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)  # cap_net_bind
 NAMES = [
     b"caf\xc3\xa9", b"latin-\xe9", b"\xff\xfe", b"new\nline", b"\x01\x1b[31m\x7f", b"\t", b" blank ", b" ", b"-rf", b"--", b"~",
     b"per%20cent", b"back\\slash", b"quote'\"", b"*", b"...", b".hidden", b"n" * 255, b"\xe9" * 255, b"tree", b"manifest", b"0",
-    b"lost+found", b".cm_persist-tree", b"data-initial", b"record.json", b"unfinished", b"lock",
+    b"lost+found", b".cm_persist-tree", b"data-initial", b"record.json", b"unfinished", b"lock", b"lease",
 ]  # fmt: skip
 
 

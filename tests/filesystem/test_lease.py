@@ -9,6 +9,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import time
 import pytest
 
 from module_utils.cm_persist import lease, lease_steps, seed
-from module_utils.cm_persist.errors import CopyError, StoreError
+from module_utils.cm_persist.errors import CopyError, PersistError, StoreError
 from module_utils.cm_persist.seed_steps import Copy
 from module_utils.cm_persist.units import Systemd
 from tests.clock import Clock
@@ -193,6 +194,23 @@ def test_what_the_other_did_meanwhile_is_seen(container):
         outcome = container.start(lease_timeout=60)
         container.clock.awake = lambda: None
     assert not outcome.changed and outcome.paths[0]["state"] == "already" and read(site.stored() + "/one") == "newer"
+
+
+def test_what_the_other_destroyed_meanwhile_is_not_called_seeded(container):
+    site = container.site
+    site.start()
+    with held_elsewhere(container) as fd:
+
+        def other():
+            if container.clock.now > 5:
+                shutil.rmtree(site.stored())
+                os.close(fd)
+
+        container.clock.awake = other
+        with pytest.raises(PersistError) as refusal:
+            container.start(lease_timeout=60)
+        container.clock.awake = lambda: None
+    assert site.path() in str(refusal.value) and container.is_free() and container.keepers() == []
 
 
 def test_a_killed_holder_frees_it_at_once(container):

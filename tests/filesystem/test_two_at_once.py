@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from module_utils.cm_persist import lock, seed
+from module_utils.cm_persist import lock, seed_look
 from module_utils.cm_persist.errors import StoreError
 from module_utils.cm_persist.seed_steps import Copy
 from tests.site import write
@@ -127,14 +127,14 @@ def test_a_look_during_which_another_finishes_is_no_failure(site, monkeypatch, w
     os.makedirs(os.path.join(left, "tree"))
     os.chmod(site.books, 0o700)
     write(os.path.join(left, "tree", "part"), "of a copy")
-    look = getattr(seed, when)
+    look = getattr(seed_look, when)
 
     def overtaken(*arguments):
         monkeypatch.undo()
         site.seed()
         return look(*arguments)
 
-    monkeypatch.setattr(seed, when, overtaken)
+    monkeypatch.setattr(seed_look, when, overtaken)
     assert site.seed().paths[0]["state"] == "already"
     assert_same(site.path(), site.stored())
 
@@ -144,7 +144,7 @@ def test_room_that_the_other_takes_meanwhile_is_no_shortage(site, volume, reques
     site.store = volume("8M")
     with open(site.path("data/large"), "wb") as file:
         file.write(os.urandom(4 << 20))
-    seeding, count = request.getfixturevalue("seeding"), seed._count_leftovers
+    seeding, count = request.getfixturevalue("seeding"), seed_look._count_leftovers
 
     def overtaken(*arguments):
         monkeypatch.undo()
@@ -152,6 +152,6 @@ def test_room_that_the_other_takes_meanwhile_is_no_shortage(site, volume, reques
         seeding.end()
         return count(*arguments)
 
-    monkeypatch.setattr(seed, "_count_leftovers", overtaken)
+    monkeypatch.setattr(seed_look, "_count_leftovers", overtaken)
     outcome = site.seed()
     assert outcome.paths[0]["state"] == "already"
