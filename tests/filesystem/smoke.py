@@ -18,7 +18,8 @@ def main(repository, top):
                     compile(file.read(), path, "exec")
 
     sys.path.insert(0, repository)
-    from module_utils.cm_persist import crew, link, secret, seed
+    from module_utils.cm_persist import crew, lease, lease_steps, link, secret, seed
+    from module_utils.cm_persist.store import Store
 
     crew.wanted = lambda *_load: 2  # as for a large tree
 
@@ -44,12 +45,24 @@ def main(repository, top):
     assert os.stat(os.path.join(store + path, "twin")).st_nlink == 2
     assert link.link(linking._replace(state="unlinked")).paths[0]["state"] == "unlinked"
 
+    # What it leaves behind is ended by what gives the lease up; only root sees either.
+    if os.geteuid() == 0:
+        lease_steps.keeper = lambda _systemd: lease.BY_PROCESS
+        for _twice in (1, 2):
+            seed.seed(seeding)
+            with Store(store) as opened:
+                assert lease.Lease(opened).look().state == lease.OURS
+        assert "lease" in link.link(linking._replace(state="unlinked")).steps[-1]
+        with Store(store) as opened:
+            assert lease.Lease(opened).look().state == lease.FREE
+
     settings = secret.Settings(source=os.path.join(top, "secret"), target=os.path.join(top, "run", "account"))
     assert secret.link_secret(settings).state == "absent"
     os.mkdir(settings.source)
     with open(os.path.join(settings.source, "token"), "w") as file:
         file.write("token")
-    assert [secret.link_secret(settings).state for _twice in (1, 2)] == ["linked", "already"]
+    assert [secret.link_secret(settings._replace(user="root")).state for _twice in (1, 2)] == ["linked", "already"]
+    assert secret.link_secret(settings._replace(user="nobody"), rehearse=True).state == "already"
     print("all is well on", ".".join(map(str, sys.version_info[:3])))
 
 
