@@ -11,6 +11,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from ansible.module_utils.parsing.convert_bool import boolean  # noqa: E402
 from variables import UnusableError, in_force  # noqa: E402
 
 from module_utils.cm_persist.errors import PersistError, printable  # noqa: E402
@@ -20,7 +21,8 @@ from module_utils.cm_persist.spec import parse_paths  # noqa: E402
 from module_utils.cm_persist.store import Store, find_store  # noqa: E402
 
 FIRST_PROCESS = "/proc/1/cmdline"
-UP, DYING = ("running", "degraded"), ("maintenance", "stopping", "offline", "unknown", "")
+UP, DYING = ("running", "degraded"), ("maintenance", "stopping", "offline", "")
+PATIENCE = 8  # seconds for init to answer, less than a probe's own
 
 
 def started():
@@ -36,7 +38,7 @@ def alive():
     if _at_start():
         return ""
     state = _init()
-    return "init is {}".format(state or "dumb") if state in DYING else ""
+    return "init is {}".format(state or "not answering") if state in DYING else ""
 
 
 def ready():
@@ -46,10 +48,15 @@ def ready():
 
 def _lost_path():
     variables = in_force()
-    found = find_store(variables["cm_persist_store"], variables["cm_persist_require_mount"], read_mounts())
+    paths = variables["cm_persist_paths"]
+    if isinstance(paths, str):
+        paths = paths.split(",")  # as Ansible does
+    if "{{" in repr((variables["cm_persist_store"], paths)):
+        return ""  # what these are, only Ansible can work out
+    found = find_store(variables["cm_persist_store"], boolean(variables["cm_persist_require_mount"]), read_mounts())
     if found.absent:
-        return "there is no store: {}".format(found.absent) if variables["cm_persist_required"] else ""
-    store_path, specs = parse_paths(variables["cm_persist_store"], variables["cm_persist_paths"])
+        return "there is no store: {}".format(found.absent) if boolean(variables["cm_persist_required"]) else ""
+    store_path, specs = parse_paths(variables["cm_persist_store"], paths)
     with Store(store_path) as store:
         for spec in specs:
             if os.path.lexists(spec.path) and not leads_into(store, spec.key):
@@ -78,14 +85,17 @@ def _init():
     # None for an init that cannot be asked.
     if not os.path.isdir("/run/systemd/system"):
         return None
-    asked = subprocess.run(["systemctl", "is-system-running"], stdout=subprocess.PIPE)
+    try:
+        asked = subprocess.run(["systemctl", "is-system-running"], stdout=subprocess.PIPE, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return ""
     return asked.stdout.decode("ascii", "replace").strip()
 
 
 if __name__ == "__main__":
     try:
         reason = {"started": started, "ready": ready, "alive": alive}[sys.argv[1]]()
-    except (PersistError, UnusableError) as error:
+    except (PersistError, UnusableError, OSError, TypeError) as error:
         reason = str(error)
     if reason:
         sys.exit("cm_persist: {}".format(reason))

@@ -2,6 +2,7 @@
 """A scratch machine for one test: a tree that plays the image, and a directory that plays the mounted volume."""
 
 import os
+import socket
 import subprocess
 
 from module_utils.cm_persist import link as linking
@@ -103,6 +104,14 @@ def run(*command, **options):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     assert done.returncode == 0, "{}: {}".format(" ".join(command), done.stdout)
     return done.stdout
+
+
+def listen(path):
+    """socket: of a program that answers at a path, as systemd does while it runs."""
+    answers = socket.socket(socket.AF_UNIX)
+    answers.bind(path)
+    answers.listen(1)
+    return answers
 
 
 def is_mounted(path):

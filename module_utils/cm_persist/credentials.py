@@ -119,13 +119,22 @@ def _errno_of(call):
 
 def _age(path, now):
     claims = _claims(path) if path else {}
-    end, begin = claims.get("exp"), claims.get("iat")
-    if not isinstance(end, (int, float)):
+    end, begin = _number(claims.get("exp")), _number(claims.get("iat"))
+    if end is None:
         return FRESH  # the token of a Secret lasts as long as the Secret
     if now >= end:
         return EXPIRED
-    lifetime = end - begin if isinstance(begin, (int, float)) and begin < end else SHORTEST / LEFT_IN_DOUBT
+    lifetime = end - begin if begin is not None and begin < end else SHORTEST / LEFT_IN_DOUBT
     return EXPIRES_SOON if end - now < lifetime * LEFT_IN_DOUBT else FRESH
+
+
+def _number(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # JSON has no largest number
+        return None
 
 
 def _claims(path):

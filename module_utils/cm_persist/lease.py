@@ -18,13 +18,15 @@ from .errors import StoreError, because, printable
 from .lock import POLL, open_lock, signature, try_lock, utc, write_signature
 
 NAME = b"lease"
-MARK = "cm_persist-lease"  # in the command line or the control group of each process that keeps one
+MARK = "cm_persist-lease"  # in the command line or the control group of each process that keeps one, or waits for it
 FREE, OURS, HELD, UNLOCKABLE = "free", "ours", "held", "unlockable"
 BY_UNIT, BY_PROCESS, BY_NOBODY = "unit", "process", "nobody"
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 SETTLED = 5  # seconds, more than a process takes to begin or to end
-PROGRAM = "import _signal; _signal.pause()"
-FDINFO_TELLS_LOCKS = (4, 1)  # Linux; proc_pid_fdinfo(5)
+# Says by its standard output that it runs, and closes that. All of it is built into the interpreter.
+PROGRAM = "import posix, _signal; posix.write(1, b'.'); posix.close(1); _signal.pause()"
+# How the command line of a keeper begins to differ from that of one that only waits for the lease, or looks at it.
+KEEPERS = (PROGRAM.encode(), b"sleep\0infinity\0")
 # Where there is no file, and none can be made; and where there is one, but flock(2) does not work there. All else is a failure.
 NO_FILE = (errno.EROFS, errno.ENOENT, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL)
@@ -50,9 +52,9 @@ class LeaseSeen(NamedTuple):
 
 
 def keeper(systemd, proc="/proc"):
-    """str: what can keep a lease here, BY_UNIT, BY_PROCESS, or, on a machine without systemd, BY_NOBODY."""
+    """str: what can keep a lease here, BY_UNIT, BY_PROCESS, or, on a machine without systemd or without being root, BY_NOBODY."""
     if systemd.runs():
-        return BY_UNIT
+        return BY_UNIT if os.geteuid() == 0 else BY_NOBODY
     # A process that is left on a machine would be forgotten there, and gone after a reboot; a container ends with its own.
     try:
         initial = os.stat(os.path.join(proc, "self/ns/pid")).st_ino == INITIAL_PID_NAMESPACE
@@ -121,6 +123,8 @@ class Lease:
             return LeaseSeen(UNLOCKABLE, str(reason))
         if kept:
             write_signature(self._fd, self.path, "{} since {}".format(wanted.name, utc(self._clock)))
+        elif os.fstat(self._fd).st_size:
+            write_signature(self._fd, self.path, "")  # of one that is gone: who waits now must not be told of it
         return LeaseSeen(FREE, waited_for)
 
     def make(self):
@@ -163,6 +167,7 @@ class Lease:
             StoreError: it could not be started; then nothing is kept.
         """
         reader, writer = os.pipe()
+        os.set_inheritable(self._fd, True)
         child = os.fork()
         if not child:
             try:
@@ -174,27 +179,29 @@ class Lease:
                 os._exit(0)
         os.close(writer)
         os.waitpid(child, 0)
+        os.set_inheritable(self._fd, False)
         with open(reader, "rb") as answer:
-            failed = answer.read()  # nothing once it runs: that closes the pipe
-        if failed:
-            raise StoreError(self.path, "no process could be left to keep the lease: {}".format(failed.decode()), "Start again.")
+            said = answer.read().decode()
+        if said != ".":
+            found = "no process could be left to keep the lease: {}".format(said or "{} ended".format(sys.executable))
+            raise StoreError(self.path, found, "Start again, or set cm_persist_lease: false.")
 
     def _become_keeper(self, writer):
         try:
             os.chdir("/")
             null = os.open(os.devnull, os.O_RDWR)
-            for standard in range(3):
-                os.dup2(null, standard)
+            for standard, descriptor in enumerate((null, writer, null)):
+                os.dup2(descriptor, standard)
             for number in map(int, os.listdir("/proc/self/fd")):
-                if number > 2 and number not in (self._fd, writer):
+                if number > 2 and number != self._fd:
                     with contextlib.suppress(OSError):  # that of the list itself is closed already
                         os.close(number)
-            os.set_inheritable(self._fd, True)
-            # Its environment is empty: it lives long, and may be looked at. -I and -S: nothing of this machine's Python is loaded
-            # that is not needed.
-            os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", PROGRAM, MARK, self.path], {})
-        except OSError as error:
-            os.write(writer, because(error).encode())
+            # It lives long, and may be looked at: so no environment, but for what an interpreter of its own directory needs. -I
+            # and -S: nothing of this machine's Python is loaded that is not needed.
+            environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+            os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", PROGRAM, MARK, self.path], environment)
+        except Exception as error:  # whatever it is, the caller tells of it
+            os.write(1, str(error).encode())
 
     def close(self):
         """Let go of what was taken, unless a process was left behind."""
@@ -230,29 +237,31 @@ class Lease:
 
     def _keepers(self, fd):
         # list of int: processes that were started to keep a lease, have the same root directory as this one (those of other
-        # containers have not, though they may be visible), and hold the lock.
+        # containers have not, though they may be visible), and have the file open: that they were given locked.
         file, root, found = os.fstat(fd), os.stat("/"), []
         for process in filter(str.isdigit, os.listdir(self._proc)):
             with contextlib.suppress(OSError):  # it ended meanwhile, or is none of ours
                 directory = os.path.join(self._proc, process)
-                if not any(MARK.encode() in _read(os.path.join(directory, name)) for name in ("cmdline", "cgroup")):
+                if not _keeps(directory):
                     continue
-                if os.path.samestat(os.stat(os.path.join(directory, "root")), root) and _holds(directory, file):
+                if os.path.samestat(os.stat(os.path.join(directory, "root")), root) and _has_open(directory, file):
                     found.append(int(process))
         return found
 
 
-def _holds(directory, file):
+def _keeps(directory):
+    command = _read(os.path.join(directory, "cmdline"))
+    if not any(keeper_of in command for keeper_of in KEEPERS):
+        return False
+    return MARK.encode() in command or MARK.encode() in _read(os.path.join(directory, "cgroup"))
+
+
+def _has_open(directory, file):
     for number in os.listdir(os.path.join(directory, "fd")):
         with contextlib.suppress(OSError):  # closed meanwhile
             if os.path.samestat(os.stat(os.path.join(directory, "fd", number)), file):
-                told = b"\nlock:" in _read(os.path.join(directory, "fdinfo", number))
-                return told or _kernel() < FDINFO_TELLS_LOCKS
+                return True
     return False
-
-
-def _kernel():
-    return tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 
 
 def _read(path):

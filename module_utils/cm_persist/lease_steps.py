@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from .errors import LinkError, printable
 from .lease import BY_NOBODY, BY_PROCESS, BY_UNIT, FREE, HELD, OURS, UNLOCKABLE, Lease, LeaseSeen, Wanted, keeper
-from .lease_unit import NAME, lease_unit
+from .lease_unit import NAME, is_for, lease_unit
 from .units import Unit
 
+SERVICES = "{}: {} holds the lease at each boot now; give Requires= and After= of it to the services that must not start without."
 NO_LEASE = "so nothing keeps a second manager off this store"
 
 
@@ -70,6 +71,7 @@ class LeasePlan(NamedTuple):
         seen (LeaseSeen): how it is.
         steps (list): what is to be changed on this machine; a process that is left behind is no change.
         warnings (list of str): what there is to say.
+        installed (bool): whether there is a unit of ours for this store.
     """
 
     by: str
@@ -77,6 +79,7 @@ class LeasePlan(NamedTuple):
     seen: LeaseSeen
     steps: list
     warnings: list
+    installed: bool = False
 
 
 def look_and_plan(store, wanted, network, systemd):
@@ -85,20 +88,24 @@ def look_and_plan(store, wanted, network, systemd):
     Args:
         store (Store): open.
         wanted (Wanted): how long to wait; None for no lease.
-        network (bool): whether the store comes over a network.
+        network (callable): says whether the store is mounted only when there is a network.
         systemd (Systemd): this machine's.
 
     Returns:
         LeasePlan: nothing has been changed yet.
     """
-    by, installed = keeper(systemd) if wanted else "", systemd.has(NAME)
+    by, installed = keeper(systemd) if wanted else "", has_unit(systemd, store.path)
     lease = Lease(store)
     seen = lease.look() if wanted and store.state_fd is not None else LeaseSeen(FREE)
     unit = None
     if by == BY_UNIT:
-        unit = systemd.compare(lease_unit(store.path, lease.path, wanted, network), store.path)
-    steps = plan_lease(store.path, wanted, by, unit, seen, installed)
-    return LeasePlan(by, wanted, seen, steps, _warnings(store.path, lease.path, by, seen))
+        unit = systemd.compare(lease_unit(store.path, lease.path, wanted, network()), store.path)
+        if systemd.text_of(NAME) and not installed:
+            found = "the unit {} holds the lease of another store".format(NAME)
+            hint = "One machine, one manager: take it off the other store (restore.yml) first, or set cm_persist_lease: false."
+            raise LinkError(store.path, found, hint)
+    steps = plan_lease(store.path, wanted, by, unit, seen, installed) if os.geteuid() == 0 else []
+    return LeasePlan(by, wanted, seen, steps, _warnings(store.path, lease.path, by, seen), installed)
 
 
 def plan_lease(store_path, wanted, by, unit, seen, installed):
@@ -161,13 +168,17 @@ def holding(store, plan, systemd, warnings, clock):
     """
     lease = Lease(store, clock)
     if plan.by == BY_UNIT:
-        lease.make()
+        seen = lease.make() if plan.steps else plan.seen
+        if seen.state == UNLOCKABLE:
+            warnings.extend(_warnings(store.path, lease.path, plan.by, seen))
+            del plan.steps[:]
         _execute(plan.steps, lease, systemd)
+        if plan.steps and not plan.installed:
+            warnings.append(SERVICES.format(printable(store.path), NAME))
         try:
             yield plan.seen.state == HELD
         except BaseException:
-            # What this run has brought about it takes back: nothing runs on this store here.
-            if plan.seen.state != OURS:
+            if plan.steps and not plan.installed:  # what this run has brought about
                 systemd.remove(NAME, store.path, stop=True)
             raise
         return
@@ -186,6 +197,11 @@ def holding(store, plan, systemd, warnings, clock):
             lease.leave_behind()
     finally:
         lease.close()
+
+
+def has_unit(systemd, store_path):
+    """bool: whether there is a unit of ours that holds the lease of this store (str)."""
+    return is_for(systemd.text_of(NAME), store_path)
 
 
 def give_up(store, steps, systemd):
@@ -215,6 +231,6 @@ def _warnings(store_path, lease_path, by, seen):
         remedy = "Mount the volume with locks (NFS: without nolock), or run one manager only"
         return ["{}: the lease cannot be held: {}; {}. {}.".format(printable(lease_path), seen.detail, NO_LEASE, remedy)]
     if by == BY_NOBODY:
-        why = "neither in a container nor under systemd, a lease would end with this run"
+        why = "nothing here can keep a lease longer than this run, without a container of its own, or systemd and root"
         return ["{}: {}; {} afterwards.".format(printable(store_path), why, NO_LEASE)]
     return []

@@ -9,14 +9,15 @@ from .units import OURS, Unit
 
 NAME = MARK + ".service"
 # Type=forking: it is started when the lock is held, whatever systemd's age. What writes a name into the lock opens it by its path
-# once more, to cut it: hence the look that it is a file, not a link. Wanted, not required: a machine whose volume is lost has to
-# boot. A service that must not start without it says so itself.
+# once more, to cut it: hence the look that it is a file, not a link, with no other name. Wanted, not required: a machine whose
+# volume is lost has to boot. A service that must not start without it says so itself. On-abnormal: a holder that was killed is
+# replaced, but who found the lease held does not try for ever.
 TEXT = (
     OURS
     + """ (persist_seed); it goes with cm_persist_lease: false, and with restore.yml.
 [Unit]
 Description=cm_persist: the lease of {store}, one manager at a time
-RequiresMountsFor="{store}"
+{of_store}
 DefaultDependencies=no
 Before={target} shutdown.target
 Conflicts=shutdown.target
@@ -25,7 +26,7 @@ Conflicts=shutdown.target
 Type=forking
 ExecStart=/bin/sh -c '{script}' {mark} "{lease}" "{holder}" {timeout}
 TimeoutStartSec={limit}
-Restart=on-failure
+Restart=on-abnormal
 
 [Install]
 WantedBy={target}
@@ -35,9 +36,9 @@ SCRIPT = "; ".join(
     (
         "set -e",
         'test -f "$1" -a ! -L "$1"',
-        'exec 9<>"$1"',
-        'flock -w "$3" 9 || { echo "another manager uses the store: $(cat "$1")" >&2; exit 1; }',
-        'printf "%s since %s" "$2" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$1" || :',
+        'if test -w "$1"; then exec 9<>"$1"; else exec 9<"$1"; fi',
+        'flock -w "$3" 9 || { echo "another manager uses the store: $(head -c 200 "$1" | tr -cd "[:print:]")" >&2; exit 1; }',
+        'test ! -w "$1" -o "$(stat -c %h "$1")" != 1 || printf "%s since %s" "$2" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$1" || :',
         "sleep infinity &",
     )
 )
@@ -66,6 +67,7 @@ def lease_unit(store_path, lease_path, wanted, network):
     timeout = max(1, math.ceil(wanted.timeout))  # old flocks take no 0
     text = TEXT.format(
         store=_quoted(store_path),
+        of_store=_of_store(store_path),
         lease=_quoted(lease_path).replace("$", "$$"),
         holder=_quoted(wanted.name).replace("$", "$$"),
         script=SCRIPT.replace("%", "%%").replace("$", "$$"),
@@ -75,6 +77,15 @@ def lease_unit(store_path, lease_path, wanted, network):
         limit=timeout + 30,
     )
     return Unit(NAME, text, target, False, "wants")
+
+
+def is_for(text, store_path):
+    """bool: whether this is the text (str) of a unit for that store (str)."""
+    return _of_store(store_path) in text.splitlines()
+
+
+def _of_store(store_path):
+    return 'RequiresMountsFor="{}"'.format(_quoted(store_path))
 
 
 def _quoted(text):

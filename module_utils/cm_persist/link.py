@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .errors import PersistError
 from .evidence import IMAGE_MANIFEST
 from .lease import FREE, HELD, Lease, LeaseSeen
-from .lease_steps import give_up, leads_into, plan_giving_up
+from .lease_steps import give_up, has_unit, leads_into, plan_giving_up
 from .lease_unit import NAME as LEASE_UNIT
 from .link_look import Look, observe
 from .link_plan import plan_link
@@ -23,6 +23,7 @@ from .store import Store, find_store, wake, working_on
 from .units import Systemd
 
 TORN = "{}: another manager uses this store, {}; a database that it writes to may not start from what is copied now."
+LEFT = "{0}: {1} stays, as other paths may lead there; if none does: systemctl disable --now {1}"
 RESTORED = {STORE: "off the store, with what it has", ASIDE: "off the store, with the originals"}
 
 
@@ -89,7 +90,8 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
         state, plan = look_and_plan(store, closely=rehearse)
         lease = Lease(store).look() if store and store.state_fd is not None and not linking else LeaseSeen(FREE)
         torn = lease.state == HELD and settings.restore == STORE and plan.steps
-        steps = [] if linking else plan_giving_up(store_path, lease, systemd.has(LEASE_UNIT), _hanging(store, specs))
+        installed = not linking and has_unit(systemd, store_path)
+        steps = [] if linking else plan_giving_up(store_path, lease, installed, _hanging(store, specs))
         if plan.steps and not rehearse:
             with _one_at_a_time(store, settings.lock_timeout):
                 state, plan = look_and_plan(store, closely=True)
@@ -101,6 +103,8 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
                     error.warnings = (plan.warnings if linking else []) + run.warnings
                     raise
             plan = plan._replace(paths=[_with_fate(result, run) for result in plan.paths], warnings=plan.warnings + run.warnings)
+        if installed and store is None:
+            plan.warnings.append(LEFT.format(store_path, LEASE_UNIT))
         if torn:
             plan.warnings.append(TORN.format(store_path, lease.detail))
         if not rehearse:
@@ -120,8 +124,10 @@ def _one_at_a_time(store, timeout):
 
 
 def _hanging(store, specs):
-    # Whether something will lead into the store still when these paths are off it.
-    if store is None or store.state_fd is None:
+    # Whether something will lead into the store still when these paths are off it. Without the store nobody knows.
+    if store is None:
+        return True
+    if store.state_fd is None:
         return False
     named = {spec.key for spec in specs}
     return any(leads_into(store, key) for key in read_record(store.state_fd, store.state_path) or () if key not in named)

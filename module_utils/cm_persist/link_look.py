@@ -100,7 +100,7 @@ def _see_unit(store, seen, look):
     mine = seen.spec.method == "bind" and not look.restore and (not seen.bound or seen.mounter == BY_UNIT)
     if not mine or not look.systemd.runs():
         return None
-    network = look.store_mount is not None and look.store_mount.is_network
+    network = look.systemd.waits_for_network(look.store_mount)
     return look.systemd.look(seen.spec.path, store.place(seen.spec.path), network)
 
 

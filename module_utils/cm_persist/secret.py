@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Link the place where Kubernetes mounts its API credentials to a copy of them that init has not hidden."""
 
-import fcntl
+import contextlib
 import os
 import stat
 import time
 from typing import List, NamedTuple, Optional, Tuple
 
 from .credentials import EXPIRED, EXPIRES_SOON, TOKEN, USUAL, Credentials, inspect
-from .directories import same_mount
+from .directories import list_names, same_mount
 from .errors import SecretError, SpecError, because
 from .mounts import read_mounts
 from .places import DIRECTORY, LINK, NONE, ImageParent, Place, make_parents
@@ -96,12 +96,15 @@ class PutLink(NamedTuple):
     def execute(self):
         """Do it: readers find the old link or the new one."""
         with ImageParent(self.target) as parent:
-            fcntl.flock(parent.fd, fcntl.LOCK_EX)  # the unit that watches it may do the same now
-            beside = b"." + parent.name + b".cm_persist"
-            if parent.look(beside).kind == LINK:
-                os.unlink(beside, dir_fd=parent.fd)
-            os.symlink(self.source, beside, dir_fd=parent.fd)
-            os.rename(beside, parent.name, src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
+            # The name is this process's own, as the unit that watches the place may do the same just now.
+            beside = b"." + parent.name + b".cm_persist-"
+            mine = beside + str(os.getpid()).encode()
+            for name in list_names(parent.fd):
+                if name.startswith(beside) and (name == mine or not os.path.exists(b"/proc/" + name[len(beside) :])):
+                    with contextlib.suppress(FileNotFoundError):  # another one clears up as well
+                        os.unlink(name, dir_fd=parent.fd)
+            os.symlink(self.source, mine, dir_fd=parent.fd)
+            os.rename(mine, parent.name, src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
 
 
 def link_secret(settings, rehearse=False, mounts=None, clock=time):

@@ -5,7 +5,7 @@ import os
 import time
 from typing import NamedTuple
 
-from .errors import PersistError, StoreError
+from .errors import PersistError, SpecError, StoreError
 from .lease import HELD, Lease
 from .lease import Wanted as WantedLease
 from .lease_steps import holding, look_and_plan
@@ -53,6 +53,10 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None, system
         PersistError: a refusal, in which case nothing was changed, or a failure, after which a new start goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
+    for name in ("lock_timeout", "lease_timeout"):
+        if not 0 <= getattr(settings, name) < float("inf"):
+            found = "{} is {!r}".format(name, getattr(settings, name))
+            raise SpecError(store_path, found, "Give a number of seconds, 0 or more.")
     with working_on(store_path):
         return _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd or Systemd())
 
@@ -71,7 +75,7 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
             return seen, plan_seed(seen, paths, wanted), store_state(seen, paths)
 
         wanted_lease = WantedLease(settings.lease_timeout, settings.lease_holder) if settings.lease else None
-        lease = look_and_plan(store, wanted_lease, bool(found.mount and found.mount.is_network), systemd)
+        lease = look_and_plan(store, wanted_lease, lambda: systemd.waits_for_network(found.mount), systemd)
         try:
             _seen, plan, state = plan_now()
         except PersistError:

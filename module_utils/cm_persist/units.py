@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Units of systemd, on machines where it runs; those for bind mounts that survive a reboot (systemd.mount(5))."""
 
+import contextlib
 import os
+import socket
 import subprocess
 from typing import NamedTuple
 
@@ -57,8 +59,23 @@ class Systemd:
         self._units, self._running, self._call = units, running, call
 
     def runs(self):
-        """bool: whether it does."""
-        return os.path.exists(self._running)
+        """bool: whether it does: a socket may be left from one that did, where /run outlives its container."""
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as asked:
+            try:
+                asked.connect(self._running)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return False
+            except OSError:
+                return True  # it is there for root alone
+        return True
+
+    def waits_for_network(self, mount):
+        """bool: whether a Mount comes only when there is a network, as _netdev has it also of disks (systemd.mount(5)); None is
+        no mount."""
+        if mount is None or mount.is_network or mount.mount_point == "/":
+            return mount is not None and mount.is_network
+        before = self._run(mount.mount_point, "systemctl", "show", "--property=Before", self.name(mount.mount_point))
+        return "remote-fs.target" in before.replace("=", " ").split()
 
     def look(self, where, what, network):
         """Look at the mount unit of a state path.
@@ -94,9 +111,10 @@ class Systemd:
             raise LinkError(where, "there is a unit {} that cm_persist has not made".format(unit.name), hint)
         return unit._replace(current=found == unit.text and os.path.islink(self._enabled(unit)))
 
-    def has(self, name):
-        """bool: whether there is a unit of ours with this name."""
-        return (self._text(name) or "").startswith(OURS)
+    def text_of(self, name):
+        """str: the text of a unit of ours with this name, '' where there is none."""
+        text = self._text(name) or ""
+        return text if text.startswith(OURS) else ""
 
     def name(self, where):
         """str: the only name that the mount unit of a state path may have."""
@@ -123,8 +141,12 @@ class Systemd:
             if not works():
                 raise LinkError(where, "the unit {} was started, but does not {}".format(unit.name, purpose), SEE_SYSTEMD)
         except LinkError:
-            if new:  # nothing that fails may be required by the next boot
+            if new:  # nothing that fails may be required by the next boot, or go on trying
                 self._remove_file(unit.name)
+                with contextlib.suppress(LinkError):  # the first failure is the one to tell of
+                    self._run(where, "systemctl", "stop", unit.name)
+                with contextlib.suppress(LinkError):
+                    self._run(where, "systemctl", "daemon-reload")
             raise
         self._run(where, "systemctl", "reenable", "--quiet", unit.name)
         for directory in (os.path.dirname(self._enabled(unit)), self._units):
@@ -132,7 +154,7 @@ class Systemd:
 
     def remove(self, name, where, stop=False):
         """Remove a unit of this name (str), if there is one, from the next boot on, or at once; where as for install()."""
-        if not self.has(name):
+        if not self.text_of(name):
             return
         if stop and self.runs():
             self._run(where, "systemctl", "stop", name)

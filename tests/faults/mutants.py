@@ -328,8 +328,8 @@ MUTANTS = (
     Mutant(
         "one that waits taken for a keeper",
         CORE + "lease.py",
-        "return told or _kernel() < FDINFO_TELLS_LOCKS",
-        "return True",
+        "    if not any(keeper_of in command for keeper_of in KEEPERS):\n",
+        "    if False:\n",
         (LEASES, "-k", "only_waits"),
     ),
     Mutant(

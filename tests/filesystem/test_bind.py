@@ -221,6 +221,9 @@ def test_a_unit_is_made_though_the_directory_above_is_missing(site):
         def runs(self):
             return True
 
+        def waits_for_network(self, _mount):
+            return False
+
         def look(self, where, what, network):
             return Unit("unit", where + what, "local-fs.target", False)
 

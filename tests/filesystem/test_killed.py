@@ -250,7 +250,10 @@ class MountingSystemd(Systemd):
     def __init__(self, top):
         self.units = os.path.join(top, "units")
         os.mkdir(self.units)
-        super().__init__(self.units, running=self.units, call=self.act)
+        super().__init__(self.units, call=self.act)
+
+    def runs(self):
+        return True
 
     def act(self, command, **_options):
         verb, name = command[1], command[-1]

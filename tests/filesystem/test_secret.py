@@ -2,6 +2,7 @@
 """Credentials that init has hidden are linked to a copy of them."""
 
 import base64
+import fcntl
 import json
 import os
 
@@ -9,7 +10,7 @@ import pytest
 
 from module_utils.cm_persist import credentials as inspecting
 from module_utils.cm_persist.errors import SecretError, SpecError
-from module_utils.cm_persist.secret import Settings, link_secret
+from module_utils.cm_persist.secret import PutLink, Settings, link_secret
 from tests.site import as_nobody, read, write
 from tests.tree import footprint
 
@@ -117,8 +118,31 @@ def test_a_link_to_elsewhere_is_replaced(credentials):
 
 def test_what_a_killed_run_left_is_no_hindrance(credentials):
     os.makedirs(os.path.dirname(credentials.target))
-    os.symlink("/nowhere", os.path.join(os.path.dirname(credentials.target), ".account.cm_persist"))
+    os.symlink("/nowhere", os.path.join(os.path.dirname(credentials.target), ".account.cm_persist-999999999"))
     credentials.link()
+    assert os.listdir(os.path.dirname(credentials.target)) == ["account"]
+
+
+def test_runs_at_once_do_not_disturb_each_other(credentials):
+    os.makedirs(os.path.dirname(credentials.target))
+    os.symlink("/nowhere", credentials.target)
+    children = []
+    for _number in range(8):
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                for _time in range(40):
+                    PutLink(credentials.source, credentials.target).execute()
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    # Nor can anybody keep them from it who may look into the directory.
+    fd = os.open(os.path.dirname(credentials.target), os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    assert [os.waitpid(child, 0)[1] for child in children] == 8 * [0]
+    os.close(fd)
     assert os.listdir(os.path.dirname(credentials.target)) == ["account"]
 
 
@@ -194,6 +218,9 @@ TIMES = {
     "of unknown age, and valid for long": (jwt(exp=NOW + 601), None),
     "without an end": (jwt(iat=NOW - 10**8), None),
     "an end that is no number": (jwt(exp="never"), None),
+    "an end that is true": (jwt(exp=True), None),
+    "an end that no float can be": (jwt(exp=10**400), None),
+    "a beginning that no float can be": (jwt(exp=NOW + 601, iat=-(10**400)), None),
     "a beginning that is none": (jwt(exp=NOW + 601, iat=None), None),
     "no token of JSON": ("one.two.three", None),
     "claims that are a list": ("a." + base64.urlsafe_b64encode(b"[1]").decode() + ".c", None),

@@ -7,8 +7,9 @@ import pytest
 from module_utils.cm_persist.errors import LinkError
 from module_utils.cm_persist.lease import BY_NOBODY, BY_PROCESS, BY_UNIT, FREE, HELD, OURS, UNLOCKABLE, LeaseSeen, Wanted, keeper
 from module_utils.cm_persist.lease_steps import plan_giving_up, plan_lease
-from module_utils.cm_persist.lease_unit import lease_unit
+from module_utils.cm_persist.lease_unit import is_for, lease_unit
 from module_utils.cm_persist.units import Systemd
+from tests.site import listen
 
 WANTED = Wanted(60, "manager-0")
 UNIT = lease_unit("/store", "/store/.cm_persist/lease", WANTED, network=False)
@@ -100,10 +101,13 @@ def test_systemd_understands_it(tmp_path):
 def test_who_keeps_it(tmp_path):
     (tmp_path / "self/ns").mkdir(parents=True)
     (tmp_path / "self/ns/pid").write_text("")
-    socket = tmp_path / "private"
-    systemd = Systemd(str(tmp_path), str(socket))
+    systemd = Systemd(str(tmp_path), str(tmp_path / "private"))
     assert keeper(systemd, str(tmp_path)) == BY_PROCESS
     (tmp_path / "self/ns/pid").unlink()
     assert keeper(systemd, str(tmp_path)) == BY_PROCESS
-    socket.write_text("")
-    assert keeper(systemd, str(tmp_path)) == BY_UNIT
+    with listen(str(tmp_path / "private")):
+        assert keeper(systemd, str(tmp_path)) == (BY_UNIT if os.geteuid() == 0 else BY_NOBODY)
+
+
+def test_a_unit_is_known_by_its_store():
+    assert is_for(UNIT.text, "/store") and not is_for(UNIT.text, "/stor") and not is_for("", "/store")

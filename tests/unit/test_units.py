@@ -12,7 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from module_utils.cm_persist.errors import LinkError
+from module_utils.cm_persist.mounts import Mount
 from module_utils.cm_persist.units import Systemd
+from tests.site import listen
 
 PATH, PLACE = "/var/lib/pgsql/9.5/data", "/cfy-persist/var/lib/pgsql/9.5/data"
 NAME = "var-lib-pgsql-9.5-data.mount"
@@ -54,8 +56,9 @@ def machine(tmp_path):
 
 def test_it_runs_where_its_socket_is(machine):
     assert not machine.systemd.runs()
-    open(machine.running, "w").close()
-    assert machine.systemd.runs()
+    with listen(machine.running):
+        assert machine.systemd.runs()
+    assert os.path.exists(machine.running) and not machine.systemd.runs(), "one that a container's /run has outlived"
 
 
 def test_a_unit_is_written_reloaded_started_and_then_enabled(machine):
@@ -102,9 +105,9 @@ def test_a_path_that_a_unit_cannot_name_is_refused(machine, path):
 
 def test_a_unit_is_disabled_and_removed(machine):
     machine.install()
-    open(machine.running, "w").close()
     del machine.called[:]
-    machine.systemd.remove(NAME, PATH)
+    with listen(machine.running):
+        machine.systemd.remove(NAME, PATH)
     assert machine.called == ["systemctl disable --quiet " + NAME, "systemctl daemon-reload"]
     assert not os.path.exists(os.path.join(machine.units, NAME))
     machine.systemd.remove(NAME, PATH)  # as after a kill: there is nothing to do
@@ -165,3 +168,17 @@ def test_the_names_are_those_that_systemd_wants(path, name):
     if not os.path.exists("/usr/bin/systemd-escape"):
         pytest.skip("no systemd-escape on this machine: Debian's package systemd has it")
     assert Systemd(call=subprocess.run).name(path) == name
+
+
+@pytest.mark.parametrize(
+    ("fs_type", "before", "network"),
+    [("ext4", "local-fs.target umount.target", False), ("ext4", "umount.target remote-fs.target", True), ("nfs4", "", True)],
+)
+def test_whether_a_store_waits_for_the_network_systemd_knows(fs_type, before, network):
+    def answer(command, **_options):
+        said = "srv-state.mount" if command[0] == "systemd-escape" else "Before=" + before
+        return SimpleNamespace(returncode=0, stdout=said + "\n", stderr="")
+
+    mount = Mount(1, "/", "/srv/state", (), fs_type, "/dev/sdb")
+    assert Systemd(call=answer).waits_for_network(mount) is network
+    assert Systemd(call=answer).waits_for_network(None) is False

@@ -6,7 +6,8 @@ import time
 import pytest
 from conftest import DATABASE, IMAGE, podman
 
-PLAY = "ANSIBLE_STDOUT_CALLBACK=default /opt/cm_persist/container/play start -e cm_persist_method=bind --diff"
+PLAY = "ANSIBLE_STDOUT_CALLBACK=default /opt/cm_persist/container/play start --diff \
+-e cm_persist_method=bind -e cm_persist_lease_timeout=3"
 
 
 @pytest.fixture
