@@ -1,7 +1,7 @@
 """Says to a kubelet how the container is: exit status 0 for yes, else 1 and the reason in a line.
 
 usage: probe.py started   the start is over, and init has started everything
-       probe.py ready     the same, and the state paths lead into the store, and the credentials are to be found
+       probe.py ready     the same, the state paths lead into the store, its lease is kept, and the credentials are to be found
        probe.py alive     the start is at work, or init answers
 """
 
@@ -15,8 +15,10 @@ from ansible.module_utils.parsing.convert_bool import boolean  # noqa: E402
 from variables import UnusableError, in_force  # noqa: E402
 
 from module_utils.cm_persist.errors import PersistError, printable  # noqa: E402
+from module_utils.cm_persist.lease import FREE, HELD, Lease, LeaseSeen  # noqa: E402
 from module_utils.cm_persist.lease_steps import leads_into  # noqa: E402
 from module_utils.cm_persist.mounts import read_mounts  # noqa: E402
+from module_utils.cm_persist.outcome import refuse_dangling  # noqa: E402
 from module_utils.cm_persist.spec import parse_paths  # noqa: E402
 from module_utils.cm_persist.store import Store, find_store  # noqa: E402
 
@@ -28,9 +30,9 @@ PATIENCE = 8  # seconds for init to answer, less than a probe's own
 def started():
     """str: why the start is not over yet, '' if it is."""
     if _at_start():
-        return "the start is at work: see the container's log"
+        return _waits_for() or "the start is at work: see the container's log"
     state = _init()
-    return "" if state is None or state in UP else "init is {}".format(state)
+    return "" if state is None or state in UP else "init is {}".format(state or "not answering")
 
 
 def alive():
@@ -46,34 +48,63 @@ def ready():
     return started() or _lost_path() or _lost_credentials()
 
 
+def _waits_for():
+    found, _specs = _declared()
+    if found is None or found.absent:
+        return ""
+    with Store(found.path) as store:
+        seen = Lease(store).look() if store.state_fd is not None else LeaseSeen(FREE)
+    return "the start waits for another manager's lease, {}".format(seen.detail) if seen.state == HELD else ""
+
+
 def _lost_path():
-    variables = in_force()
-    paths = variables["cm_persist_paths"]
-    if isinstance(paths, str):
-        paths = paths.split(",")  # as Ansible does
-    if "{{" in repr((variables["cm_persist_store"], paths)):
-        return ""  # what these are, only Ansible can work out
-    found = find_store(variables["cm_persist_store"], boolean(variables["cm_persist_require_mount"]), read_mounts())
+    found, specs = _declared()
+    if found is None:
+        return ""
     if found.absent:
-        return "there is no store: {}".format(found.absent) if boolean(variables["cm_persist_required"]) else ""
-    store_path, specs = parse_paths(variables["cm_persist_store"], paths)
-    with Store(store_path) as store:
+        refuse_dangling(found, specs)
+        return "there is no store: {}".format(found.absent) if boolean(in_force()["cm_persist_required"]) else ""
+    with Store(found.path) as store:
         for spec in specs:
             if os.path.lexists(spec.path) and not leads_into(store, spec.key):
                 lost = "{} does not lead into the store any more: what is written there is lost with this container"
                 return lost.format(printable(spec.path))
             # One that neither has was skipped at the start.
             if os.path.lexists(spec.path) != os.path.exists(store.place(spec.path)):
-                return "{} is gone, or what it leads to".format(printable(spec.path))
+                return "{} is missing, or the store lacks what it leads to".format(printable(spec.path))
+        return _lost_lease(store) if boolean(in_force()["cm_persist_lease"]) else ""
+
+
+def _lost_lease(store):
+    lease = Lease(store)
+    seen = lease.look()
+    if seen.state == HELD:
+        return "another manager has the lease of this store, {}".format(seen.detail)
+    # Who cannot keep one has not written its name either.
+    if seen.state == FREE and os.path.exists(lease.path) and os.path.getsize(lease.path):
+        return "nothing keeps the lease of this store any more: another manager could start on it; start a new container"
     return ""
 
 
 def _lost_credentials():
     variables = in_force()
-    if not os.path.isdir(variables["cm_persist_secret_source"]):
-        return ""
     token = os.path.join(variables["cm_persist_secret_target"], "token")
-    return "" if os.path.isfile(token) else "there are no credentials: {} leads to none".format(token)
+    wanted = os.path.isdir(variables["cm_persist_secret_source"]) or boolean(variables["cm_persist_secret_required"])
+    if not wanted or os.path.isfile(token):
+        return ""
+    return "{} leads to no token: see journalctl -u cm_persist-secret in this container".format(token)
+
+
+def _declared():
+    # tuple: Found and the list of StatePath; None and nothing where only Ansible can work out what they are.
+    variables = in_force()
+    paths = variables["cm_persist_paths"]
+    if isinstance(paths, str):
+        paths = paths.split(",")  # as Ansible does
+    if "{{" in repr((variables["cm_persist_store"], paths)):
+        return None, []
+    store_path, specs = parse_paths(variables["cm_persist_store"], paths)
+    return find_store(store_path, boolean(variables["cm_persist_require_mount"]), read_mounts()), specs
 
 
 def _at_start():
@@ -92,9 +123,14 @@ def _init():
     return asked.stdout.decode("ascii", "replace").strip()
 
 
+QUESTIONS = {"started": started, "ready": ready, "alive": alive}
+
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in QUESTIONS:
+        sys.stderr.write("usage: probe started|ready|alive\n")
+        sys.exit(2)
     try:
-        reason = {"started": started, "ready": ready, "alive": alive}[sys.argv[1]]()
+        reason = QUESTIONS[sys.argv[1]]()
     except (PersistError, UnusableError, OSError, TypeError) as error:
         reason = str(error)
     if reason:

@@ -10,6 +10,7 @@ import sys
 import yaml
 
 ROLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../roles/cm_persist")
+DIRECTORY = "/etc/cm_persist"
 HINT = "Give it as YAML or JSON, such as {cm_persist_required: true}."
 
 
@@ -31,8 +32,13 @@ def given(environment=os.environ):
         UnusableError: it is no YAML mapping, or has a name that is no variable of the role.
     """
     found = []
-    path = environment.get("CM_PERSIST_VARS_FILE") or "/etc/cm_persist/vars.yml"
-    if environment.get("CM_PERSIST_VARS_FILE") or os.path.exists(path):
+    path = environment.get("CM_PERSIST_VARS_FILE") or os.path.join(DIRECTORY, "vars.yml")
+    if not environment.get("CM_PERSIST_VARS_FILE") and not os.path.exists(path):
+        others = sorted(os.listdir(DIRECTORY)) if os.path.isdir(DIRECTORY) else []
+        if others:
+            found = "%s holds %s, but no vars.yml" % (DIRECTORY, ", ".join(others))
+            raise UnusableError(found + ". Call the file so; in a ConfigMap that is the key.")
+    else:
         try:
             with open(path, encoding="utf-8") as file:
                 found.append(_parse(file, path))

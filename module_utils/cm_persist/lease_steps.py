@@ -96,7 +96,7 @@ def look_and_plan(store, wanted, network, systemd):
     """
     by, installed = keeper(systemd) if wanted else "", has_unit(systemd, store.path)
     lease = Lease(store)
-    seen = lease.look() if wanted and store.state_fd is not None else LeaseSeen(FREE)
+    seen = lease.look() if store.state_fd is not None else LeaseSeen(FREE)
     unit = None
     if by == BY_UNIT:
         unit = systemd.compare(lease_unit(store.path, lease.path, wanted, network()), store.path)
@@ -227,6 +227,9 @@ def _execute(steps, lease, systemd):
 
 
 def _warnings(store_path, lease_path, by, seen):
+    if not by and seen.state == HELD:
+        danger = "two managers on one volume destroy its database"
+        return ["{}: no lease is wanted, but another manager has it, {}; {}".format(printable(lease_path), seen.detail, danger)]
     if by and seen.state == UNLOCKABLE:
         remedy = "Mount the volume with locks (NFS: without nolock), or run one manager only"
         return ["{}: the lease cannot be held: {}; {}. {}.".format(printable(lease_path), seen.detail, NO_LEASE, remedy)]

@@ -83,7 +83,7 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
             # counts; else a second look.
             if store.state_fd is None:
                 raise
-            if rehearse or not (held(store.state_fd) or lease.seen.state == HELD):
+            if rehearse or not (held(store.state_fd) or (lease.wanted and lease.seen.state == HELD)):
                 _seen, plan, state = plan_now()
             else:
                 plan = state = None
@@ -109,7 +109,7 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
 
 
 def _told_of_holder(store, lease):
-    if lease.seen.state != HELD:
+    if lease.seen.state != HELD or not lease.wanted:
         return []
     said = "{}: another manager uses this store, {}; a start would wait for it for {:g} seconds"
     return [said.format(Lease(store).path, lease.seen.detail, lease.wanted.timeout)]

@@ -265,7 +265,9 @@ def test_a_time_that_is_none(container, name, seconds):
 
 def test_it_can_be_turned_off(container):
     with held_elsewhere(container):
-        assert container.start(lease=False).changed
+        outcome = container.start(lease=False)
+        (warning,) = outcome.warnings
+        assert outcome.changed and "manager-0 on node-2" in warning and "destroy" in warning
     container.start(lease=False)
     assert container.keepers() == []
 

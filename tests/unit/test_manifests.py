@@ -33,12 +33,12 @@ def base(kind):
     return found
 
 
-def rendered(overlay):
-    """What kustomize makes of a directory, as kubectl would apply it."""
+def rendered(directory):
+    """What kustomize makes of a directory, as kubectl would apply it; one of ours is given by its name."""
     if shutil.which("kubectl") is None:
         pytest.skip("no kubectl on this machine, which renders it")
     done = subprocess.run(
-        ["kubectl", "kustomize", os.path.join(DEPLOY, overlay)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["kubectl", "kustomize", os.path.join(DEPLOY, directory)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     if "unknown field" in done.stderr:
         pytest.skip("no kubectl of 1.21 or later on this machine, which renders it")
@@ -141,3 +141,18 @@ def test_the_token_that_is_renewed_takes_the_place_of_the_other():
     paths = [list(source.values())[0] for source in volume["projected"]["sources"]]
     files = {path["path"] if "path" in path else path["items"][0]["path"] for path in paths}
     assert files == {"token", "ca.crt", "namespace"} and volume["projected"]["defaultMode"] == 0o444
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_readme_s_own_example_can_be_laid_over_them(tmp_path, overlay):
+    with open(os.path.join(DEPLOY, "README.md"), encoding="utf-8") as file:
+        (example,) = re.findall(r"```yaml\n(.*?)```", file.read(), re.DOTALL)
+    told = yaml.safe_load(example)
+    told["resources"] = [os.path.relpath(os.path.join(DEPLOY, overlay), str(tmp_path))]
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(told))
+    documents = {document["kind"]: document for document in rendered(str(tmp_path))}
+    (image,) = (each["image"] for each in documents["Deployment"]["spec"]["template"]["spec"]["containers"])
+    assert image == "registry.example.org/cloudify-manager:18.9-persist"
+    claim = documents["PersistentVolumeClaim"]
+    assert (claim["metadata"]["namespace"], claim["spec"]["storageClassName"]) == ("cloudify", "fast")
+    assert claim["spec"]["resources"]["requests"]["storage"] == "20Gi"

@@ -112,6 +112,12 @@ def test_variables_from_a_file(run, tmp_path):
     assert (code, lines[-1]) == (0, MARK), lines
 
 
+def test_variables_in_a_file_that_nobody_reads(run, tmp_path):
+    (tmp_path / "vars.yaml").write_text("cm_persist_required: true\n")
+    code, lines = run(*SAY, options=["--volume", "%s:/etc/cm_persist:ro" % tmp_path])
+    assert code == 4 and "vars.yaml" in lines[-1] and "no vars.yml" in lines[-1] and MARK not in lines
+
+
 def test_a_required_store_that_is_not_there(declaration):
     done = podman("run", "--rm", "--env", "CM_PERSIST_VARS=cm_persist_required: true", IMAGE, *SAY)
     assert done.returncode != 0

@@ -74,6 +74,9 @@ def test_a_second_container_fails_when_it_has_waited_long_enough(second, contain
 def test_it_waits_while_the_first_serves_and_goes_on_when_that_is_stopped(second, container, manager):
     second()
     assert waits(SECOND), podman("logs", SECOND).stdout
+    probes = [podman("exec", SECOND, "/opt/cm_persist/container/probe", question) for question in ("started", "alive")]
+    assert [probe.returncode for probe in probes] == [1, 0]
+    assert "waits for another manager's lease, %s since" % hostname(container) in probes[0].stdout
     write(container, "while_another_waited")
     assert manager()["blueprints"].keys() >= {"hello-world"}
     assert podman("stop", container).returncode == 0
@@ -102,3 +105,11 @@ def test_it_can_be_turned_off(second):
     # With a command that touches nothing: two managers would destroy the data.
     second("cm_persist_lease: false", "true")
     assert podman("wait", SECOND).stdout.strip() == "0", podman("logs", SECOND).stdout
+
+
+def test_a_lease_that_nothing_keeps_any_more_is_noticed(host):
+    ready = "/opt/cm_persist/container/probe ready"
+    assert host.run(ready).rc == 0
+    host.check_output("kill -KILL $(basename $(dirname $(grep -l '[c]m_persist-lease' /proc/[0-9]*/cmdline)))")
+    done = host.run(ready)
+    assert done.rc == 1 and "nothing keeps the lease" in done.stderr

@@ -64,7 +64,7 @@ def test_the_probe_of_the_manifest_says_yes(host, manifest, probe):
 
 LOSSES = {
     "a path": ("/opt/manager/resources", "does not lead into the store any more"),
-    "the credentials": ("/var/run/secrets/kubernetes.io/serviceaccount", "no credentials"),
+    "the credentials": ("/var/run/secrets/kubernetes.io/serviceaccount", "leads to no token"),
 }
 
 
@@ -80,6 +80,12 @@ def test_what_is_lost_makes_it_unready_and_does_not_kill_it(host, loss):
     assert ready.rc == 1 and path in ready.stderr and reason in ready.stderr
     assert alive.rc == 0, alive.stderr
     assert host.run("/opt/cm_persist/container/probe ready").rc == 0
+
+
+def test_a_probe_that_is_asked_nothing_says_what_it_can_be_asked(host):
+    for question in ("", "--help", "ready alive"):
+        done = host.run("/opt/cm_persist/container/probe " + question)
+        assert done.rc == 2 and done.stderr == "usage: probe started|ready|alive\n"
 
 
 def test_the_log_says_which_start_it_was(log, uploads):

@@ -13,12 +13,13 @@ from conftest import podman
 def rotate(scratch):
     """A function that replaces the token, as kubelet does it: the new link beside the old one, then a rename over it."""
 
-    def replace(token):
+    def replace(token, *lacking):
         account = scratch / "serviceaccount"
         generation = account / ("..generation-%d" % (len(list(account.glob("..generation-*"))) + 1))
         generation.mkdir()
         for name, content in {"token": token, "ca.crt": "not a certificate", "namespace": "onap"}.items():
-            (generation / name).write_text(content)
+            if name not in lacking:
+                (generation / name).write_text(content)
         os.symlink(generation.name, account / "..data_tmp")
         os.rename(account / "..data_tmp", account / "..data")
 
@@ -98,6 +99,16 @@ def test_a_link_that_something_took_away_comes_back(host, declaration, comes_bac
     time.sleep(0.1)  # a link that is still there would do
     assert comes_back() == declaration.secret_source
     assert [host.service(name).systemd_properties["MainPID"] for name in services] == pids != ["0", "0"]
+
+
+def test_credentials_that_come_late_are_linked_when_they_come(host, declaration, rotate, comes_back):
+    host.check_output("systemctl stop cm_persist-secret.path && rm %s", declaration.secret_target)
+    rotate("none", "token")
+    assert host.run("systemctl start cm_persist-secret").rc != 0
+    assert "it lacks token" in host.check_output("journalctl --no-pager --unit=cm_persist-secret --lines=30")
+    rotate("second token")
+    assert comes_back() == declaration.secret_source
+    assert host.file(declaration.secret_target + "/token").content_string == "second token"
 
 
 def test_run_mounted_once_more(host, declaration):
