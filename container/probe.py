@@ -3,6 +3,7 @@
 usage: probe.py started   the start is over, and init has started everything
        probe.py ready     the same, the state paths lead into the store, its lease is kept, and the credentials are to be found
        probe.py alive     the start is at work, or init answers
+       probe.py waits     the start does not wait for another manager (for the entry point, which says so in the log)
 """
 
 import os
@@ -48,13 +49,18 @@ def ready():
     return started() or _lost_path() or _lost_credentials()
 
 
+def waits():
+    """str: for whom the start waits, '' if it does not."""
+    return _waits_for() if _at_start() else ""
+
+
 def _waits_for():
     found, _specs = _declared()
     if found is None or found.absent:
         return ""
     with Store(found.path) as store:
         seen = Lease(store).look() if store.state_fd is not None else LeaseSeen(FREE)
-    return "the start waits for another manager's lease, {}".format(seen.detail) if seen.state == HELD else ""
+    return "the start waits for the lease of another manager, {}".format(seen.detail) if seen.state == HELD else ""
 
 
 def _lost_path():
@@ -123,7 +129,7 @@ def _init():
     return asked.stdout.decode("ascii", "replace").strip()
 
 
-QUESTIONS = {"started": started, "ready": ready, "alive": alive}
+QUESTIONS = {"started": started, "ready": ready, "alive": alive, "waits": waits}
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in QUESTIONS:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Optional
 from . import syscalls
 from .beside import BY_UNIT, asides, copy_name, read_bound, removal_name
 from .evidence import find_proof, manifests_of
+from .in_use import find_user
 from .link_plan import LinkSeen
 from .mounts import Mount, mount_holding, mounts_at_or_below, real_path
 from .places import DIRECTORY, NONE, ImageParent, Place, label
@@ -113,6 +114,7 @@ def _mounts_in_store(store, spec, look):
 
 def _look_closely(store, image, seen, look, pretended):
     own = seen.current.real and not seen.bound and not seen.removing
+    seen = seen._replace(user=_find_user(store, seen, look, own))
     if own and not look.restore:
         seen = seen._replace(current=image.look_inside(), empty=_is_empty(image))
         proof, found = find_proof(seen.manifests[:-1] if pretended else seen.manifests, image)
@@ -127,6 +129,14 @@ def _look_closely(store, image, seen, look, pretended):
     if look.restore == STORE and seen.stored.real and not (own and not seen.mounter):
         return _count(store, image, seen)
     return seen
+
+
+def _find_user(store, seen, look, own):
+    # Of what will be moved, or copied back, or copied to.
+    places = [seen.spec.path] if own else []
+    if look.restore and store is not None:
+        places.append(store.place(seen.spec.path))
+    return find_user(*places) if places else None
 
 
 def _is_empty(image):

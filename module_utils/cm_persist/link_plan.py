@@ -7,6 +7,7 @@ from .beside import BY_START, BY_UNIT
 from .bind_steps import Bind, BindByUnit, ForgetMount, MakeMountPoint, NoteMount, RemoveUnit
 from .errors import LinkError, printable
 from .evidence import Manifest
+from .in_use import User
 from .link_steps import Clear, Discard, FinishRemoval, MakeLink, SetAside
 from .manifest import Difference
 from .places import DIRECTORY, LINK, NONE, Place
@@ -33,6 +34,7 @@ class LinkSeen(NamedTuple):
         overlay, may_mount, writable (bool): renaming may be impossible; this process may mount; it may change the directory.
         empty, fixed (bool): what stands there holds nothing; what the store has is itself immutable or append-only.
         survey (Survey), room (device, free bytes, free inodes or None): what a copy back needs, and has. None: not counted.
+        user (User): a process that has something of it open. None: there is none, or nobody has looked.
     """
 
     spec: StatePath
@@ -59,6 +61,7 @@ class LinkSeen(NamedTuple):
     fixed: bool = False
     survey: Survey = Survey()
     room: Optional[Tuple[int, int, Optional[int]]] = None
+    user: Optional[User] = None
 
 
 def plan_link(store_path, paths):
@@ -86,7 +89,7 @@ def plan_link(store_path, paths):
             _plan_bind(path, place, plan)
         else:
             _plan_symlink(path, place, plan)
-    refuse_unwritable(paths, plan)
+    refuse_untouchable(paths, plan)
     return plan
 
 
@@ -126,10 +129,12 @@ def has_diverged(path):
     return path.current.real and not (path.bound or path.removing) and path.proof is None and bool(path.aside or path.difference)
 
 
-def refuse_unwritable(paths, plan):
-    """Refuse a plan that would change a directory which this process may not change. Raises LinkError."""
+def refuse_untouchable(paths, plan):
+    """Refuse a plan that would change a directory which this process may not change, or what is in use. Raises LinkError."""
     touched = {step.spec.path for step in plan.steps}
     for path in paths:
+        if path.user and path.spec.path in touched:
+            raise LinkError(path.spec.path, "it is in use: {}".format(path.user.describe()), path.user.hint)
         if not path.writable and path.spec.path in touched:
             raise LinkError(
                 path.spec.path,

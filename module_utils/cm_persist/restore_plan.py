@@ -4,7 +4,7 @@
 from .beside import BY_UNIT
 from .bind_steps import ForgetMount, RemoveUnit, Unmount
 from .errors import LinkError, printable
-from .link_plan import begin_again, get_out_of_the_way, refuse_unwritable, result
+from .link_plan import begin_again, get_out_of_the_way, refuse_untouchable, result
 from .link_steps import Clear, FinishRemoval
 from .places import LINK, NONE
 from .plan import Plan
@@ -60,7 +60,7 @@ def plan_restore(store_path, paths, restore):
         if path.litter:
             plan.steps.append(Clear(path.spec))
         plan.paths.append(result(path, "missing" if path.current.kind == NONE else "already"))
-    refuse_unwritable(paths, plan)
+    refuse_untouchable(paths, plan)
     _refuse_without_room(copies)
     return plan
 

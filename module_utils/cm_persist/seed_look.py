@@ -9,6 +9,7 @@ from .beside import aside_name, bound_name, removal_name
 from .directories import DIRECTORY as OPEN_DIRECTORY
 from .directories import list_names
 from .errors import CopyError, PathError, StoreError
+from .in_use import find_user
 from .lease_steps import leads_into
 from .mounts import mounts_at_or_below
 from .places import ImageParent
@@ -88,6 +89,7 @@ def _see_path(store, spec, record, unfinished, mounts, counted):
                 mounts=tuple(mounts_at_or_below(spec.path, mounts)),
                 fixed=_is_fixed(image),
                 other_mount=store.other_mount(spec.relative),
+                user=find_user(spec.path),
             )
         return seen
 

@@ -4,6 +4,7 @@
 from typing import Dict, NamedTuple, Optional, Tuple
 
 from .errors import PathError, StoreError, printable
+from .in_use import User
 from .places import LINK, NONE, OTHER, Place
 from .plan import Plan
 from .seed_steps import Adopt, ClearStaging, Complete, Copy, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
@@ -22,7 +23,8 @@ class PathSeen(NamedTuple):
     survey counts what would be copied or adopted; aside is where an original is kept ('' for none); torn says that
     an original's removal has begun, was_mounted that a store was mounted over it; mounts lie at the path or below it;
     lacking are names at the top of the original that the store's copy does not have; fixed is an original that is itself
-    immutable or append-only; other_mount says that its place in the store lies on another mount than the store.
+    immutable or append-only; other_mount says that its place in the store lies on another mount than the store; user is a process
+    that has something of the original open.
     """
 
     spec: StatePath
@@ -38,6 +40,7 @@ class PathSeen(NamedTuple):
     lacking: Tuple[str, ...] = ()
     fixed: bool = False
     other_mount: bool = False
+    user: Optional[User] = None
 
 
 class StoreSeen(NamedTuple):
@@ -176,6 +179,8 @@ def _decide(store, path, wanted, kept, plan, copies):
             "something is mounted at {}".format(_some(path.mounts)),
             "Unmount it, or name paths that have no mount in them.",
         )
+    if path.user:
+        raise PathError(spec.path, "it is in use: {}".format(path.user.describe()), path.user.hint)
     if path.stored.real:
         plan.steps.append(RemoveEmpty(spec, store.path))
     copies.append(path)

@@ -11,6 +11,7 @@ THING = "tests/faults/test_hostile_stores.py::test_a_thing_at_a_place"
 LINKS, OVERLAY = "tests/faults/test_link_faults.py", "tests/filesystem/test_overlay.py"
 UNITS, CUT = "tests/unit/test_units.py", "tests/filesystem/test_killed.py"
 LEASES, SECRETS = "tests/filesystem/test_lease.py", "tests/filesystem/test_secret.py"
+USED = "tests/filesystem/test_in_use.py"
 RENAME = "            rename_noreplace(TREE, os.path.basename(relative), private, parent)\n"
 
 
@@ -116,15 +117,15 @@ MUTANTS = (
     Mutant(
         "a lock that is somebody's file",
         CORE + "lock.py",
-        "sign and os.fstat(fd).st_nlink == 1",
-        "sign",
+        "    if os.fstat(fd).st_nlink != 1:\n",
+        "    if False:\n",
         (THING + "[.cm_persist/lock]", "--full"),
     ),
     Mutant(
         "no lock",
         CORE + "lock.py",
-        "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n        return True",
-        "        return True",
+        "        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)\n",
+        "        pass\n",
         (STARTERS, "-k", "sixteen"),
     ),
     Mutant(
@@ -321,8 +322,8 @@ MUTANTS = (
     Mutant(
         "another container's keeper taken for ours",
         CORE + "lease.py",
-        'os.path.samestat(os.stat(os.path.join(directory, "root")), root) and _holds',
-        "_holds",
+        'os.path.samestat(os.stat(os.path.join(directory, "root")), root) and _has_open',
+        "_has_open",
         (LEASES, "-k", "that_can_be_seen"),
     ),
     Mutant(
@@ -366,8 +367,8 @@ MUTANTS = (
     Mutant(
         "a link to the files as they are now",
         CORE + "secret.py",
-        "            os.symlink(self.source, beside",
-        '            os.symlink(self.source + "/..data", beside',
+        "            os.symlink(self.source, mine",
+        '            os.symlink(self.source + "/..data", mine',
         (SECRETS, "-k", "rotated"),
     ),
     Mutant(
@@ -376,5 +377,26 @@ MUTANTS = (
         "        os.setuid(entry.pw_uid)\n",
         "",
         (SECRETS, "-k", "cannot_read"),
+    ),
+    Mutant(
+        "the same name in another container taken for the same file",
+        CORE + "in_use.py",
+        '    if not os.path.samestat(os.stat(os.path.join(directory, "root")), os.stat("/")):\n',
+        "    if False:\n",
+        (USED, "-k", "another_container"),
+    ),
+    Mutant(
+        "a database copied while it runs",
+        CORE + "seed_plan.py",
+        "    if path.user:\n",
+        "    if False:\n",
+        (USED, "-k", "not_seeded"),
+    ),
+    Mutant(
+        "a database moved or restored while it runs",
+        CORE + "link_plan.py",
+        "        if path.user and path.spec.path in touched:\n",
+        "        if False:\n",
+        (USED, "-k", "not_linked or not_restored"),
     ),
 )

@@ -76,7 +76,9 @@ def test_it_waits_while_the_first_serves_and_goes_on_when_that_is_stopped(second
     assert waits(SECOND), podman("logs", SECOND).stdout
     probes = [podman("exec", SECOND, "/opt/cm_persist/container/probe", question) for question in ("started", "alive")]
     assert [probe.returncode for probe in probes] == [1, 0]
-    assert "waits for another manager's lease, %s since" % hostname(container) in probes[0].stdout
+    assert "waits for the lease of another manager, %s since" % hostname(container) in probes[0].stdout
+    said = podman("logs", SECOND).stdout.splitlines()
+    assert len(said) == 1 and said[0] in probes[0].stdout, "nothing else, and once"
     write(container, "while_another_waited")
     assert manager()["blueprints"].keys() >= {"hello-world"}
     assert podman("stop", container).returncode == 0

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A path that something uses is left alone: real processes that have a file open, or work in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from module_utils.cm_persist import in_use
+from module_utils.cm_persist.errors import LinkError, PathError
+from tests.site import Site
+
+SLEEP = "import sys, os; os.chdir(sys.argv[2]); file = sys.argv[1] and open(sys.argv[1]); print(flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def user():
+    """A function that has a process open a file, or work in a directory, until the test ends it."""
+    started = []
+
+    def use(file="", directory="/", program=SLEEP, prefix=()):
+        process = subprocess.Popen(
+            [*prefix, sys.executable, "-c", program, file, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        process.stdout.readline()
+        return process
+
+    yield use
+    for process in started:
+        process.communicate()
+
+
+def end(process):
+    process.communicate()
+
+
+def refused(site, act, kind, process, *words):
+    before = site.untouched()
+    with pytest.raises(kind) as refusal:
+        act()
+    said = str(refusal.value)
+    assert refusal.value.path == site.path() and "process {} (python".format(process.pid) in said and site.untouched() == before
+    assert all(word in said for word in words) and refusal.value.hint.startswith("Stop it")
+
+
+@pytest.mark.parametrize("how", ["a file", "a file further down", "a directory"])
+def test_an_original_that_is_in_use_is_not_seeded(site, user, how):
+    opened = {"a file": "/one", "a file further down": "/sub/two", "a directory": "/sub"}[how]
+    process = user(directory=site.path() + opened) if how == "a directory" else user(site.path() + opened)
+    refused(site, site.seed, PathError, process, site.path() + opened)
+    refused(site, lambda: site.seed(rehearse=True), PathError, process)
+    end(process)
+    assert site.seed().paths[0]["state"] == "seeded"
+
+
+def test_a_single_file_that_is_in_use_is_not_seeded(site, user):
+    file = site.path("data/one")
+    process = user(file)
+    with pytest.raises(PathError):
+        site.seed("data/one")
+    end(process)
+    assert site.seed("data/one").paths[0]["state"] == "seeded"
+
+
+@pytest.mark.parametrize("method", ["symlink", "bind"])
+def test_an_original_that_is_in_use_is_not_linked(site, user, method):
+    if method == "bind" and os.geteuid():
+        pytest.skip("not root: it mounts")
+    site.seed()
+    process = user(site.path() + "/one")
+    refused(site, lambda: site.link(method=method), LinkError, process)
+    refused(site, lambda: site.link(method=method, rehearse=True), LinkError, process)
+
+
+def test_a_linked_path_may_be_in_use(site, user):
+    site.start()
+    user(site.path() + "/one")
+    assert [outcome.changed for outcome in site.start()] == [False, False]
+
+
+@pytest.mark.parametrize("restore", ["store", "aside"])
+def test_what_is_used_by_way_of_the_link_is_not_restored(site, user, restore):
+    site.start()
+    process = user(site.path() + "/one")
+    refused(site, lambda: site.link(state="unlinked", restore=restore), LinkError, process, site.stored() + "/one")
+    end(process)
+    assert site.link(state="unlinked", restore=restore).paths[0]["state"] == "unlinked"
+
+
+def test_content_in_place_of_the_link_that_is_in_use_is_left_alone(site, user):
+    site.start()
+    os.unlink(site.path())
+    shutil.copytree(site.stored(), site.path(), symlinks=True)
+    refused(site, site.link, LinkError, user(site.path() + "/one"))
+
+
+def test_a_name_that_only_begins_alike_is_another(site, user):
+    shutil.copytree(site.path(), site.path() + "-other", symlinks=True)
+    user(site.path() + "-other/one")
+    assert site.seed().paths[0]["state"] == "seeded"
+
+
+def test_a_way_by_a_link_leads_to_the_same(top, user):
+    site = Site(top)
+    site.fill("real/data")
+    os.symlink("real", site.path("alias"))
+    process = user(site.path("real/data/one"))
+    assert in_use.find_user(site.path("alias/data")).pid == process.pid
+
+
+def test_this_process_and_those_that_started_it_are_no_users(site):
+    script = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); os.chdir(sys.argv[2])\n"
+        "from module_utils.cm_persist import in_use\n"
+        "if os.fork() == 0: print(in_use.find_user(sys.argv[2]), flush=True); os._exit(0)\n"
+        "os.wait()"
+    )
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    done = subprocess.run([sys.executable, "-c", script, root, site.path()], stdout=subprocess.PIPE, text=True)
+    assert done.stdout.strip() == "None"
+
+
+@pytest.mark.root
+def test_the_same_name_in_another_container_is_another_file(site, user, mounts, top):
+    os.makedirs(top + "/upper")
+    os.makedirs(top + "/work")
+    root = mounts("-t", "overlay", "-o", "lowerdir=/,upperdir={0}/upper,workdir={0}/work".format(top), "none", top + "/root")
+    enter = 'cd "$0" && mkdir old && mount --rbind /proc proc && pivot_root . old && umount --lazy /old && exec "$@"'
+    process = user(site.path() + "/one", prefix=["unshare", "--mount", "sh", "-c", enter, root])
+    names = [os.readlink("/proc/%d/fd/%s" % (process.pid, name)) for name in os.listdir("/proc/%d/fd" % process.pid)]
+    assert site.path() + "/one" in names, "it is not called the same: this test would prove nothing"
+    assert site.seed().paths[0]["state"] == "seeded"
+
+
+def test_the_service_is_named(site, user, monkeypatch, tmp_path):
+    # The machine of these tests has no systemd; the control group of a service is put in its place.
+    process = user(site.path() + "/one")
+    for name in ("fd", "root", "cwd", "comm", "status"):
+        os.makedirs(str(tmp_path / str(process.pid)), exist_ok=True)
+        os.symlink("/proc/%d/%s" % (process.pid, name), str(tmp_path / str(process.pid) / name))
+    (tmp_path / str(process.pid) / "cgroup").write_text("1:name=systemd:/system.slice/postgresql-9.5.service\n0::/\n")
+    monkeypatch.setattr(in_use, "PROC", str(tmp_path))
+    found = in_use.find_user(site.path())
+    assert found.describe().endswith(" of postgresql-9.5.service) has {}/one open".format(site.path()))
+    assert found.hint == "Stop it with systemctl stop postgresql-9.5.service, then start again."
