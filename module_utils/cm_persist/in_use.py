@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who uses a state path: what it has open would be copied half written, and be written on where nobody looks any more.
 
-A database works in its directory (its pid file names just that process), so the working directory counts as well.
+A database works in its directory, so the working directory counts as well. Root in a container may not look at what another
+user's process has open (that takes the capability SYS_PTRACE): of such a process counts what it was started with, as postgres is.
 """
 
 import contextlib
@@ -14,17 +15,17 @@ PROC = "/proc"
 
 
 class User(NamedTuple):
-    """A process that has something open: its number, name, the service that it belongs to ('' for none), and what it has open."""
+    """A process that uses something: its number, name, the service that it belongs to ('' for none), and what it does."""
 
     pid: int
     name: str
     service: str
-    opened: str
+    does: str
 
     def describe(self):
         """str: found, as errors have it."""
         service = " of {}".format(self.service) if self.service else ""
-        return "process {} ({}{}) has {} open".format(self.pid, self.name, service, printable(self.opened))
+        return "process {} ({}{}) {}".format(self.pid, self.name, service, printable(self.does))
 
     @property
     def hint(self):
@@ -48,10 +49,25 @@ def find_user(*paths):
     for process in sorted(filter(str.isdigit, os.listdir(PROC)), key=int):
         if int(process) not in own:
             with contextlib.suppress(OSError):  # it has ended, or is another user's
-                opened = _opened(os.path.join(PROC, process), places)
-                if opened:
-                    return User(int(process), _name(process), _service(process), opened)
+                does = _does(os.path.join(PROC, process), places)
+                if does:
+                    return User(int(process), _name(process), _service(process), does)
     return None
+
+
+def _does(directory, places):
+    try:
+        opened = _opened(directory, places)
+        return "has {} open".format(opened) if opened else ""
+    except PermissionError:
+        with open(os.path.join(directory, "cmdline"), "rb") as file:
+            arguments = os.fsdecode(file.read()).replace("=", "\0").split("\0")
+        named = next((each for each in arguments if each.startswith("/") and _is_in(os.path.realpath(each), places)), "")
+        return "was started with {}".format(named) if named else ""
+
+
+def _is_in(path, places):
+    return any(path == place or path.startswith(place + "/") for place in places)
 
 
 def _opened(directory, places):
@@ -61,7 +77,7 @@ def _opened(directory, places):
     for link in links:
         with contextlib.suppress(OSError):  # closed meanwhile
             target = os.readlink(os.path.join(directory, link))
-            if any(target == place or target.startswith(place + "/") for place in places):
+            if _is_in(target, places):
                 return target
     return ""
 

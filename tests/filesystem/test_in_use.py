@@ -10,7 +10,7 @@ import pytest
 
 from module_utils.cm_persist import in_use
 from module_utils.cm_persist.errors import LinkError, PathError
-from tests.site import Site
+from tests.site import Site, as_nobody
 
 SLEEP = "import sys, os; os.chdir(sys.argv[2]); file = sys.argv[1] and open(sys.argv[1]); print(flush=True); sys.stdin.read()"
 
@@ -121,6 +121,25 @@ def test_this_process_and_those_that_started_it_are_no_users(site):
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     done = subprocess.run([sys.executable, "-c", script, root, site.path()], stdout=subprocess.PIPE, text=True)
     assert done.stdout.strip() == "None"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("word", ["{}", "--data={}", "{}/sub"])
+def test_a_process_that_may_not_be_looked_into_is_judged_by_what_it_was_started_with(site, user, word):
+    # As root in a container without SYS_PTRACE, here a user who is not root.
+    process = user(program="print(flush=True); import sys; sys.stdin.read() #", file=word.format(site.path()))
+    said = as_nobody(lambda: refuse(in_use.find_user(site.path())))
+    assert "process {} (python".format(process.pid) in said and "was started with {}".format(site.path()) in said
+
+
+def refuse(found):
+    raise AssertionError(found.describe())
+
+
+@pytest.mark.root
+def test_one_that_was_started_with_another_path_is_no_user(site, user):
+    user(program="print(flush=True); import sys; sys.stdin.read() #", file=site.path() + "-other")
+    assert "NoneType" in as_nobody(lambda: refuse(in_use.find_user(site.path())))
 
 
 @pytest.mark.root
