@@ -16,7 +16,7 @@ from ansible.module_utils.parsing.convert_bool import boolean  # noqa: E402
 from variables import UnusableError, in_force  # noqa: E402
 
 from module_utils.cm_persist.errors import PersistError, printable  # noqa: E402
-from module_utils.cm_persist.lease import FREE, HELD, Lease, LeaseSeen  # noqa: E402
+from module_utils.cm_persist.lease import FREE, HELD, Lease  # noqa: E402
 from module_utils.cm_persist.lease_steps import leads_into  # noqa: E402
 from module_utils.cm_persist.mounts import read_mounts  # noqa: E402
 from module_utils.cm_persist.outcome import refuse_dangling  # noqa: E402
@@ -58,9 +58,15 @@ def _waits_for():
     found, _specs = _declared()
     if found is None or found.absent:
         return ""
+    if not boolean(in_force()["cm_persist_lease"]):
+        return ""
     with Store(found.path) as store:
-        seen = Lease(store).look() if store.state_fd is not None else LeaseSeen(FREE)
-    return "the start waits for the lease of another manager, {}".format(seen.detail) if seen.state == HELD else ""
+        if store.state_fd is None:
+            return ""
+        lease = Lease(store)
+        seen = lease.look()
+        other = seen.state == HELD and not lease.is_held_here()
+    return "the start waits for the lease of another manager, {}".format(seen.detail) if other else ""
 
 
 def _lost_path():
@@ -138,6 +144,6 @@ if __name__ == "__main__":
     try:
         reason = QUESTIONS[sys.argv[1]]()
     except (PersistError, UnusableError, OSError, TypeError) as error:
-        reason = str(error)
+        reason = "" if sys.argv[1] == "waits" else str(error)  # of what is wrong, the start itself will tell
     if reason:
         sys.exit("cm_persist: {}".format(reason))

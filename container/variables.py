@@ -33,8 +33,9 @@ def given(environment=os.environ):
     """
     found = []
     path = environment.get("CM_PERSIST_VARS_FILE") or os.path.join(DIRECTORY, "vars.yml")
-    if not environment.get("CM_PERSIST_VARS_FILE") and not os.path.exists(path):
-        others = sorted(os.listdir(DIRECTORY)) if os.path.isdir(DIRECTORY) else []
+    if not environment.get("CM_PERSIST_VARS_FILE") and not os.path.lexists(path):
+        # Names with a dot are kubelet's own, which also an empty ConfigMap has.
+        others = sorted(name for name in os.listdir(DIRECTORY) if name[0] != ".") if os.path.isdir(DIRECTORY) else []
         if others:
             found = "%s holds %s, but no vars.yml" % (DIRECTORY, ", ".join(others))
             raise UnusableError(found + ". Call the file so; in a ConfigMap that is the key.")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .errors import printable
 
 PROC = "/proc"
+COME_BY = ("ssh", "cron", "getty", "serial-getty", "container-getty")
 
 
 class User(NamedTuple):
@@ -46,19 +47,19 @@ def find_user(*paths):
     """
     places = [os.path.realpath(path) for path in paths]
     own = _ancestors(os.getpid())
+    sessions = {_session(process) for process in own}
     for process in sorted(filter(str.isdigit, os.listdir(PROC)), key=int):
         if int(process) not in own:
             with contextlib.suppress(OSError):  # it has ended, or is another user's
-                does = _does(os.path.join(PROC, process), places)
+                does = _does(os.path.join(PROC, process), places, sessions)
                 if does:
                     return User(int(process), _name(process), _service(process), does)
     return None
 
 
-def _does(directory, places):
+def _does(directory, places, sessions):
     try:
-        opened = _opened(directory, places)
-        return "has {} open".format(opened) if opened else ""
+        return _uses(directory, places, sessions)
     except PermissionError:
         with open(os.path.join(directory, "cmdline"), "rb") as file:
             arguments = os.fsdecode(file.read()).replace("=", "\0").split("\0")
@@ -70,16 +71,32 @@ def _is_in(path, places):
     return any(path == place or path.startswith(place + "/") for place in places)
 
 
-def _opened(directory, places):
+def _uses(directory, places, sessions):
     if not os.path.samestat(os.stat(os.path.join(directory, "root")), os.stat("/")):
         return ""  # in another container the same names are other files
-    links = ["cwd"] + ["fd/" + number for number in os.listdir(os.path.join(directory, "fd"))]
-    for link in links:
+    for number in os.listdir(os.path.join(directory, "fd")):
         with contextlib.suppress(OSError):  # closed meanwhile
-            target = os.readlink(os.path.join(directory, link))
-            if _is_in(target, places):
-                return target
+            target = os.readlink(os.path.join(directory, "fd", number))
+            if _is_in(target, places) and not _is_directory(os.path.join(directory, "fdinfo", number)):
+                return "has {} open".format(target)
+    # Beside whoever calls this from there: tee, say.
+    target = os.readlink(os.path.join(directory, "cwd"))
+    if _is_in(target, places) and _session(os.path.basename(directory)) not in sessions:
+        return "works in {}".format(target)
     return ""
+
+
+def _is_directory(fdinfo):
+    # Who looks around, as another start of ours does before it waits for its turn, has directories open and no files.
+    with open(fdinfo) as file:
+        return any(line.startswith("flags:") and int(line.split()[1], 8) & os.O_DIRECTORY for line in file)
+
+
+def _session(process):
+    try:
+        return os.getsid(int(process))
+    except OSError:
+        return None
 
 
 def _ancestors(pid):
@@ -99,7 +116,8 @@ def _name(process):
 def _service(process):
     with contextlib.suppress(OSError), open(os.path.join(PROC, process, "cgroup"), errors="replace") as file:
         for line in file:
-            unit = line.strip().rsplit("/", 1)[-1]
-            if unit.endswith(".service"):
+            slice_, unit = line.strip().rpartition("/")[::2]
+            # A shell may be counted to the service that it came by, which must not be stopped for its sake.
+            if slice_.endswith("/system.slice") and unit.endswith(".service") and not unit.startswith(COME_BY):
                 return printable(unit)
     return ""

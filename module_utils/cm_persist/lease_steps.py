@@ -102,7 +102,9 @@ def look_and_plan(store, wanted, network, systemd):
         unit = systemd.compare(lease_unit(store.path, lease.path, wanted, network()), store.path)
         if systemd.text_of(NAME) and not installed:
             found = "the unit {} holds the lease of another store".format(NAME)
-            hint = "One machine, one manager: take it off the other store (restore.yml) first, or set cm_persist_lease: false."
+            hint = "One machine, one manager: take it off the other store first (restore.yml), or, if that is lost, {}.".format(
+                "systemctl disable --now {0} && rm /etc/systemd/system/{0}".format(NAME)
+            )
             raise LinkError(store.path, found, hint)
     steps = plan_lease(store.path, wanted, by, unit, seen, installed) if os.geteuid() == 0 else []
     return LeasePlan(by, wanted, seen, steps, _warnings(store.path, lease.path, by, seen), installed)
@@ -179,7 +181,8 @@ def holding(store, plan, systemd, warnings, clock):
             yield plan.seen.state == HELD
         except BaseException:
             if plan.steps and not plan.installed:  # what this run has brought about
-                systemd.remove(NAME, store.path, stop=True)
+                with contextlib.suppress(LinkError):  # the first failure is the one to tell of
+                    systemd.remove(NAME, store.path, stop=True)
             raise
         return
     _execute(plan.steps, lease, systemd)

@@ -37,7 +37,8 @@ SCRIPT = "; ".join(
         "set -e",
         'test -f "$1" -a ! -L "$1"',
         'if test -w "$1"; then exec 9<>"$1"; else exec 9<"$1"; fi',
-        'flock -w "$3" 9 || { echo "another manager uses the store: $(head -c 200 "$1" | tr -cd "[:print:]")" >&2; exit 1; }',
+        'flock -w "$3" 9 || { test $? != 1 && echo "the lease cannot be locked" || '
+        'echo "another manager uses the store: $(head -c 200 "$1" | tr -cd "[:print:]")"; exit 1; } >&2',
         'test ! -w "$1" -o "$(stat -c %h "$1")" != 1 || printf "%s since %s" "$2" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$1" || :',
         "sleep infinity &",
     )

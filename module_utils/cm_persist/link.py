@@ -23,7 +23,7 @@ from .store import Store, find_store, wake, working_on
 from .units import Systemd
 
 TORN = "{}: another manager uses this store, {}; a database that it writes to may not start from what is copied now."
-LEFT = "{0}: {1} stays, as other paths may lead there; if none does: systemctl disable --now {1}"
+LEFT = "{0}: {1} stays, as other paths may lead there; if none does: systemctl disable --now {1} && rm /etc/systemd/system/{1}"
 RESTORED = {STORE: "off the store, with what it has", ASIDE: "off the store, with the originals"}
 
 

@@ -16,6 +16,8 @@ from .spec import StatePath
 from .survey import Survey
 from .units import Unit
 
+BOOKKEEPING = (Clear, ForgetMount, NoteMount, RemoveUnit)  # steps that do nothing to what stands at the path
+
 
 class LinkSeen(NamedTuple):
     """One state path as it was found.
@@ -132,8 +134,9 @@ def has_diverged(path):
 def refuse_untouchable(paths, plan):
     """Refuse a plan that would change a directory which this process may not change, or what is in use. Raises LinkError."""
     touched = {step.spec.path for step in plan.steps}
+    moved = {step.spec.path for step in plan.steps if not isinstance(step, BOOKKEEPING)}
     for path in paths:
-        if path.user and path.spec.path in touched:
+        if path.user and path.spec.path in moved:
             raise LinkError(path.spec.path, "it is in use: {}".format(path.user.describe()), path.user.hint)
         if not path.writable and path.spec.path in touched:
             raise LinkError(

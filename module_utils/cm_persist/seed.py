@@ -81,6 +81,7 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
         except PersistError:
             # Another starter may have been at work where this one looked. Is it still, only what is seen under the lock
             # counts; else a second look.
+            store.find_state()
             if store.state_fd is None:
                 raise
             if rehearse or not (held(store.state_fd) or (lease.wanted and lease.seen.state == HELD)):

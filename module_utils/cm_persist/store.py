@@ -106,6 +106,11 @@ class Store:
             if fd is not None:
                 os.close(fd)
 
+    def find_state(self):
+        """Open the state directory, if another process has made it since."""
+        if self.state_fd is None:
+            self.state_fd = self._open_state()
+
     def make_state(self):
         """Make the state directory, private to this user, unless it is there."""
         if self.state_fd is None:

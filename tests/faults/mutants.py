@@ -322,8 +322,8 @@ MUTANTS = (
     Mutant(
         "another container's keeper taken for ours",
         CORE + "lease.py",
-        'os.path.samestat(os.stat(os.path.join(directory, "root")), root) and _has_open',
-        "_has_open",
+        'os.path.samestat(os.stat(os.path.join(directory, "root")), root) and _has_open(',
+        "_has_open(",
         (LEASES, "-k", "that_can_be_seen"),
     ),
     Mutant(
@@ -395,7 +395,7 @@ MUTANTS = (
     Mutant(
         "a database moved or restored while it runs",
         CORE + "link_plan.py",
-        "        if path.user and path.spec.path in touched:\n",
+        "        if path.user and path.spec.path in moved:\n",
         "        if False:\n",
         (USED, "-k", "not_linked or not_restored"),
     ),

@@ -13,7 +13,7 @@ import sys
 
 sys.path.insert(0, os.environ.get("CM_PERSIST", os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from module_utils.cm_persist import crew, link, seed  # noqa: E402
+from module_utils.cm_persist import crew, link, link_look, seed, seed_look  # noqa: E402
 from module_utils.cm_persist.errors import PersistError  # noqa: E402
 
 
@@ -22,6 +22,8 @@ def main():
     timeout = os.environ.get("LOCK_TIMEOUT")
     if timeout:
         options["lock_timeout"] = float(timeout)
+    # Which call is whose must not depend on what else runs on this machine; who uses a path is tested in test_in_use.py.
+    seed_look.find_user = link_look.find_user = lambda *_paths: None
     lease = {"seed": {"lease": os.environ.get("LEASE") != "0"}}
     _force_workers(os.environ.get("WORKERS"))
     _prepare(os.environ.get("PREPARE", ""))

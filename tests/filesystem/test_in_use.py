@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from module_utils.cm_persist import in_use
+from module_utils.cm_persist.beside import copy_name
 from module_utils.cm_persist.errors import LinkError, PathError
 from tests.site import Site, as_nobody
 
@@ -49,7 +50,8 @@ def refused(site, act, kind, process, *words):
 @pytest.mark.parametrize("how", ["a file", "a file further down", "a directory"])
 def test_an_original_that_is_in_use_is_not_seeded(site, user, how):
     opened = {"a file": "/one", "a file further down": "/sub/two", "a directory": "/sub"}[how]
-    process = user(directory=site.path() + opened) if how == "a directory" else user(site.path() + opened)
+    directory = how == "a directory"
+    process = user(directory=site.path() + opened, prefix=["setsid"]) if directory else user(site.path() + opened)
     refused(site, site.seed, PathError, process, site.path() + opened)
     refused(site, lambda: site.seed(rehearse=True), PathError, process)
     end(process)
@@ -136,6 +138,27 @@ def refuse(found):
     raise AssertionError(found.describe())
 
 
+def test_who_comes_from_there_with_the_caller_is_no_user(site, user):
+    user(directory=site.path())
+    assert site.seed().paths[0]["state"] == "seeded"
+
+
+def test_another_start_that_looks_around_is_no_user(site, user):
+    look = "import os, sys; fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY); print(flush=True); sys.stdin.read()"
+    user(site.path(), program=look)
+    assert site.seed().paths[0]["state"] == "seeded"
+
+
+def test_tidying_beside_a_path_in_use_is_no_harm_to_it(site, user):
+    site.start()
+    site.link(state="unlinked")
+    user(site.path() + "/one")
+    left = os.path.join(os.path.dirname(site.path()), os.fsdecode(copy_name(b"data")))
+    os.mkdir(left, 0o700)
+    outcome = site.link(state="unlinked")
+    assert outcome.paths[0]["state"] == "already" and not os.path.exists(left)
+
+
 @pytest.mark.root
 def test_one_that_was_started_with_another_path_is_no_user(site, user):
     user(program="print(flush=True); import sys; sys.stdin.read() #", file=site.path() + "-other")
@@ -157,10 +180,10 @@ def test_the_same_name_in_another_container_is_another_file(site, user, mounts, 
 def test_the_service_is_named(site, user, monkeypatch, tmp_path):
     # The machine of these tests has no systemd; the control group of a service is put in its place.
     process = user(site.path() + "/one")
-    for name in ("fd", "root", "cwd", "comm", "status"):
+    for name in ("fd", "fdinfo", "root", "cwd", "comm", "status"):
         os.makedirs(str(tmp_path / str(process.pid)), exist_ok=True)
         os.symlink("/proc/%d/%s" % (process.pid, name), str(tmp_path / str(process.pid) / name))
-    (tmp_path / str(process.pid) / "cgroup").write_text("1:name=systemd:/system.slice/postgresql-9.5.service\n0::/\n")
+    (tmp_path / str(process.pid) / "cgroup").write_text("1:name=systemd:/x/system.slice/postgresql-9.5.service\n0::/\n")
     monkeypatch.setattr(in_use, "PROC", str(tmp_path))
     found = in_use.find_user(site.path())
     assert found.describe().endswith(" of postgresql-9.5.service) has {}/one open".format(site.path()))

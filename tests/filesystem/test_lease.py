@@ -19,6 +19,7 @@ import pytest
 from module_utils.cm_persist import lease, lease_steps
 from module_utils.cm_persist.errors import CopyError, PersistError, SpecError, StoreError
 from module_utils.cm_persist.seed_steps import Copy
+from module_utils.cm_persist.store import Store
 from tests.leases import Container, fails, held_elsewhere, links_of, wait_for
 from tests.site import read, run, write
 from tests.tree import footprint
@@ -418,3 +419,24 @@ def test_what_is_restored_while_another_manager_writes_comes_with_a_warning(cont
     with held_elsewhere(container):
         outcome = container.site.link(state="unlinked")
         assert any("manager-0 on node-2" in warning for warning in outcome.warnings) and not container.is_free()
+
+
+def test_a_start_at_work_is_told_from_another_manager(container):
+    # What the entry point asks after a while: the start has the lease by then, and no process keeps it yet.
+    container.site.seed()
+    with Store(container.site.store) as store:
+        mine, asked = lease.Lease(store), lease.Lease(store)
+        assert mine.take(lease.Wanted(0, "me"), kept=True).state == lease.FREE
+        assert asked.look().state == lease.HELD and asked.is_held_here()
+        mine.close()
+        root = container.site.top + "/elsewhere"
+        os.mkdir(root)
+        with held_elsewhere(container) as fd:
+            program = "import os, sys; os.chroot(sys.argv[1]); print(flush=True); sys.stdin.read()"
+            other = subprocess.Popen(
+                [sys.executable, "-c", program, root], pass_fds=[fd], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            other.stdout.readline()
+            os.close(fd)
+            assert asked.look().state == lease.HELD and not asked.is_held_here()
+            other.communicate()
