@@ -329,8 +329,8 @@ MUTANTS = (
     Mutant(
         "one that waits taken for a keeper",
         CORE + "lease.py",
-        "    if not any(keeper_of in command for keeper_of in KEEPERS):\n",
-        "    if False:\n",
+        "        if any(keeper_of in command for keeper_of in KEEPERS):\n",
+        "        if True:\n",
         (LEASES, "-k", "only_waits"),
     ),
     Mutant(
