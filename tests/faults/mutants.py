@@ -369,7 +369,7 @@ MUTANTS = (
         CORE + "secret.py",
         "            os.symlink(self.source, mine",
         '            os.symlink(self.source + "/..data", mine',
-        (SECRETS, "-k", "rotated"),
+        (SECRETS, "-k", "leads_to_the_source"),
     ),
     Mutant(
         "what root can read, the manager can",
