@@ -42,8 +42,8 @@ def find_user(*paths):
         paths (str): directories or files; links in them are followed.
 
     Returns:
-        User: the first; None where there is none, or none that this process may look at. This process and those that it was
-        started by are no users.
+        User: the first; None where there is none. No users are this process and those that it was started by, who only works
+        there in the same session, and who has no more than directories open.
     """
     places = [os.path.realpath(path) for path in paths]
     own = _ancestors(os.getpid())

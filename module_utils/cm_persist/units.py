@@ -51,7 +51,7 @@ class Systemd:
 
     Args:
         units (str): the directory of the administrator's units.
-        running (str): exists while systemd manages the machine; before a container's init it does not (sd_booted(3)).
+        running (str): the socket at which systemd answers while it manages the machine; before a container's init it does not.
         call (callable): as subprocess.run.
     """
 
