@@ -63,6 +63,13 @@ options:
     description: How long to wait for another process that works on the store, in seconds.
     type: float
     default: 300
+  services:
+    description:
+      - Services that the caller stops before this is done for real, by their names. In check mode a path that only these use
+        counts as free; otherwise this has no effect.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -170,6 +177,7 @@ def main():
             "restore": {"type": "str", "choices": ["store", "aside"], "default": "store"},
             "image_manifest": {"type": "path", "default": "/opt/cm_persist/image.manifest"},
             "lock_timeout": {"type": "float", "default": 300},
+            "services": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

@@ -41,6 +41,13 @@ options:
     description: Whether to seed beside content that no state path claims.
     type: bool
     default: false
+  state:
+    description:
+      - V(unseeded) takes the paths out of the store again, as after a move that failed. Each must have been seeded, and have
+        content of its own; what may be all that there is of it is not removed.
+    type: str
+    choices: [seeded, unseeded]
+    default: seeded
   lock_timeout:
     description: How long to wait for another process that writes to the store, in seconds.
     type: float
@@ -60,6 +67,13 @@ options:
     description: What those who wait are told of the holder. Empty for the host's name.
     type: str
     default: ""
+  services:
+    description:
+      - Services that the caller stops before this is done for real, by their names. In check mode a path that only these use
+        counts as free; otherwise this has no effect.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -84,6 +98,11 @@ EXAMPLES = r"""
     paths:
       - /var/lib/pgsql/9.5/data
       - /opt/manager/resources
+
+- name: Take out of the volume what a failed move has left there
+  persist_seed:
+    paths: [/opt/manager/resources]
+    state: unseeded
 
 - name: Refuse to go on without a volume, and pass over what this image does not have
   persist_seed:
@@ -112,7 +131,7 @@ paths:
       description: The state path.
       type: str
     state:
-      description: C(seeded), C(already), C(adopted) or C(missing).
+      description: C(seeded), C(already), C(adopted) or C(missing); with O(state=unseeded), C(unseeded) or C(missing).
       type: str
     files:
       description: How many files were seeded or adopted, directories not counted.
@@ -143,6 +162,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.cm_persist.door import answer
 from ..module_utils.cm_persist.seed import Settings, seed
+from ..module_utils.cm_persist.unseed import unseed
 
 
 def main():
@@ -154,14 +174,17 @@ def main():
             "required": {"type": "bool", "default": False},
             "missing": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
             "allow_foreign": {"type": "bool", "default": False},
+            "state": {"type": "str", "choices": ["seeded", "unseeded"], "default": "seeded"},
             "lock_timeout": {"type": "float", "default": 300},
             "lease": {"type": "bool", "default": True},
             "lease_timeout": {"type": "float", "default": 60},
             "lease_holder": {"type": "str", "default": ""},
+            "services": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
-    answer(module, lambda: seed(Settings(**module.params), rehearse=module.check_mode))
+    act = seed if module.params["state"] == "seeded" else unseed
+    answer(module, lambda: act(Settings(**module.params), rehearse=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who uses a state path: what it has open would be copied half written, and be written on where nobody looks any more.
 
-A database works in its directory, so the working directory counts as well. Root in a container may not look at what another
-user's process has open (that takes the capability SYS_PTRACE): of such a process counts what it was started with, as postgres is.
+A database works in its directory, so the working directory counts as well, and so does what is mapped into memory. Root in a
+container may not look at what another user's process has open (that takes the capability SYS_PTRACE): of such a process counts
+what it was started with, as postgres is, and the note that a database keeps of its process.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from .errors import printable
 
 PROC = "/proc"
 COME_BY = ("ssh", "cron", "getty", "serial-getty", "container-getty")
+POSTMASTER_NOTE, POSTMASTERS = "postmaster.pid", ("postgres", "postmaster")
 
 
 class User(NamedTuple):
@@ -35,11 +37,12 @@ class User(NamedTuple):
         return "{}, then start again.".format(stop)
 
 
-def find_user(*paths):
+def find_user(*paths, stopping=()):
     """Find a process that has something open at one of these paths, or below.
 
     Args:
         paths (str): directories or files; links in them are followed.
+        stopping (iterable of str): services whose processes do not count, as they are about to be stopped.
 
     Returns:
         User: the first; None where there is none. No users are this process and those that it was started by, who only works
@@ -48,12 +51,29 @@ def find_user(*paths):
     places = [os.path.realpath(path) for path in paths]
     own = _ancestors(os.getpid())
     sessions = {_session(process) for process in own}
+    stopping = {name if name.endswith(".service") else name + ".service" for name in stopping}
+    notes = {process: place for process, place in ((_postmaster(place), place) for place in places) if process}
     for process in sorted(filter(str.isdigit, os.listdir(PROC)), key=int):
         if int(process) not in own:
             with contextlib.suppress(OSError):  # it has ended, or is another user's
                 does = _does(os.path.join(PROC, process), places, sessions)
-                if does:
-                    return User(int(process), _name(process), _service(process), does)
+                if not does and process in notes:
+                    does = "is the database of {}".format(notes[process])
+                service = _service(process) if does else ""
+                if does and service not in stopping:
+                    return User(int(process), _name(process), service, does)
+    return None
+
+
+def _postmaster(place):
+    # The number may be that of another process by now, or of another database.
+    with contextlib.suppress(OSError, ValueError):
+        with open(os.path.join(place, POSTMASTER_NOTE), errors="replace") as note:
+            process = str(int(note.readline()))
+        arguments = _arguments(os.path.join(PROC, process))
+        directory = arguments[arguments.index("-D") + 1] if "-D" in arguments[:-1] else place
+        if _name(process) in POSTMASTERS and os.path.realpath(directory) == place:
+            return process
     return None
 
 
@@ -61,10 +81,14 @@ def _does(directory, places, sessions):
     try:
         return _uses(directory, places, sessions)
     except PermissionError:
-        with open(os.path.join(directory, "cmdline"), "rb") as file:
-            arguments = os.fsdecode(file.read()).replace("=", "\0").split("\0")
-        named = next((each for each in arguments if each.startswith("/") and _is_in(os.path.realpath(each), places)), "")
+        words = [word for argument in _arguments(directory) for word in argument.split("=")]
+        named = next((each for each in words if each.startswith("/") and _is_in(os.path.realpath(each), places)), "")
         return "was started with {}".format(named) if named else ""
+
+
+def _arguments(directory):
+    with open(os.path.join(directory, "cmdline"), "rb") as file:
+        return os.fsdecode(file.read()).split("\0")
 
 
 def _is_in(path, places):
@@ -83,6 +107,11 @@ def _uses(directory, places, sessions):
     target = os.readlink(os.path.join(directory, "cwd"))
     if _is_in(target, places) and _session(os.path.basename(directory)) not in sessions:
         return "works in {}".format(target)
+    with open(os.path.join(directory, "maps"), errors="surrogateescape") as maps:
+        for line in maps:
+            target = line.rstrip("\n").split(None, 5)[5:]
+            if target and _is_in(target[0], places):
+                return "has {} mapped".format(target[0])
     return ""
 
 
@@ -116,8 +145,10 @@ def _name(process):
 def _service(process):
     with contextlib.suppress(OSError), open(os.path.join(PROC, process, "cgroup"), errors="replace") as file:
         for line in file:
-            slice_, unit = line.strip().rpartition("/")[::2]
+            # Instances of a template have a slice of their own, and a service may have groups below its own.
+            names = line.strip().partition("/system.slice/")[2].split("/")
+            unit = next((name for name in names if name.endswith(".service")), "")
             # A shell may be counted to the service that it came by, which must not be stopped for its sake.
-            if slice_.endswith("/system.slice") and unit.endswith(".service") and not unit.startswith(COME_BY):
+            if unit and not unit.startswith(COME_BY):
                 return printable(unit)
     return ""

@@ -38,6 +38,7 @@ class Settings(NamedTuple):
     restore: str = STORE
     image_manifest: str = IMAGE_MANIFEST
     lock_timeout: float = 300
+    services: tuple = ()
 
 
 def link(settings, rehearse=False, mounts=None, release=None, systemd=None):
@@ -81,6 +82,7 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
             restore="" if linking else settings.restore,
             closely=closely,
             unseeded=rehearse and linking,
+            stopping=tuple(settings.services) if rehearse else (),
         )
         state, seen = observe(store, specs, look)
         return state, plan_link(store_path, seen) if linking else plan_restore(store_path, seen, settings.restore)

@@ -2,7 +2,7 @@
 """Look at the state paths before they are linked or taken off the store. Nothing is changed."""
 
 import os
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 from . import syscalls
 from .beside import BY_UNIT, asides, copy_name, read_bound, removal_name
@@ -23,7 +23,8 @@ class Look(NamedTuple):
 
     mounts is the mount table (list of Mount); image_manifest the path (str) of what lists the image; store_mount the Mount
     that the store lies on; restore is '' to link, else what to restore; closely says to compare and to count as well, which
-    reads the metadata of everything; unseeded says that paths are to be taken as if they had been seeded just now.
+    reads the metadata of everything; unseeded says that paths are to be taken as if they had been seeded just now; stopping are
+    services whose use of a path is none, as they are about to be stopped.
     """
 
     mounts: list
@@ -33,6 +34,7 @@ class Look(NamedTuple):
     restore: str = ""
     closely: bool = False
     unseeded: bool = False
+    stopping: Tuple[str, ...] = ()
 
 
 def observe(store, specs, look):
@@ -136,7 +138,7 @@ def _find_user(store, seen, look, own):
     places = [seen.spec.path] if own else []
     if look.restore and store is not None:
         places.append(store.place(seen.spec.path))
-    return find_user(*places) if places else None
+    return find_user(*places, stopping=look.stopping) if places else None
 
 
 def _is_empty(image):

@@ -29,10 +29,12 @@ class Settings(NamedTuple):
     required: bool = False
     missing: str = "fail"
     allow_foreign: bool = False
+    state: str = "seeded"
     lock_timeout: float = 300
     lease: bool = True
     lease_timeout: float = 60
     lease_holder: str = ""
+    services: tuple = ()
 
 
 def seed(settings, rehearse=False, mounts=None, clock=time, release=None, systemd=None):
@@ -71,7 +73,8 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
     with Store(store_path) as store:
 
         def plan_now():
-            seen, paths = observe(store, found, specs, read_mounts() if mounts is None else mounts, counted)
+            stopping = settings.services if rehearse else ()
+            seen, paths = observe(store, found, specs, read_mounts() if mounts is None else mounts, counted, stopping)
             return seen, plan_seed(seen, paths, wanted), store_state(seen, paths)
 
         wanted_lease = WantedLease(settings.lease_timeout, settings.lease_holder) if settings.lease else None

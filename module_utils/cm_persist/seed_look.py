@@ -16,12 +16,12 @@ from .places import ImageParent
 from .record import read_record
 from .seed_plan import PathSeen, StoreSeen
 from .spec import inside
-from .staging import read_unfinished
+from .staging import read_unfinished, unseeded_name
 from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE
 from .survey import Survey, survey, unreadable
 
 
-def observe(store, found, specs, mounts, counted):
+def observe(store, found, specs, mounts, counted, stopping=()):
     """Look at the store and at each state path.
 
     Args:
@@ -31,6 +31,7 @@ def observe(store, found, specs, mounts, counted):
         mounts (list of Mount): the mount table.
         counted (dict): what an earlier look of this run counted in the originals, kept up: nothing writes to them, and the
             copy itself sees it should something do so.
+        stopping (iterable of str): services whose use of a path is none, as they are about to be stopped.
 
     Returns:
         tuple: (StoreSeen, list of PathSeen).
@@ -39,8 +40,11 @@ def observe(store, found, specs, mounts, counted):
     unfinished = {}
     if store.state_fd is not None:
         record = read_record(store.state_fd, store.state_path)
-        leftovers, unfinished = _read_staging(store)
-    paths = [_see_path(store, spec, record or {}, unfinished, mounts, counted) for spec in specs]
+        leftovers, unfinished = read_staging(store)
+    taken_out = [spec.key for spec in specs if _was_taken_out(store, spec, record or {}, leftovers or ())]
+    for key in taken_out:
+        del record[key]
+    paths = [_see_path(store, spec, record or {}, unfinished, mounts, counted, stopping) for spec in specs]
     _refuse_shared_places(store, paths)
     space = os.fstatvfs(store.fd)
     status = os.fstat(store.fd)
@@ -48,6 +52,7 @@ def observe(store, found, specs, mounts, counted):
     seen = StoreSeen(
         path=store.path,
         record=record,
+        taken_out=bool(taken_out),
         leftovers=tuple(leftovers or ()),
         staging=leftovers is not None,
         begun=store.state_fd is not None,
@@ -65,7 +70,12 @@ def observe(store, found, specs, mounts, counted):
     return seen, paths
 
 
-def _see_path(store, spec, record, unfinished, mounts, counted):
+def _was_taken_out(store, spec, record, leftovers):
+    # By a run that was killed before the record forgot it (unseed.py).
+    return spec.key in record and unseeded_name(spec.path) in leftovers and store.look(spec.relative).kind == "none"
+
+
+def _see_path(store, spec, record, unfinished, mounts, counted, stopping):
     entry = record.get(spec.key)
     stored = store.look(spec.relative, inside=True)
     with ImageParent(spec.path) as image:
@@ -89,7 +99,7 @@ def _see_path(store, spec, record, unfinished, mounts, counted):
                 mounts=tuple(mounts_at_or_below(spec.path, mounts)),
                 fixed=_is_fixed(image),
                 other_mount=store.other_mount(spec.relative),
-                user=find_user(spec.path),
+                user=find_user(spec.path, stopping=stopping),
             )
         return seen
 
@@ -145,7 +155,16 @@ def _refuse_shared_places(store, paths):
         seen[real] = path.spec.path
 
 
-def _read_staging(store):
+def read_staging(store):
+    """Look at what an earlier run left in staging.
+
+    Args:
+        store (Store): open, with its state directory.
+
+    Returns:
+        tuple: (list of str, dict), the names there, None where there is no such directory; and of copies that were published but
+        not recorded, by (state path, (inode number, mtime in nanoseconds)), an Unfinished.
+    """
     try:
         staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
     except FileNotFoundError:

@@ -46,12 +46,14 @@ class PathSeen(NamedTuple):
 class StoreSeen(NamedTuple):
     """The store as it was found: free space in bytes and inodes (None: unlimited), with what leftovers give back;
 
-    leftovers are the names in the staging directory, and staging whether it is there; begun says the same of the state
-    directory; dropped are paths of the record that are no longer named, and whether they are still links into the store.
+    taken_out says that the record on disk names paths that are no longer in the store; leftovers are the names in the staging
+    directory, and staging whether it is there; begun says the same of the state directory; dropped are paths of the record that
+    are no longer named, and whether they are still links into the store.
     """
 
     path: str
     record: Optional[Dict[str, dict]] = None
+    taken_out: bool = False
     leftovers: Tuple[str, ...] = ()
     staging: bool = False
     begun: bool = False
@@ -125,6 +127,8 @@ def plan_seed(store, paths, wanted):
         )
     if clear and not store.read_only:
         plan.steps.insert(0, ClearStaging(clear))
+    if store.taken_out and not store.read_only:  # before what tells of it is cleared away
+        plan.steps.insert(0, WriteRecord(store.path))
     if plan.steps or (store.staging and not store.read_only):
         plan.steps.append(RemoveStaging())
     return plan

@@ -8,10 +8,16 @@ from typing import NamedTuple
 
 from .directories import lstat, open_directory, open_regular
 from .errors import StoreError
+from .places import label
 from .record import check_entry
 
 TREE, MANIFEST, ENTRY = b"tree", b"manifest", b"entry.json"
 LARGEST = 1 << 20  # bytes of an entry; one takes some 300 and the path
+
+
+def unseeded_name(path):
+    """str: the name in staging of a copy that was taken out of the store, of a state path (str)."""
+    return label(path) + "-unseeded"
 
 
 class Unfinished(NamedTuple):

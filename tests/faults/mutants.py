@@ -11,7 +11,7 @@ THING = "tests/faults/test_hostile_stores.py::test_a_thing_at_a_place"
 LINKS, OVERLAY = "tests/faults/test_link_faults.py", "tests/filesystem/test_overlay.py"
 UNITS, CUT = "tests/unit/test_units.py", "tests/filesystem/test_killed.py"
 LEASES, SECRETS = "tests/filesystem/test_lease.py", "tests/filesystem/test_secret.py"
-USED = "tests/filesystem/test_in_use.py"
+USED, UNSEED = "tests/filesystem/test_in_use.py", "tests/filesystem/test_unseed.py"
 RENAME = "            rename_noreplace(TREE, os.path.basename(relative), private, parent)\n"
 
 
@@ -398,5 +398,46 @@ MUTANTS = (
         "        if path.user and path.spec.path in moved:\n",
         "        if False:\n",
         (USED, "-k", "not_linked or not_restored"),
+    ),
+    Mutant(
+        "a database copied whose process cannot be looked into",
+        CORE + "in_use.py",
+        "                if not does and process in notes:\n",
+        "                if False:\n",
+        (USED, "-k", "known_by_its_note"),
+    ),
+    Mutant(
+        "services that are only going to be stopped taken for stopped",
+        CORE + "seed.py",
+        "            stopping = settings.services if rehearse else ()\n",
+        "            stopping = settings.services\n",
+        (USED, "-k", "in_check_mode_alone"),
+    ),
+    Mutant(
+        "the only copy taken out of the store",
+        CORE + "unseed.py",
+        "    if current.kind != stored.kind or path.same or path.noted or (current.empty and not stored.empty):\n",
+        "    if False:\n",
+        (UNSEED, "-k", "all_that_there_is_stays"),
+    ),
+    Mutant(
+        "the record forgets before the copy has lost its name",
+        CORE + "unseed.py",
+        """    plan.steps.extend(Withdraw(path.spec, seen.path) for path in there)
+    if known:
+        plan.steps.append(Forget(tuple(path.spec for path in known), seen.path, seen.record is not None))
+""",
+        """    if known:
+        plan.steps.append(Forget(tuple(path.spec for path in known), seen.path, seen.record is not None))
+        plan.steps.extend(Withdraw(path.spec, seen.path) for path in there)
+""",
+        (UNSEED, "-k", "killed_before_each_change"),
+    ),
+    Mutant(
+        "a path that was taken out and not forgotten strands the next start",
+        CORE + "seed_plan.py",
+        "    if store.taken_out and not store.read_only:",
+        "    if False:",
+        (UNSEED, "-k", "strand"),
     ),
 )

@@ -23,7 +23,7 @@ def main():
     if timeout:
         options["lock_timeout"] = float(timeout)
     # Which call is whose must not depend on what else runs on this machine; who uses a path is tested in test_in_use.py.
-    seed_look.find_user = link_look.find_user = lambda *_paths: None
+    seed_look.find_user = link_look.find_user = lambda *_paths, **_options: None
     lease = {"seed": {"lease": os.environ.get("LEASE") != "0"}}
     _force_workers(os.environ.get("WORKERS"))
     _prepare(os.environ.get("PREPARE", ""))

@@ -177,14 +177,95 @@ def test_the_same_name_in_another_container_is_another_file(site, user, mounts, 
     assert site.seed().paths[0]["state"] == "seeded"
 
 
-def test_the_service_is_named(site, user, monkeypatch, tmp_path):
+def test_a_file_that_is_mapped_and_not_open_counts(site, user):
+    mapped = (
+        "import sys, mmap; file = open(sys.argv[1], 'r+b'); memory = mmap.mmap(file.fileno(), 0); file.close(); "
+        "import os; [os.close(int(n)) for n in os.listdir('/proc/self/fd') if int(n) > 2 and "
+        "os.path.exists('/proc/self/fd/' + n) and os.readlink('/proc/self/fd/' + n) == sys.argv[1]]; "
+        "print(flush=True); sys.stdin.read()"
+    )
+    process = user(site.path() + "/one", program=mapped)
+    refused(site, site.seed, PathError, process, site.path() + "/one mapped")
+
+
+@pytest.fixture
+def postmaster(site, user):
+    """A process that is called as PostgreSQL's, and its note in the data directory."""
+    name = os.path.join(site.top, "postgres")
+    os.symlink(sys.executable, name)  # comm is the name that it was started by
+
+    def start(*arguments, pid=None):
+        program = "import sys; print(flush=True); sys.stdin.read()"
+        process = subprocess.Popen(
+            [name, "-c", program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/"
+        )
+        process.stdout.readline()
+        started.append(process)
+        with open(site.path() + "/postmaster.pid", "w") as note:
+            note.write("{}\n{}\n".format(process.pid if pid is None else pid, site.path()))
+        return process
+
+    started = []
+    yield start
+    for process in started:
+        process.communicate()
+
+
+@pytest.mark.root
+def test_a_live_database_is_known_by_its_note(site, postmaster):
+    # That it works there cannot be seen, as in a container without SYS_PTRACE, and its directory is not in its command line.
+    process = postmaster()
+    said = as_nobody(lambda: refuse(in_use.find_user(site.path())))
+    assert "process {} (postgres".format(process.pid) in said and "is the database of {}".format(site.path()) in said
+
+
+@pytest.mark.parametrize("stale", ["another program", "another database", "nobody", "no number", "this process"])
+def test_a_stale_note_of_a_database_is_nothing(site, user, postmaster, stale):
+    pid = {"nobody": 2**22 + 1, "no number": "-", "this process": os.getpid(), "another program": user().pid}.get(stale)
+    postmaster(*["-D", site.path() + "-other"] if stale == "another database" else [], pid=pid)
+    assert site.seed().paths[0]["state"] == "seeded"
+
+
+def in_group(process, group, monkeypatch, tmp_path):
     # The machine of these tests has no systemd; the control group of a service is put in its place.
-    process = user(site.path() + "/one")
-    for name in ("fd", "fdinfo", "root", "cwd", "comm", "status"):
+    for name in ("fd", "fdinfo", "root", "cwd", "comm", "status", "maps"):
         os.makedirs(str(tmp_path / str(process.pid)), exist_ok=True)
         os.symlink("/proc/%d/%s" % (process.pid, name), str(tmp_path / str(process.pid) / name))
-    (tmp_path / str(process.pid) / "cgroup").write_text("1:name=systemd:/x/system.slice/postgresql-9.5.service\n0::/\n")
+    (tmp_path / str(process.pid) / "cgroup").write_text("1:name=systemd:{}\n0::/\n".format(group))
     monkeypatch.setattr(in_use, "PROC", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        "/x/system.slice/postgresql-9.5.service",
+        "/system.slice/system-postgresql\\x2d9.5.slice/postgresql-9.5.service",
+        "/system.slice/postgresql-9.5.service/workers",
+    ],
+)
+def test_the_service_is_named(site, user, monkeypatch, tmp_path, group):
+    process = user(site.path() + "/one")
+    in_group(process, group, monkeypatch, tmp_path)
     found = in_use.find_user(site.path())
     assert found.describe().endswith(" of postgresql-9.5.service) has {}/one open".format(site.path()))
     assert found.hint == "Stop it with systemctl stop postgresql-9.5.service, then start again."
+
+
+@pytest.mark.parametrize("group", ["/user.slice/user-0.slice/session-3.scope", "/system.slice/ssh.service", "/"])
+def test_no_service_is_made_up(site, user, monkeypatch, tmp_path, group):
+    in_group(user(site.path() + "/one"), group, monkeypatch, tmp_path)
+    assert in_use.find_user(site.path()).service == ""
+
+
+@pytest.mark.parametrize("verb", ["seed", "link"])
+def test_what_will_be_stopped_is_passed_over_in_check_mode_alone(site, user, monkeypatch, tmp_path, verb):
+    if verb == "link":
+        site.seed()
+    process = user(site.path() + "/one")
+    in_group(process, "/system.slice/postgresql-9.5.service", monkeypatch, tmp_path)
+    act, kind = getattr(site, verb), PathError if verb == "seed" else LinkError
+    for services in ([], ["nginx"]):
+        refused(site, lambda services=services: act(services=services, rehearse=True), kind, process)
+    refused(site, lambda: act(services=["postgresql-9.5"]), kind, process)
+    for name in ("postgresql-9.5", "postgresql-9.5.service"):
+        assert act(services=[name], rehearse=True).changed
