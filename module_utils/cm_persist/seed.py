@@ -15,6 +15,7 @@ from .outcome import Outcome, refuse_dangling
 from .seed_look import observe
 from .seed_plan import Wanted, plan_seed, store_state
 from .seed_steps import Run, execute
+from .selinux import Selinux
 from .spec import parse_paths
 from .store import Store, find_store, wake, working_on
 from .units import Systemd
@@ -37,7 +38,7 @@ class Settings(NamedTuple):
     services: tuple = ()
 
 
-def seed(settings, rehearse=False, mounts=None, clock=time, release=None, systemd=None):
+def seed(settings, rehearse=False, mounts=None, clock=time, release=None, systemd=None, selinux=None):
     """Bring the store to the state where it holds each state path.
 
     Args:
@@ -47,6 +48,7 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None, system
         clock (module): as time.
         release (str): the kernel's release; None asks the kernel.
         systemd (Systemd): keeps a machine's lease; None is this machine's.
+        selinux (Selinux): labels the store; None is this machine's.
 
     Returns:
         Outcome: what was done, or would be.
@@ -60,10 +62,11 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None, system
             found = "{} is {!r}".format(name, getattr(settings, name))
             raise SpecError(store_path, found, "Give a number of seconds, 0 or more.")
     with working_on(store_path):
-        return _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd or Systemd())
+        machine = systemd or Systemd(), selinux or Selinux()
+        return _seed(settings, store_path, specs, rehearse, mounts, clock, release, *machine)
 
 
-def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd):
+def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd, selinux):
     wake(store_path)
     found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
     if found.absent:
@@ -74,7 +77,7 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
 
         def plan_now():
             stopping = settings.services if rehearse else ()
-            seen, paths = observe(store, found, specs, read_mounts() if mounts is None else mounts, counted, stopping)
+            seen, paths = observe(store, found, specs, read_mounts() if mounts is None else mounts, counted, selinux, stopping)
             return seen, plan_seed(seen, paths, wanted), store_state(seen, paths)
 
         wanted_lease = WantedLease(settings.lease_timeout, settings.lease_holder) if settings.lease else None
@@ -104,7 +107,7 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
                 with locked(store.state_fd, store.state_path, settings.lock_timeout):
                     seen, plan, state_now = plan_now()
                     fs_type = found.mount.fs_type if found.mount else ""
-                    run = Run(store, seen.record, clock, release or os.uname().release, fs_type)
+                    run = Run(store, seen.record, clock, release or os.uname().release, fs_type, selinux)
                     execute(plan.steps, run)
                     results = [dict(result, seconds=round(run.seconds.get(result["path"], 0), 3)) for result in plan.paths]
                     plan, state = plan._replace(paths=results), state or state_now

@@ -21,7 +21,7 @@ from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE
 from .survey import Survey, survey, unreadable
 
 
-def observe(store, found, specs, mounts, counted, stopping=()):
+def observe(store, found, specs, mounts, counted, selinux, stopping=()):
     """Look at the store and at each state path.
 
     Args:
@@ -31,6 +31,7 @@ def observe(store, found, specs, mounts, counted, stopping=()):
         mounts (list of Mount): the mount table.
         counted (dict): what an earlier look of this run counted in the originals, kept up: nothing writes to them, and the
             copy itself sees it should something do so.
+        selinux (Selinux): this machine's.
         stopping (iterable of str): services whose use of a path is none, as they are about to be stopped.
 
     Returns:
@@ -66,6 +67,7 @@ def observe(store, found, specs, mounts, counted, stopping=()):
         dies_with=found.mount.dies_with_pod if found.mount else "",
         mode=status.st_mode & 0o7777,
         uid=os.geteuid(),
+        labels=selinux.look(store.path, found.mount),
     )
     return seen, paths
 

@@ -8,6 +8,7 @@ from .in_use import User
 from .places import LINK, NONE, OTHER, Place
 from .plan import Plan
 from .seed_steps import Adopt, ClearStaging, Complete, Copy, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
+from .selinux import Labels, plan_labels
 from .spec import StatePath, inside
 from .staging import Unfinished
 from .survey import BLOCK, Survey
@@ -66,6 +67,7 @@ class StoreSeen(NamedTuple):
     locks_locally: bool = False
     mode: int = 0o755
     uid: int = 0
+    labels: Labels = Labels()
 
 
 class Wanted(NamedTuple):
@@ -117,11 +119,17 @@ def plan_seed(store, paths, wanted):
         plan.steps.extend(Copy(path.spec, store.path) for path in copies)
         plan.steps.append(Sync(store.path))
         plan.steps.extend(Publish(path.spec, store.path) for path in copies)
-    if plan.steps:
+    # Before the record: a run that is killed here is completed, labels included.
+    writes = bool(plan.steps)
+    tops = [result["path"].split("/")[1] for result in plan.paths if result["state"] != "missing"]
+    labelling, told = plan_labels(store.path, store.labels, tops, writes, store.read_only)
+    plan.warnings.extend(told)
+    plan.steps.extend(labelling)
+    if writes:
         plan.steps.append(WriteRecord(store.path))
     unfinished = tuple(path.unfinished.name for path in paths if path.unfinished and path.entry is None)
     clear = tuple(name for name in store.leftovers if name not in unfinished)
-    if plan.steps and store.read_only:
+    if writes and store.read_only:
         raise StoreError(
             store.path, "the store is read-only and would have to be written", "Mount the volume read-write.", store_state=state
         )
@@ -129,7 +137,7 @@ def plan_seed(store, paths, wanted):
         plan.steps.insert(0, ClearStaging(clear))
     if store.taken_out and not store.read_only:  # before what tells of it is cleared away
         plan.steps.insert(0, WriteRecord(store.path))
-    if plan.steps or (store.staging and not store.read_only):
+    if not store.read_only and (writes or clear or store.staging):
         plan.steps.append(RemoveStaging())
     return plan
 

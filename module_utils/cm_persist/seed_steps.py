@@ -32,11 +32,12 @@ class Run:
         clock (module): as time.
         release (str): the kernel's release.
         fs_type (str): the store's file system.
+        selinux (Selinux): this machine's.
     """
 
-    def __init__(self, store, record, clock, release, fs_type):
+    def __init__(self, store, record, clock, release, fs_type, selinux=None):
         self.store, self.record, self.clock, self.release = store, dict(record or {}), clock, release
-        self.fs_type = fs_type
+        self.fs_type, self.selinux = fs_type, selinux
         self.begun, self.publishing, self.staged, self.seconds, self.warnings = [], False, {}, {}, []
 
     def note(self, spec, kind, origin, files, size, manifest):
