@@ -19,6 +19,7 @@ from .spec import inside
 from .staging import read_unfinished, unseeded_name
 from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE
 from .survey import Survey, survey, unreadable
+from .traps import find_databases, look_for_traps
 
 
 def observe(store, found, specs, mounts, counted, selinux, stopping=()):
@@ -45,7 +46,8 @@ def observe(store, found, specs, mounts, counted, selinux, stopping=()):
     taken_out = [spec.key for spec in specs if _was_taken_out(store, spec, record or {}, leftovers or ())]
     for key in taken_out:
         del record[key]
-    paths = [_see_path(store, spec, record or {}, unfinished, mounts, counted, stopping) for spec in specs]
+    tops = [spec.path for spec in specs]
+    paths = [_see_path(store, spec, record or {}, unfinished, mounts, counted, stopping, tops) for spec in specs]
     _refuse_shared_places(store, paths)
     space = os.fstatvfs(store.fd)
     status = os.fstat(store.fd)
@@ -68,6 +70,7 @@ def observe(store, found, specs, mounts, counted, selinux, stopping=()):
         mode=status.st_mode & 0o7777,
         uid=os.geteuid(),
         labels=selinux.look(store.path, found.mount),
+        databases=_dropped_databases(store, record or {}, specs) if any(path.traps.databases for path in paths) else (),
     )
     return seen, paths
 
@@ -77,14 +80,15 @@ def _was_taken_out(store, spec, record, leftovers):
     return spec.key in record and unseeded_name(spec.path) in leftovers and store.look(spec.relative).kind == "none"
 
 
-def _see_path(store, spec, record, unfinished, mounts, counted, stopping):
+def _see_path(store, spec, record, unfinished, mounts, counted, stopping, tops):
     entry = record.get(spec.key)
     stored = store.look(spec.relative, inside=True)
     with ImageParent(spec.path) as image:
         original = image.look() if entry is not None else image.look_inside()
         seen = PathSeen(spec, original, stored, entry)
         if entry is not None:
-            return seen if stored.real else seen._replace(aside=_aside(image))
+            traps = look_for_traps(store.fd, spec.relative)
+            return seen._replace(traps=traps, aside="" if stored.real else _aside(image))
         begun = unfinished.get((spec.key, (stored.inode, stored.mtime)))
         if begun is not None and stored.real:
             return seen._replace(unfinished=begun)
@@ -102,8 +106,15 @@ def _see_path(store, spec, record, unfinished, mounts, counted, stopping):
                 fixed=_is_fixed(image),
                 other_mount=store.other_mount(spec.relative),
                 user=find_user(spec.path, stopping=stopping),
+                traps=look_for_traps(image.fd, image.name, spec.path, tops),
             )
         return seen
+
+
+def _dropped_databases(store, record, specs):
+    dropped = sorted(set(record) - {spec.key for spec in specs})
+    names = [key.encode("utf-8", "surrogateescape") for key in dropped]
+    return tuple(each for name in names for each in find_databases(store.fd, name[1:], store.place(os.fsdecode(name))))
 
 
 def _is_fixed(image):

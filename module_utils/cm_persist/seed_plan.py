@@ -7,14 +7,13 @@ from .errors import PathError, StoreError, printable
 from .in_use import User
 from .places import LINK, NONE, OTHER, Place
 from .plan import Plan
+from .seed_checks import general_warnings, preflight, some
 from .seed_steps import Adopt, ClearStaging, Complete, Copy, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
 from .selinux import Labels, plan_labels
 from .spec import StatePath, inside
 from .staging import Unfinished
-from .survey import BLOCK, Survey
-
-BOOKS = 4  # files and directories: staging, manifests, the record and the one that replaces it
-BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest and entry; and the directories above it in the store
+from .survey import Survey
+from .traps import Database, Traps, refuse_traps, trap_warnings
 
 
 class PathSeen(NamedTuple):
@@ -25,7 +24,7 @@ class PathSeen(NamedTuple):
     an original's removal has begun, was_mounted that a store was mounted over it; mounts lie at the path or below it;
     lacking are names at the top of the original that the store's copy does not have; fixed is an original that is itself
     immutable or append-only; other_mount says that its place in the store lies on another mount than the store; user is a process
-    that has something of the original open.
+    that has something of the original open; traps is what a copy alone would not tell.
     """
 
     spec: StatePath
@@ -42,6 +41,7 @@ class PathSeen(NamedTuple):
     fixed: bool = False
     other_mount: bool = False
     user: Optional[User] = None
+    traps: Traps = Traps()
 
 
 class StoreSeen(NamedTuple):
@@ -49,7 +49,7 @@ class StoreSeen(NamedTuple):
 
     taken_out says that the record on disk names paths that are no longer in the store; leftovers are the names in the staging
     directory, and staging whether it is there; begun says the same of the state directory; dropped are paths of the record that
-    are no longer named, and whether they are still links into the store.
+    are no longer named, and whether they are still links into the store; databases lie there.
     """
 
     path: str
@@ -68,6 +68,7 @@ class StoreSeen(NamedTuple):
     mode: int = 0o755
     uid: int = 0
     labels: Labels = Labels()
+    databases: Tuple[Database, ...] = ()
 
 
 class Wanted(NamedTuple):
@@ -105,17 +106,20 @@ def plan_seed(store, paths, wanted):
     if state == "foreign" and not wanted.allow_foreign:
         raise StoreError(
             store.path,
-            "the store holds content that no state path claims: {}".format(_some(store.foreign)),
+            "the store holds content that no state path claims: {}".format(some(store.foreign)),
             "Mount the right volume, or set cm_persist_allow_foreign to seed beside it.",
             store_state=state,
         )
-    plan = Plan([], [], _warnings(store, paths))
+    plan = Plan([], [], general_warnings(store, paths))
     copies = []
-    kept = [path.aside for path in paths if path.aside]
+    kept, named = [path.aside for path in paths if path.aside], [path.spec.path for path in paths]
     for path in paths:
+        plan.warnings.extend(trap_warnings(path, named))
         _decide(store, path, wanted, kept, plan, copies)
+    for path in copies:
+        refuse_traps(store, path)
     if copies:
-        _preflight(store, copies)
+        preflight(store, copies)
         plan.steps.extend(Copy(path.spec, store.path) for path in copies)
         plan.steps.append(Sync(store.path))
         plan.steps.extend(Publish(path.spec, store.path) for path in copies)
@@ -188,7 +192,7 @@ def _decide(store, path, wanted, kept, plan, copies):
     if path.mounts:
         raise PathError(
             spec.path,
-            "something is mounted at {}".format(_some(path.mounts)),
+            "something is mounted at {}".format(some(path.mounts)),
             "Unmount it, or name paths that have no mount in them.",
         )
     if path.user:
@@ -250,7 +254,7 @@ def _check_adoption(path, place, warnings):
         )
     found = "{}: adopted as it is, {} files; nobody recorded whether it is complete".format(place, path.survey.files)
     if path.lacking:
-        found += "; not there, but in the original: {}".format(_some(path.lacking))
+        found += "; not there, but in the original: {}".format(some(path.lacking))
     if path.original.real and (path.original.uid, path.original.gid) != (path.stored.uid, path.stored.gid):
         found += "; it belongs to {}:{}, the original to {}:{}".format(
             path.stored.uid, path.stored.gid, path.original.uid, path.original.gid
@@ -265,7 +269,7 @@ def _without_original(path, place, wanted, kept, plan):
         where = "the original is kept at {}".format(path.aside)
         go_on = "remove the link and move {} back to {}.".format(path.aside, spec.path)
     elif kept:  # in this container's own layer: it may be all that there is of something newer
-        go_on = "copy out what is kept at {}, then {}".format(_some(kept), go_on)
+        go_on = "copy out what is kept at {}, then {}".format(some(kept), go_on)
     go_on = "Mount the volume that holds it; or, to begin again, " + go_on
     if original.kind == "symbolic link" and original.target == place:
         raise PathError(
@@ -294,57 +298,5 @@ def _without_original(path, place, wanted, kept, plan):
     return plan.paths.append(_result(spec, "missing", 0, 0))
 
 
-def _preflight(store, copies):
-    foreign = next((path.survey.others for path in copies if path.survey.others), "")
-    if foreign:
-        raise PathError(foreign, "it belongs to another user, and this process is not root", "Run as root (become: true).")
-    # Beside the copies: what names them, and, unless it is there, the state directory with its lock.
-    books = sum(BOOKS_OF_A_COPY + path.spec.relative.count(b"/") for path in copies) + BOOKS + (0 if store.begun else 2)
-    need_bytes = sum(path.survey.space + path.survey.lines for path in copies) + books * BLOCK
-    need_inodes = sum(path.survey.inodes for path in copies) + books
-    short = []
-    if need_bytes > store.free_bytes:
-        short.append("{} bytes short: {} needed, {} free".format(need_bytes - store.free_bytes, need_bytes, store.free_bytes))
-    if store.free_inodes is not None and need_inodes > store.free_inodes:
-        short.append(
-            "{} inodes short: {} needed, {} free".format(need_inodes - store.free_inodes, need_inodes, store.free_inodes)
-        )
-    if short:
-        raise StoreError(
-            store.path, "the store is too small, {}".format("; ".join(short)), "Mount a larger volume, or free space on it."
-        )
-
-
-def _warnings(store, paths):
-    warnings = []
-    if store.dies_with:
-        warnings.append(
-            "{}: the store is {}: what it holds is gone with the pod or at the next boot.".format(
-                printable(store.path), store.dies_with
-            )
-        )
-    if store.locks_locally:
-        warnings.append(
-            "{}: locks on it are seen on this machine alone (NFS: nolock, local_lock), so nothing keeps a manager on another "
-            "one off it.".format(printable(store.path))
-        )
-    for key, linked in store.dropped:
-        used = "the link still leads there (restore.yml takes it back)" if linked else "what stands at the path is used"
-        warnings.append("{}: the store holds it, but cm_persist_paths no longer names it; {}.".format(printable(key), used))
-    others = sorted({str(path.original.uid) for path in paths if path.original.real and path.original.uid not in (0, store.uid)})
-    if others and not store.mode & 0o001:
-        warnings.append(
-            "{}: mode {:04o} of the store keeps out the users {} who own state paths; chmod o+x the volume.".format(
-                printable(store.path), store.mode, ", ".join(others)
-            )
-        )
-    return warnings
-
-
 def _result(spec, state, files, size):
     return {"path": spec.path, "state": state, "files": files, "bytes": size}
-
-
-def _some(names, most=5):
-    more = "" if len(names) <= most else " and {} more".format(len(names) - most)
-    return ", ".join(printable(name) for name in names[:most]) + more

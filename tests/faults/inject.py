@@ -253,5 +253,5 @@ def blind_preflight():
     """Let a seed begin though its room does not suffice."""
     from module_utils.cm_persist import seed_plan
 
-    assert callable(seed_plan._preflight)
-    seed_plan._preflight = lambda *_seen: None
+    assert callable(seed_plan.preflight)
+    seed_plan.preflight = lambda *_seen: None

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a copy of a directory alone would not tell: data elsewhere, a database left behind, data named after the host."""
+
+import os
+import socket
+
+import pytest
+
+from module_utils.cm_persist.errors import PathError, StoreError
+from module_utils.cm_persist.places import Place
+from module_utils.cm_persist.seed_plan import PathSeen
+from module_utils.cm_persist.spec import StatePath
+from module_utils.cm_persist.traps import CONFIGURED, MNESIA, RABBITMQ, Traps, look_for_traps, trap_warnings
+from tests.site import Site, write
+
+from .test_bad_input import refused
+
+
+def make_database(site, name="data", version="9.5"):
+    """A data directory, as far as its links and its version go; a real one is in the scenarios."""
+    top = site.path(name)
+    for directory in ("base/1", "pg_tblspc", "pg_xlog"):
+        os.makedirs(os.path.join(top, directory))
+    for directory in ("", "base/1"):
+        write(os.path.join(top, directory, "PG_VERSION"), version + "\n")
+    return top
+
+
+@pytest.fixture
+def bare(top):
+    return Site(top)
+
+
+@pytest.mark.parametrize("below", ["", "/main", "/9.5/data"])
+@pytest.mark.parametrize("link", ["pg_tblspc/16384", "pg_xlog"])
+def test_a_database_that_keeps_part_of_it_elsewhere_is_not_seeded_alone(bare, below, link):
+    top = make_database(bare, "data" + below)
+    os.makedirs(bare.path("fast/space"))
+    place = os.path.join(top, link)
+    if os.path.isdir(place):
+        os.rmdir(place)
+    os.symlink(bare.path("fast/space"), place)
+    error = refused(bare, bare.seed, top, "elsewhere, at " + bare.path("fast/space"), kind=PathError)
+    assert "cm_persist_paths" in error.hint
+    assert bare.seed("data", "fast").changed
+
+
+def test_a_link_within_the_state_paths_is_none(bare):
+    top = make_database(bare)
+    os.mkdir(top + "/logs")
+    os.symlink("../logs", top + "/pg_tblspc/1")
+    assert bare.seed().changed
+
+
+def test_a_database_that_was_seeded_before_starts(bare):
+    # Whoever added the tablespace since must not be kept from the rest.
+    make_database(bare)
+    bare.start()
+    os.symlink("/nowhere", bare.stored("data/pg_tblspc/1"))
+    assert not bare.seed().changed
+
+
+def test_a_database_that_no_path_names_any_more_is_not_left_behind(bare):
+    make_database(bare, "pgsql/9.5/data")
+    bare.seed("pgsql/9.5/data")
+    make_database(bare, "pgsql/14/data", version="14")
+    error = refused(
+        bare, lambda: bare.seed("pgsql/14/data"), bare.stored("pgsql/9.5/data"), "PostgreSQL 9.5", "(14)", kind=StoreError
+    )
+    assert "pg_upgrade" in error.hint
+    assert bare.seed("pgsql/14/data", "pgsql/9.5/data").changed
+
+
+def test_who_moves_the_old_one_away_begins_anew(bare):
+    make_database(bare, "old")
+    bare.seed("old")
+    make_database(bare, "new", version="14")
+    os.rename(bare.stored("old"), bare.store + "/kept")
+    assert bare.seed("new").changed
+
+
+def test_other_state_may_come_and_go(bare):
+    make_database(bare, "db")
+    bare.fill()
+    bare.seed("db", "data")
+    bare.fill("more")
+    assert bare.seed("more").changed
+
+
+def nodes(site, *names):
+    for name in names:
+        os.makedirs(site.path("data/mnesia/" + name))
+    return site
+
+
+def seen(path, **known):
+    return PathSeen(StatePath(path), Place(), Place(), traps=Traps(**known))
+
+
+@pytest.mark.parametrize("when", ["first run", "restart"])
+def test_data_that_is_named_after_another_host_is_told_of(bare, when):
+    nodes(bare, "rabbit@builder", "rabbit@builder-plugins-expand")
+    write(bare.path("data/mnesia/rabbit@builder.pid"), "1")
+    if when == "restart":
+        bare.start()
+    said = [warning for warning in bare.seed().warnings if "RabbitMQ" in warning]
+    assert len(said) == 1 and "data of rabbit@builder there" in said[0] and socket.gethostname() in said[0]
+
+
+@pytest.mark.parametrize("here", ["localhost", socket.gethostname(), socket.gethostname().split(".")[0]])
+def test_data_of_this_host_is_fine(bare, here):
+    nodes(bare, "rabbit@" + here, "rabbit@of-a-cluster")
+    assert not bare.seed().warnings
+
+
+def test_the_host_s_short_name_counts():
+    assert not trap_warnings(seen("/x", nodes=("rabbit@manager-0",), host="manager-0.example.org"), ["/x"])
+
+
+def test_what_the_manager_removes_cannot_be_a_path_of_its_own():
+    with pytest.raises(PathError, match="removes /var/lib/rabbitmq/mnesia .* and with it the link"):
+        trap_warnings(seen(MNESIA, manager=True), [MNESIA])
+
+
+@pytest.mark.parametrize("named, told", [([RABBITMQ], 1), ([RABBITMQ, CONFIGURED], 0)])
+def test_the_manager_s_queue_needs_its_configuration(named, told):
+    assert len(trap_warnings(seen(RABBITMQ, manager=True), named)) == told
+
+
+@pytest.mark.parametrize("path", [MNESIA, RABBITMQ])
+def test_without_the_manager_a_queue_is_a_queue(path):
+    assert not trap_warnings(seen(path), [path])
+
+
+def test_a_manager_is_known_by_its_program(bare, tmp_path):
+    descriptor = os.open(bare.image, os.O_RDONLY)
+    write(str(tmp_path / "cfy_manager"), "")
+    assert look_for_traps(descriptor, b"data", manager=str(tmp_path / "cfy_manager")).manager
+    assert not look_for_traps(descriptor, b"data", manager=str(tmp_path / "nothing")).manager
+    os.close(descriptor)
