@@ -36,8 +36,9 @@ bench: .venv/ready ## the link phase of a new container against mv and ln, in on
 clean: ## remove the virtual environment and all caches
 	@rm -rf .venv .cache .ansible .pytest_cache .ruff_cache .hypothesis
 
-.venv/ready: requirements-dev.txt
+.venv/ready: requirements-dev.txt tests/fetch-collections
 	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) has no venv; install Python 3.11 or later with it (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "Installing the tools of requirements-dev.txt into .venv"
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@tests/fetch-collections
 	@touch $@

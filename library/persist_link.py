@@ -21,8 +21,8 @@ options:
     default: /cfy-persist
   paths:
     description:
-      - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method) and
-        C(on_image_change) (see M(persist_seed)).
+      - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method),
+        C(on_image_change) and C(missing) (see M(persist_seed)).
     type: list
     elements: raw
     required: true

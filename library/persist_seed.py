@@ -19,8 +19,11 @@ options:
   paths:
     description:
       - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method)
-        (see M(persist_link)) and C(on_image_change).
+        (see M(persist_link)), C(on_image_change) and C(missing).
       - C(on_image_change) can be C(keep), the store wins over a newer image.
+      - C(missing) is as O(missing), for this path alone. It can also be C(ignore), to pass over it without a warning, and
+        C(make), to begin with an empty directory, of the owner and mode of the one that it is to stand in, as for what a
+        program makes when it runs for the first time.
     type: list
     elements: raw
     required: true

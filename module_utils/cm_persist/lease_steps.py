@@ -3,7 +3,7 @@
 
 import contextlib
 import os
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 from .errors import LinkError, printable
 from .lease import BY_NOBODY, BY_PROCESS, BY_UNIT, FREE, HELD, OURS, UNLOCKABLE, Lease, LeaseSeen, Wanted, keeper
@@ -46,6 +46,21 @@ class RemoveLeaseUnit(NamedTuple):
     def execute(self, _lease, systemd):
         """Do it."""
         systemd.remove(NAME, self.store_path, stop=True)
+
+
+class RemoveDropIns(NamedTuple):
+    """Remove what keeps services from starting without the store and its lease."""
+
+    store_path: str
+    paths: Tuple[str, ...]
+
+    def describe(self):
+        """str: what will be done."""
+        return "remove {}".format(", ".join(map(printable, self.paths)))
+
+    def execute(self, _lease, systemd):
+        """Do it."""
+        systemd.remove_drop_ins(self.store_path)
 
 
 class EndLease(NamedTuple):
@@ -132,23 +147,28 @@ def plan_lease(store_path, wanted, by, unit, seen, installed):
     return [RemoveLeaseUnit(store_path)] if installed and by != BY_NOBODY else []
 
 
-def plan_giving_up(store_path, seen, installed, hanging):
+def plan_giving_up(store_path, seen, installed, drop_ins, hanging):
     """Decide what becomes of the lease when paths were taken off the store. Pure.
 
     Args:
         store_path (str): the store.
         seen (LeaseSeen): how the lease is.
         installed (bool): whether there is a unit of ours.
+        drop_ins (list of str): of services that wait for it, and for the store.
         hanging (bool): whether something still leads into the store.
 
     Returns:
-        list: of one step or none.
+        list: of steps.
     """
     if hanging:
         return []
+    # First, as what requires a unit that is gone would not start.
+    steps = [RemoveDropIns(store_path, tuple(drop_ins))] if drop_ins else []
     if installed:
-        return [RemoveLeaseUnit(store_path)]
-    return [EndLease(store_path)] if seen.state == OURS else []
+        steps.append(RemoveLeaseUnit(store_path))
+    elif seen.state == OURS:
+        steps.append(EndLease(store_path))
+    return steps
 
 
 @contextlib.contextmanager

@@ -23,7 +23,10 @@ from .store import Store, find_store, wake, working_on
 from .units import Systemd
 
 TORN = "{}: another manager uses this store, {}; a database that it writes to may not start from what is copied now."
-LEFT = "{0}: {1} stays, as other paths may lead there; if none does: systemctl disable --now {1} && rm /etc/systemd/system/{1}"
+LEFT = (
+    "{0}: {1} stays, as other paths may lead there; if none does: systemctl disable --now {1} && rm -f /etc/systemd/system/{1} "
+    "/etc/systemd/system/*.d/cm_persist.conf && systemctl daemon-reload"
+)
 RESTORED = {STORE: "off the store, with what it has", ASIDE: "off the store, with the originals"}
 
 
@@ -93,7 +96,7 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
         lease = Lease(store).look() if store and store.state_fd is not None and not linking else LeaseSeen(FREE)
         torn = lease.state == HELD and settings.restore == STORE and plan.steps
         installed = not linking and has_unit(systemd, store_path)
-        steps = [] if linking else plan_giving_up(store_path, lease, installed, _hanging(store, specs))
+        steps = [] if linking else plan_giving_up(store_path, lease, installed, systemd.drop_ins(), _hanging(store, specs))
         if plan.steps and not rehearse:
             with _one_at_a_time(store, settings.lock_timeout):
                 state, plan = look_and_plan(store, closely=True)

@@ -65,6 +65,8 @@ def _see_path(store, spec, entry, look):
             seen = LinkSeen(spec, current, stored, free_aside=spec.path + "-initial", may_mount=syscalls.may_mount())
             return seen._replace(unit=_see_unit(store, seen, look))
         seeded = _seed_manifest(store, entry["manifest"] if entry else None)
+        if look.unseeded and spec.missing == "make" and current.kind == stored.kind == NONE:
+            stored = Place(DIRECTORY)
         pretended = look.unseeded and current.real and not stored.real
         if pretended:
             stored, seeded = current, _seed_manifest(store, label(spec.path))

@@ -83,7 +83,8 @@ def plan_link(store_path, paths):
     for path in paths:
         place = store_path + path.spec.path
         if path.stored.kind == NONE and path.current.kind == NONE:
-            plan.warnings.append("{}: neither the image nor the store has it; not linked.".format(printable(path.spec.path)))
+            if path.spec.missing != "ignore":
+                plan.warnings.append("{}: neither the image nor the store has it; not linked.".format(printable(path.spec.path)))
             plan.paths.append(result(path, "missing"))
             continue
         _refuse(path, place)

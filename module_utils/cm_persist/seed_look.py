@@ -93,7 +93,8 @@ def _see_path(store, spec, record, unfinished, mounts, counted, stopping, tops):
         if begun is not None and stored.real:
             return seen._replace(unfinished=begun)
         notes = [image.look(name(image.name)).kind != "none" for name in (removal_name, bound_name)]
-        seen = seen._replace(aside=_aside(image), torn=notes[0], was_mounted=notes[1])
+        parent = image.look(b".") if image.fd is not None else None
+        seen = seen._replace(aside=_aside(image), torn=notes[0], was_mounted=notes[1], parent=parent)
         if stored.real and not (stored.empty and original.real):
             return seen._replace(survey=_survey_stored(store, spec), lacking=_lacking(store, spec, image, original, stored))
         if original.real:

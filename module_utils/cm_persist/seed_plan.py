@@ -8,7 +8,7 @@ from .in_use import User
 from .places import LINK, NONE, OTHER, Place
 from .plan import Plan
 from .seed_checks import general_warnings, preflight, some
-from .seed_steps import Adopt, ClearStaging, Complete, Copy, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
+from .seed_steps import Adopt, ClearStaging, Complete, Copy, Make, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
 from .selinux import Labels, plan_labels
 from .spec import StatePath, inside
 from .staging import Unfinished
@@ -24,7 +24,7 @@ class PathSeen(NamedTuple):
     an original's removal has begun, was_mounted that a store was mounted over it; mounts lie at the path or below it;
     lacking are names at the top of the original that the store's copy does not have; fixed is an original that is itself
     immutable or append-only; other_mount says that its place in the store lies on another mount than the store; user is a process
-    that has something of the original open; traps is what a copy alone would not tell.
+    that has something of the original open; traps is what a copy alone would not tell; parent is the directory that holds it.
     """
 
     spec: StatePath
@@ -42,6 +42,7 @@ class PathSeen(NamedTuple):
     other_mount: bool = False
     user: Optional[User] = None
     traps: Traps = Traps()
+    parent: Optional[Place] = None
 
 
 class StoreSeen(NamedTuple):
@@ -120,7 +121,7 @@ def plan_seed(store, paths, wanted):
         refuse_traps(store, path)
     if copies:
         preflight(store, copies)
-        plan.steps.extend(Copy(path.spec, store.path) for path in copies)
+        plan.steps.extend((Copy if path.original.real else Make)(path.spec, store.path) for path in copies)
         plan.steps.append(Sync(store.path))
         plan.steps.extend(Publish(path.spec, store.path) for path in copies)
     # Before the record: a run that is killed here is completed, labels included.
@@ -162,7 +163,7 @@ def _decide(store, path, wanted, kept, plan, copies):
         return plan.paths.append(_result(spec, "seeded", entry["files"], entry["bytes"]))
     _refuse_recorded_neighbours(store, spec)
     if path.stored.empty and path.original.kind == LINK:
-        return _without_original(path, place, wanted, kept, plan)
+        return _without_original(path, place, wanted, kept, plan, copies)
     if path.stored.real and not _replaceable(path):
         _check_adoption(path, place, plan.warnings)
         plan.steps.append(Adopt(spec, store.path, path.stored.kind, survey.files, survey.data))
@@ -180,7 +181,7 @@ def _decide(store, path, wanted, kept, plan, copies):
             "Mount that volume again; or put the original back (restore.yml with cm_persist_restore: aside).",
         )
     if not path.original.real:
-        return _without_original(path, place, wanted, kept, plan)
+        return _without_original(path, place, wanted, kept, plan, copies)
     if path.fixed:
         raise PathError(spec.path, "it is itself immutable or append-only (lsattr)", "Clear that with chattr -ia, on it alone.")
     if path.other_mount:
@@ -262,7 +263,7 @@ def _check_adoption(path, place, warnings):
     warnings.append(found + ".")
 
 
-def _without_original(path, place, wanted, kept, plan):
+def _without_original(path, place, wanted, kept, plan, copies):
     spec, original = path.spec, path.original
     where, go_on = "the original is in the image alone", "re-create the container from its image."
     if path.aside:
@@ -288,13 +289,23 @@ def _without_original(path, place, wanted, kept, plan):
         raise PathError(spec.path, "it is neither a directory nor a regular file", "Name a directory or a file.")
     if path.aside:
         raise PathError(spec.path, "neither it nor {} is there; {}".format(place, where), go_on)
-    if wanted.missing == "fail":
+    missing = spec.missing or wanted.missing
+    if missing == "make":
+        if path.parent is None:
+            raise PathError(
+                spec.path, "neither it nor its directory is there, so it cannot be made", "Correct it, or say missing: ignore."
+            )
+        copies.append(path)
+        return plan.paths.append(_result(spec, "seeded", 0, 0))
+    if missing == "fail":
         raise PathError(
             spec.path,
             "neither the image nor the store has it",
             "Correct cm_persist_paths, or set cm_persist_missing to skip.",
         )
-    plan.warnings.append("{}: neither the image nor the store has it; skipped.".format(printable(spec.path)))
+    if missing == "skip":
+        said = "{}: neither the image nor the store has it; skipped until a start finds it."
+        plan.warnings.append(said.format(printable(spec.path)))
     return plan.paths.append(_result(spec, "missing", 0, 0))
 
 

@@ -5,17 +5,22 @@ Their order is the crash safety: everything of a copy is in private staging and 
 publishes it, and an entry beside it tells the next start what was published should the record not be written.
 """
 
+import contextlib
 import os
+import stat
 from typing import NamedTuple, Tuple
 
+from .directories import DIRECTORY as OPEN_DIRECTORY
 from .directories import make_directories, open_directory, remove_tree
 from .durable import sync_tree
 from .errors import StoreError, because, printable
+from .manifest import ManifestWriter
 from .places import DIRECTORY, ImageParent, label, look
 from .record import write_record
 from .spec import StatePath
 from .staging import MANIFEST, TREE, Unfinished, new_manifest, write_unfinished
 from .store import MANIFESTS, STAGING, writable_hint
+from .walk import walk
 
 
 class Run:
@@ -46,6 +51,27 @@ class Run:
             "origin": origin, "kind": kind, "files": files, "bytes": size, "manifest": manifest, "at": int(self.clock.time()),
         }  # fmt: skip
         return self.record[spec.key]
+
+    @contextlib.contextmanager
+    def staging_for(self, spec):
+        """Make a private directory in staging for the copy of a state path, which is then to be published.
+
+        Yields:
+            tuple: (str, int), its name, and the open directory.
+        """
+        name = label(spec.path)
+        staging = self.open_staging()
+        self.begun.append(name)
+        try:
+            os.mkdir(name, 0o700, dir_fd=staging)
+            private = open_directory(staging, os.fsencode(name), self.store.state_path)
+        finally:
+            os.close(staging)
+        try:
+            yield name, private
+        finally:
+            os.close(private)
+        self.staged[spec.path] = name
 
     def open_staging(self):
         """int: the staging directory, the caller's to close."""
@@ -143,16 +169,8 @@ class Copy(NamedTuple):
         """Do it."""
         from .treecopy import copy_tree
 
-        begin = run.clock.monotonic()
-        path, name = self.spec.path, label(self.spec.path)
-        staging = run.open_staging()
-        run.begun.append(name)
-        try:
-            os.mkdir(name, 0o700, dir_fd=staging)
-            private = open_directory(staging, os.fsencode(name), run.store.state_path)
-        finally:
-            os.close(staging)
-        try:
+        begin, path = run.clock.monotonic(), self.spec.path
+        with run.staging_for(self.spec) as (name, private):
             with ImageParent(path) as image, new_manifest(private) as manifest:
                 copied = copy_tree(image.fd, image.name, path, private, TREE, manifest)
             top = look(private, TREE)
@@ -160,11 +178,40 @@ class Copy(NamedTuple):
                 self.spec, "directory" if top.kind == DIRECTORY else "file", "seeded", copied.files, copied.data, name
             )
             write_unfinished(private, self.spec.key, Unfinished(name, entry))
-        finally:
-            os.close(private)
-        run.staged[path] = name
         run.seconds[path] = run.clock.monotonic() - begin
         run.warnings.extend(copied.warnings(path))
+
+
+class Make(NamedTuple):
+    """Make an empty directory in private staging, for what a program will only make when it runs."""
+
+    spec: StatePath
+    store: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "make an empty directory for {}{}".format(self.store, printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it, with the owner and mode of the directory that it will stand in."""
+        with run.staging_for(self.spec) as (name, private):
+            with ImageParent(self.spec.path) as image:
+                above = os.fstat(image.fd)
+            with new_manifest(private) as manifest:
+                os.mkdir(TREE, 0o700, dir_fd=private)
+                made = os.open(TREE, OPEN_DIRECTORY, dir_fd=private)
+                try:
+                    if not os.geteuid():
+                        os.fchown(made, above.st_uid, above.st_gid)
+                    os.fchmod(made, stat.S_IMODE(above.st_mode))
+                finally:
+                    os.close(made)
+                lines = ManifestWriter(manifest)
+                for step in walk(private, TREE):
+                    lines.add(step)
+                lines.finish()
+            entry = run.note(self.spec, DIRECTORY, "seeded", 0, 0, name)
+            write_unfinished(private, self.spec.key, Unfinished(name, entry))
 
 
 class Sync(NamedTuple):

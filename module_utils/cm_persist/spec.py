@@ -3,23 +3,26 @@
 
 import os
 import re
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from .errors import SpecError
 
 METHODS = ("symlink", "bind")
 ON_IMAGE_CHANGE = ("keep",)
+MISSING = ("fail", "skip", "ignore", "make")
 
 
 class StatePath(NamedTuple):
     """A directory or file that must outlive the container.
 
-    path is absolute and normalised, method is one of METHODS, on_image_change one of ON_IMAGE_CHANGE.
+    path is absolute and normalised, method is one of METHODS, on_image_change one of ON_IMAGE_CHANGE; missing is one of MISSING,
+    or None for what is wanted of paths in general.
     """
 
     path: str
     method: str = "symlink"
     on_image_change: str = "keep"
+    missing: Optional[str] = None
 
     @property
     def relative(self):
@@ -62,7 +65,7 @@ def parse_paths(store, entries, method="symlink"):
 
     Args:
         store (str): where the volume is mounted.
-        entries (list): strings, or dicts with the keys path, method and on_image_change.
+        entries (list): strings, or dicts with the keys path, method, on_image_change and missing.
         method (str): the link method of entries that name none.
 
     Returns:
@@ -98,19 +101,20 @@ def inside(path, directory):
 
 def _parse_entry(entry, method):
     if isinstance(entry, dict):
-        unknown = sorted(str(key) for key in set(entry) - {"path", "method", "on_image_change"})
+        unknown = sorted(str(key) for key in set(entry) - set(StatePath._fields))
         if unknown or "path" not in entry:
             found = "unknown key {}".format(", ".join(unknown)) if unknown else "an entry without 'path'"
-            raise SpecError(str(entry.get("path", "cm_persist_paths")), found, "An entry has path, method and on_image_change.")
+            hint = "An entry has {}.".format(", ".join(StatePath._fields))
+            raise SpecError(str(entry.get("path", "cm_persist_paths")), found, hint)
     else:
         entry = {"path": entry}
     path = normalise(entry["path"], "the state path")
     if path == "/":
         raise SpecError("/", "the root directory cannot be a state path", "Name the directories that hold state, one by one.")
-    chosen = StatePath(path, entry.get("method", method), entry.get("on_image_change", "keep"))
-    for key, allowed in (("method", METHODS), ("on_image_change", ON_IMAGE_CHANGE)):
+    chosen = StatePath(path, entry.get("method", method), entry.get("on_image_change", "keep"), entry.get("missing"))
+    for key, allowed in (("method", METHODS), ("on_image_change", ON_IMAGE_CHANGE), ("missing", MISSING)):
         value = getattr(chosen, key)
-        if value not in allowed:
+        if value not in allowed and (key in entry or value is not None):
             raise SpecError(path, "{} is {!r}".format(key, value), "It can be: {}.".format(", ".join(allowed)))
     return chosen
 

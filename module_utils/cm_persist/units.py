@@ -2,6 +2,7 @@
 """Units of systemd, on machines where it runs; those for bind mounts that survive a reboot (systemd.mount(5))."""
 
 import contextlib
+import glob
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from .mounts import real_path
 # What= in mount_enter_mounting(), src/core/mount.c). RequiredBy: as for a line of fstab without nofail, the machine must not go
 # on to its services with older content at the path. That the mount follows the store's, systemd sees from What= itself.
 OURS = "# Made by cm_persist"
+DROP_IN = "cm_persist.conf"  # as roles/cm_persist/tasks/drop_ins.yml calls it
 SEE_SYSTEMD = "See what systemctl status and journalctl say of it, mend the cause, then start again."
 TEXT = (
     OURS
@@ -163,6 +165,22 @@ class Systemd:
         if self.runs():
             self._run(where, "systemctl", "daemon-reload")
 
+    def drop_ins(self):
+        """list of str: the services' drop-ins that vm.yml has written."""
+        found = sorted(glob.glob(os.path.join(glob.escape(self._units), "*.d", DROP_IN)))
+        return [path for path in found if _starts_as_ours(path)]
+
+    def remove_drop_ins(self, where):
+        """Remove them, and the directories that are empty then; where as for install()."""
+        for path in self.drop_ins():
+            os.unlink(path)
+            directory = os.path.dirname(path)
+            _sync(directory)
+            with contextlib.suppress(OSError):  # not empty: the administrator's
+                os.rmdir(directory)
+        if self.runs():
+            self._run(where, "systemctl", "daemon-reload")
+
     def _enabled(self, unit):
         return os.path.join(self._units, "{}.{}".format(unit.target, unit.pull), unit.name)
 
@@ -188,6 +206,11 @@ class Systemd:
             said = " ".join(printable(line) for line in done.stderr.splitlines())
             raise LinkError(where, "{} failed: {}".format(" ".join(command), said or done.returncode), SEE_SYSTEMD)
         return done.stdout
+
+
+def _starts_as_ours(path):
+    with open(path, errors="replace") as file:
+        return file.read(len(OURS)) == OURS
 
 
 def _sync(directory):

@@ -52,8 +52,16 @@ GIVEN_UP = {
 @pytest.mark.parametrize("case", GIVEN_UP)
 def test_giving_up(case):
     state, installed, hanging, expected = GIVEN_UP[case]
-    steps = plan_giving_up("/store", LeaseSeen(state), installed, hanging)
+    steps = plan_giving_up("/store", LeaseSeen(state), installed, [], hanging)
     assert [type(step).__name__ for step in steps] == expected and all("/store" in step.describe() for step in steps)
+
+
+@pytest.mark.parametrize("case", GIVEN_UP)
+def test_what_waits_for_it_goes_first(case):
+    state, installed, hanging, expected = GIVEN_UP[case]
+    steps = plan_giving_up("/store", LeaseSeen(state), installed, ["/units/db.service.d/cm_persist.conf"], hanging)
+    assert [type(step).__name__ for step in steps] == ([] if hanging else ["RemoveDropIns", *expected])
+    assert hanging or "db.service.d" in steps[0].describe()
 
 
 def directives(unit):

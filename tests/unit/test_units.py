@@ -123,6 +123,21 @@ def test_a_unit_of_somebody_else_is_neither_replaced_nor_removed(machine):
     assert machine.file().startswith("[Mount]") and not [call for call in machine.called if call.startswith("systemctl")]
 
 
+def test_drop_ins_of_ours_are_removed_and_nothing_else(machine):
+    ours, shared, foreign = (os.path.join(machine.units, name + ".service.d") for name in ("ours", "shared", "foreign"))
+    for directory in (ours, shared, foreign):
+        os.mkdir(directory)
+        with open(os.path.join(directory, "cm_persist.conf"), "w") as file:
+            file.write("[Unit]\n" if directory == foreign else "# Made by cm_persist (playbooks/vm.yml)\n[Unit]\n")
+    with open(os.path.join(shared, "other.conf"), "w"):
+        pass
+    assert machine.systemd.drop_ins() == [os.path.join(directory, "cm_persist.conf") for directory in (ours, shared)]
+    with listen(machine.running):
+        machine.systemd.remove_drop_ins("/store")
+    assert machine.systemd.drop_ins() == [] and machine.called == ["systemctl daemon-reload"]
+    assert not os.path.exists(ours) and os.listdir(shared) == ["other.conf"] and os.listdir(foreign) == ["cm_persist.conf"]
+
+
 def test_a_unit_that_mounts_something_else_is_no_success_and_does_not_stay(machine):
     machine.mounts = False
     with pytest.raises(LinkError):
