@@ -4,6 +4,7 @@ usage: variables.py check        says in one line what is wrong with them, and e
        variables.py value NAME   prints what one of them is here
 """
 
+import glob
 import os
 import sys
 
@@ -54,10 +55,19 @@ def given(environment=os.environ):
 
 
 def in_force(environment=os.environ):
-    """dict: every variable of the role that start.yml and secret.yml know, with the value that it has here."""
+    """dict: every variable of the role that start.yml and secret.yml know, with the value that it has here.
+
+    The paths are those of the profile, where one is asked for, as tasks/profile.yml takes them.
+    """
     values = _load("defaults/main.yml")
     for variables in given(environment):
         values.update(variables)
+    profile = values["cm_persist_profile"]
+    if profile == "auto":
+        told = _load("vars/detection.yml")["cm_persist_detection"]
+        profile = next((each["profile"] for each in told if any(map(glob.glob, each["evidence"].split()))), "")
+    if profile and os.path.isfile(os.path.join(ROLE, "vars", str(profile) + ".yml")):
+        values["cm_persist_paths"] = _load("vars/{}.yml".format(profile))["cm_persist_profile_paths"]
     return values
 
 

@@ -169,6 +169,31 @@ def test_the_role_refuses_an_unknown_choice(site, wanted):
     assert done.returncode != 0 and "cm_persist_missing" in done.stdout and site.untouched() == before
 
 
+@pytest.mark.parametrize("book", ["start.yml", "restore.yml"])
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"cm_persist_profile": "cloudify-99"}, "cm_persist_profile"),
+        ({"cm_persist_profile": "auto"}, "No Cloudify Manager that is known was found here."),
+        (
+            {"cm_persist_profile": "onap-2018", "cm_persist_paths": ["/var/lib/other"]},
+            "Both cm_persist_profile and cm_persist_paths",
+        ),
+    ],
+)
+def test_a_profile_that_cannot_be_used_is_refused(site, book, variables, said):
+    before = site.untouched()
+    done = play(book, dict({"cm_persist_store": site.store, "cm_persist_require_mount": False}, **variables))
+    assert done.returncode != 0 and said in done.stdout and site.untouched() == before
+
+
+def test_a_profile_stands_for_its_paths(site):
+    # None of them is on this machine: the first that must be is missed, and those that need not be are not spoken of.
+    variables = {"cm_persist_store": site.store, "cm_persist_require_mount": False, "cm_persist_profile": "cloudify-7"}
+    code, told = results("start.yml", variables)
+    assert code != 0 and told["persist_seed"]["where"] == "/var/lib/pgsql/14/data"
+
+
 def test_without_a_volume_it_says_so_and_succeeds(site, wanted):
     before = site.untouched()
     done = play("start.yml", dict(wanted, cm_persist_require_mount=True), ANSIBLE_STDOUT_CALLBACK="cm_persist")
