@@ -112,6 +112,20 @@ def test_variables_from_a_file(run, tmp_path):
     assert (code, lines[-1]) == (0, MARK), lines
 
 
+def test_the_paths_of_a_profile(run, declaration):
+    # plugins, which a manager would make at its first boot, is made; what this one lacks altogether is passed over.
+    look = "/opt/cm_persist/container/probe ready && cd /opt/manager/resources && stat -c '%N %U %a' plugins/. && readlink -f *"
+    code, log = run("sh", "-c", look, options=["--env", "CM_PERSIST_VARS={cm_persist_profile: cloudify-5.1}"])
+    assert code == 0, log
+    linked = {name: declaration.stored("/opt/manager/resources/" + name) for name in ("blueprints", "plugins", "snapshots")}
+    assert set(linked.values()) <= set(log) and "'plugins/.' cfyuser 755" in log
+    assert not [line for line in log if "warning" in line]
+    code, log = run(
+        "/opt/cm_persist/container/probe", "ready", options=["--env", "CM_PERSIST_VARS={cm_persist_profile: cloudify-7}"]
+    )
+    assert code != 0 and "/var/lib/pgsql/14/data: neither the image nor the store has it" in log[-1]
+
+
 def test_variables_in_a_file_that_nobody_reads(run, tmp_path):
     (tmp_path / "vars.yaml").write_text("cm_persist_required: true\n")
     code, lines = run(*SAY, options=["--volume", "%s:/etc/cm_persist:ro" % tmp_path])
