@@ -240,14 +240,21 @@ class Lease:
         except OSError:
             return  # nothing there, or nothing that could be kept
         try:
-            for process in self._keepers(fd):
+            keepers = self._keepers(fd)
+            for process in keepers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGTERM)
             until = self._clock.monotonic() + SETTLED
-            while self._keepers(fd) and self._clock.monotonic() < until:
+            while any(map(self._lives, keepers)) and self._clock.monotonic() < until:
                 self._clock.sleep(POLL / 10)
         finally:
             os.close(fd)
+
+    def _lives(self, process):
+        # Until it is a zombie or gone: before that it loses its command line first, and its locks last.
+        with contextlib.suppress(OSError):
+            return _read(os.path.join(self._proc, str(process), "stat")).rpartition(b") ")[2][:1] not in (b"Z", b"X", b"")
+        return False
 
     def _keepers(self, fd):
         # list of int: processes that were started to keep a lease and have the file open: that they were given locked
