@@ -12,6 +12,7 @@ LINKS, OVERLAY = "tests/faults/test_link_faults.py", "tests/filesystem/test_over
 UNITS, CUT = "tests/unit/test_units.py", "tests/filesystem/test_killed.py"
 LEASES, SECRETS = "tests/filesystem/test_lease.py", "tests/filesystem/test_secret.py"
 USED, UNSEED = "tests/filesystem/test_in_use.py", "tests/filesystem/test_unseed.py"
+TRAPS = "tests/filesystem/test_traps.py"
 RENAME = "            rename_noreplace(TREE, os.path.basename(relative), private, parent)\n"
 
 
@@ -439,5 +440,42 @@ MUTANTS = (
         "    if store.taken_out and not store.read_only:",
         "    if False:",
         (UNSEED, "-k", "strand"),
+    ),
+    Mutant(
+        "a database without its tablespaces",
+        CORE + "traps.py",
+        "        if database.elsewhere:\n",
+        "        if False:\n",
+        (TRAPS, "-k", "not_seeded_alone"),
+    ),
+    Mutant(
+        "an empty database in place of the one that no path names any more",
+        CORE + "traps.py",
+        "    if path.traps.databases and store.databases:\n",
+        "    if False:\n",
+        (TRAPS, "-k", "left_behind"),
+    ),
+    Mutant(
+        "labels after the record",
+        CORE + "seed_plan.py",
+        "    plan.steps.extend(labelling)\n    if writes:\n        plan.steps.append(WriteRecord(store.path))\n",
+        "    if writes:\n        plan.steps.append(WriteRecord(store.path))\n    plan.steps.extend(labelling)\n",
+        ("tests/filesystem/test_selinux.py", "-k", "before_the_record"),
+    ),
+    Mutant(
+        "a lost path made anew",
+        CORE + "seed_plan.py",
+        """    if original.kind == "symbolic link" and original.target == place:
+        raise PathError(""",
+        """    if False:
+        raise PathError(""",
+        ("tests/filesystem/test_missing.py", "-k", "not_made_anew"),
+    ),
+    Mutant(
+        "services that wait for a unit that is gone",
+        CORE + "lease_steps.py",
+        "    steps = [RemoveDropIns(store_path, tuple(drop_ins))] if drop_ins else []\n",
+        "    steps = []\n",
+        ("tests/unit/test_lease_plan.py", "-k", "goes_first"),
     ),
 )
