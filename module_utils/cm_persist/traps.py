@@ -12,7 +12,7 @@ import os
 import socket
 from typing import NamedTuple, Tuple
 
-from .directories import list_names, open_directory, open_regular
+from .directories import DIRECTORY, list_names, open_directory, open_quietly, open_regular
 from .errors import PathError, StoreError, printable
 from .spec import inside
 
@@ -172,8 +172,13 @@ def _targets(fd, path):
 
 
 def _names(top_fd, relative):
+    above, name = os.path.split(relative.rstrip(b"/"))
     try:
-        fd = open_directory(top_fd, relative, "")
+        parent = open_directory(top_fd, above, "")
+        try:
+            fd = open_quietly(name, DIRECTORY, parent)  # an original is read without a trace
+        finally:
+            os.close(parent)
     except (OSError, StoreError):
         return []  # no directory, not there, or not ours to see: the copy itself will tell
     try:
