@@ -78,6 +78,9 @@ def _lost_path():
         return "there is no store: {}".format(found.absent) if boolean(in_force()["cm_persist_required"]) else ""
     with Store(found.path) as store:
         for spec in specs:
+            optional = spec.missing in ("skip", "ignore") and not os.path.islink(spec.path)
+            if optional and not os.path.lexists(store.place(spec.path)):
+                continue  # made since by the application: the next start keeps it
             if os.path.lexists(spec.path) and not leads_into(store, spec.key):
                 lost = "{} does not lead into the store any more: what is written there is lost with this container"
                 return lost.format(printable(spec.path))

@@ -52,8 +52,10 @@ options:
         the link goes.
       - V(aside) is the original that was kept aside at C(<path>-initial), renamed back, or what lies under the mount. It
         needs no store. Where the original was left to the image, it is refused.
+      - V(newest) is the original that was kept aside last if the store still has exactly what was seeded from it, so that
+        nothing was written since; else what the store has.
     type: str
-    choices: [store, aside]
+    choices: [store, aside, newest]
     default: store
   image_manifest:
     description: Path of the file that lists what the image holds, as C(container/Containerfile) writes it. It may be missing.
@@ -174,7 +176,7 @@ def main():
             "require_mount": {"type": "bool", "default": True},
             "method": {"type": "str", "choices": ["symlink", "bind"], "default": "symlink"},
             "state": {"type": "str", "choices": ["linked", "unlinked"], "default": "linked"},
-            "restore": {"type": "str", "choices": ["store", "aside"], "default": "store"},
+            "restore": {"type": "str", "choices": ["store", "aside", "newest"], "default": "store"},
             "image_manifest": {"type": "path", "default": "/opt/cm_persist/image.manifest"},
             "lock_timeout": {"type": "float", "default": 300},
             "services": {"type": "list", "elements": "str", "default": []},

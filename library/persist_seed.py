@@ -73,7 +73,7 @@ options:
   services:
     description:
       - Services that the caller stops before this is done for real, by their names. In check mode a path that only these use
-        counts as free; otherwise this has no effect.
+        counts as free; and a lease that another manager holds is refused, not waited for. Otherwise this has no effect.
     type: list
     elements: str
     default: []

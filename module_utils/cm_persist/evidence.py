@@ -7,6 +7,7 @@ from typing import NamedTuple
 from .directories import open_regular
 from .errors import because
 from .manifest import Difference, compare
+from .store import MANIFESTS
 
 IMAGE_MANIFEST = "/opt/cm_persist/image.manifest"  # where container/Containerfile writes it
 
@@ -35,10 +36,35 @@ def difference(manifest, image, name=None, begun=False):
     Returns:
         Difference: the first; None where there is none.
     """
+    return _compare(manifest, image.fd, name or image.name, begun)
+
+
+def is_as_seeded(store, spec, name):
+    """bool: whether the store's copy of a state path is, throughout, what was seeded: nobody has written to it since.
+
+    Args:
+        store (Store): open.
+        spec (StatePath): the path.
+        name (str): its manifest's, in the store; None where it has none.
+    """
+    if name is None:
+        return False
+    try:
+        parent = store.open_parent(spec.relative)
+    except FileNotFoundError:
+        return False
+    try:
+        manifest = Manifest(os.path.join(store.state_path, os.fsdecode(MANIFESTS), name))
+        return _compare(manifest, parent, os.path.basename(spec.relative), False) is None
+    finally:
+        os.close(parent)
+
+
+def _compare(manifest, dir_fd, name, begun):
     try:
         # Not blocking: what stands there on a hostile volume may be a FIFO, which then has nothing to say.
         with open(open_regular(manifest.file), "rb") as file:
-            return compare(file, image.fd, name or image.name, begun, os.fsencode(manifest.within))
+            return compare(file, dir_fd, name, begun, os.fsencode(manifest.within))
     except OSError as error:
         # Whatever cannot be compared is not provably the same.
         return Difference(b".", "cannot be compared, {}".format(because(error)))

@@ -59,9 +59,8 @@ def find_user(*paths, stopping=()):
                 does = _does(os.path.join(PROC, process), places, sessions)
                 if not does and process in notes:
                     does = "is the database of {}".format(notes[process])
-                service = _service(process) if does else ""
-                if does and service not in stopping:
-                    return User(int(process), _name(process), service, does)
+                if does and _unit(process) not in stopping:
+                    return User(int(process), _name(process), _service(process), does)
     return None
 
 
@@ -142,13 +141,18 @@ def _name(process):
         return printable(file.read().strip())
 
 
-def _service(process):
+def _unit(process, above="/"):
+    # Instances of a template have a slice of their own, and a service may have groups below its own.
     with contextlib.suppress(OSError), open(os.path.join(PROC, process, "cgroup"), errors="replace") as file:
         for line in file:
-            # Instances of a template have a slice of their own, and a service may have groups below its own.
-            names = line.strip().partition("/system.slice/")[2].split("/")
+            names = line.strip().partition(above)[2].split("/")
             unit = next((name for name in names if name.endswith(".service")), "")
-            # A shell may be counted to the service that it came by, which must not be stopped for its sake.
-            if unit and not unit.startswith(COME_BY):
-                return printable(unit)
+            if unit:
+                return unit
     return ""
+
+
+def _service(process):
+    # A shell may be counted to the service that it came by, which must not be stopped for its sake.
+    unit = _unit(process, "/system.slice/")
+    return "" if unit.startswith(COME_BY) else printable(unit)

@@ -17,7 +17,7 @@ from .lock import locked
 from .mounts import read_mounts
 from .outcome import Outcome, refuse_dangling
 from .record import read_record
-from .restore_plan import ASIDE, STORE, plan_restore
+from .restore_plan import ASIDE, NEWEST, STORE, plan_restore
 from .spec import parse_paths
 from .store import Store, find_store, wake, working_on
 from .units import Systemd
@@ -27,7 +27,7 @@ LEFT = (
     "{0}: {1} stays, as other paths may lead there; if none does: systemctl disable --now {1} && rm -f /etc/systemd/system/{1} "
     "/etc/systemd/system/*.d/cm_persist.conf && systemctl daemon-reload"
 )
-RESTORED = {STORE: "off the store, with what it has", ASIDE: "off the store, with the originals"}
+RESTORED = {STORE: "off the store, with what it has", ASIDE: "off the store, with the originals", NEWEST: "off the store"}
 
 
 class Settings(NamedTuple):
@@ -94,9 +94,10 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
         store = None if without_store else stack.enter_context(Store(store_path))
         state, plan = look_and_plan(store, closely=rehearse)
         lease = Lease(store).look() if store and store.state_fd is not None and not linking else LeaseSeen(FREE)
-        torn = lease.state == HELD and settings.restore == STORE and plan.steps
+        torn = lease.state == HELD and settings.restore != ASIDE and plan.steps
         installed = not linking and has_unit(systemd, store_path)
-        steps = [] if linking else plan_giving_up(store_path, lease, installed, systemd.drop_ins(), _hanging(store, specs))
+        drop_ins = systemd.drop_ins(store_path)
+        steps = [] if linking else plan_giving_up(store_path, lease, installed, drop_ins, _hanging(store, specs))
         if plan.steps and not rehearse:
             with _one_at_a_time(store, settings.lock_timeout):
                 state, plan = look_and_plan(store, closely=True)
@@ -108,7 +109,7 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
                     error.warnings = (plan.warnings if linking else []) + run.warnings
                     raise
             plan = plan._replace(paths=[_with_fate(result, run) for result in plan.paths], warnings=plan.warnings + run.warnings)
-        if installed and store is None:
+        if store is None and (installed or drop_ins):
             plan.warnings.append(LEFT.format(store_path, LEASE_UNIT))
         if torn:
             plan.warnings.append(TORN.format(store_path, lease.detail))

@@ -6,13 +6,13 @@ from typing import NamedTuple, Optional, Tuple
 
 from . import syscalls
 from .beside import BY_UNIT, asides, copy_name, read_bound, removal_name
-from .evidence import find_proof, manifests_of
+from .evidence import difference, find_proof, is_as_seeded, manifests_of
 from .in_use import find_user
 from .link_plan import LinkSeen
 from .mounts import Mount, mount_holding, mounts_at_or_below, real_path
-from .places import DIRECTORY, NONE, ImageParent, Place, label
+from .places import DIRECTORY, LINK, NONE, ImageParent, Place, label
 from .record import read_record
-from .restore_plan import ASIDE, STORE
+from .restore_plan import ASIDE, NEWEST, STORE
 from .store import MANIFESTS
 from .survey import Survey, survey
 from .units import Systemd
@@ -130,9 +130,19 @@ def _look_closely(store, image, seen, look, pretended):
         return seen._replace(difference=find_proof(seen.manifests, image, kept)[1])
     if look.restore == ASIDE:
         return _find_original(image, seen)
-    if look.restore == STORE and seen.stored.real and not (own and not seen.mounter):
+    if look.restore == NEWEST and _is_unwritten(store, image, seen):
+        return seen._replace(aside=seen.last_aside, unwritten=True)
+    if look.restore in (STORE, NEWEST) and seen.stored.real and not (own and not seen.mounter):
         return _count(store, image, seen)
     return seen
+
+
+def _is_unwritten(store, image, seen):
+    seeded = next((manifest for manifest in seen.manifests if not manifest.of_image), None)
+    if seen.current.kind != LINK or not seen.last_aside or seeded is None:
+        return False
+    kept = os.fsencode(os.path.basename(seen.last_aside))
+    return difference(seeded, image, kept) is None and is_as_seeded(store, seen.spec, os.path.basename(seeded.file))
 
 
 def _find_user(store, seen, look, own):

@@ -35,6 +35,7 @@ class LinkSeen(NamedTuple):
         unit (Unit): where systemd is to mount it.
         overlay, may_mount, writable (bool): renaming may be impossible; this process may mount; it may change the directory.
         empty, fixed (bool): what stands there holds nothing; what the store has is itself immutable or append-only.
+        unwritten (bool): aside was seeded last, and the store still has exactly that. False: it has not, or nobody has looked.
         survey (Survey), room (device, free bytes, free inodes or None): what a copy back needs, and has. None: not counted.
         user (User): a process that has something of it open. None: there is none, or nobody has looked.
     """
@@ -61,6 +62,7 @@ class LinkSeen(NamedTuple):
     hidden: Tuple[str, ...] = ()
     empty: bool = False
     fixed: bool = False
+    unwritten: bool = False
     survey: Survey = Survey()
     room: Optional[Tuple[int, int, Optional[int]]] = None
     user: Optional[User] = None

@@ -9,6 +9,7 @@ counts them.
 import mmap
 import os
 import stat
+from itertools import zip_longest
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
@@ -99,6 +100,16 @@ def compare(file, dir_fd, name, begun=False, within=b""):
     if missing:
         return Difference(missing[0][PATH], "gone")
     return None
+
+
+def same_trees(one, other):
+    """bool: whether two trees have the same metadata throughout, times but for fractions of a second that one cannot keep.
+
+    Args:
+        one, other (tuple of int and bytes): an open directory and the tree's name in it.
+    """
+    first, second = ((line(step).rstrip(b"\n").split(b" ") for step in walk(*tree) if listed(step)) for tree in (one, other))
+    return all(None not in pair and _same(*pair, False) for pair in zip_longest(first, second))
 
 
 def _entries(file, within):

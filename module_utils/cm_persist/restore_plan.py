@@ -11,7 +11,7 @@ from .plan import Plan
 from .restore_steps import CopyBack, ReturnAside, ReturnUncovered
 from .survey import BLOCK
 
-STORE, ASIDE = "store", "aside"
+STORE, ASIDE, NEWEST = "store", "aside", "newest"
 BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest, and the note of a removal
 NEXT_START = (
     "{}: a start with this store links it again, and uses the store's content; to prevent that, take it out of cm_persist_paths, "
@@ -25,7 +25,8 @@ def plan_restore(store_path, paths, restore):
     Args:
         store_path (str): the store.
         paths (list of LinkSeen): the state paths, in the user's order.
-        restore (str): STORE for the store's content, which is the newest; ASIDE for the original that was kept aside.
+        restore (str): STORE for the store's content; ASIDE for the original that was kept aside; NEWEST for the latter if nothing
+            was written to the store since, else for the former.
 
     Returns:
         Plan: without steps where none leads into the store.
@@ -50,7 +51,7 @@ def plan_restore(store_path, paths, restore):
                 path.spec.path, "something is mounted at {}".format(", ".join(path.mounts)), "Unmount it, then start again."
             )
         if linked or stale or _cut_off(path):
-            if restore == ASIDE:
+            if restore == ASIDE or path.unwritten:
                 _plan_return(path, place, stale, plan)
             else:
                 _plan_copy_back(path, place, stale, plan)

@@ -95,6 +95,8 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
             else:
                 plan = state = None
         if rehearse:
+            if settings.services and wanted_lease and lease.seen.state == HELD:  # for that they need not be stopped
+                raise Lease(store).refusal(lease.seen.detail, 0)
             return _outcome(state, plan, lease, _told_of_holder(store, lease))
         if plan is not None and not plan.steps and store.state_fd is None:
             return _outcome(state, plan, lease._replace(steps=[]), [])  # there is nothing in it, and will be nothing

@@ -165,21 +165,21 @@ class Systemd:
         if self.runs():
             self._run(where, "systemctl", "daemon-reload")
 
-    def drop_ins(self):
-        """list of str: the services' drop-ins that vm.yml has written."""
+    def drop_ins(self, store_path):
+        """list of str: the services' drop-ins that vm.yml has written for this store (str)."""
         found = sorted(glob.glob(os.path.join(glob.escape(self._units), "*.d", DROP_IN)))
-        return [path for path in found if _starts_as_ours(path)]
+        return [path for path in found if _is_drop_in_for(path, store_path)]
 
-    def remove_drop_ins(self, where):
-        """Remove them, and the directories that are empty then; where as for install()."""
-        for path in self.drop_ins():
+    def remove_drop_ins(self, store_path):
+        """Remove them, and the directories that are empty then."""
+        for path in self.drop_ins(store_path):
             os.unlink(path)
             directory = os.path.dirname(path)
             _sync(directory)
             with contextlib.suppress(OSError):  # not empty: the administrator's
                 os.rmdir(directory)
         if self.runs():
-            self._run(where, "systemctl", "daemon-reload")
+            self._run(store_path, "systemctl", "daemon-reload")
 
     def _enabled(self, unit):
         return os.path.join(self._units, "{}.{}".format(unit.target, unit.pull), unit.name)
@@ -208,9 +208,11 @@ class Systemd:
         return done.stdout
 
 
-def _starts_as_ours(path):
-    with open(path, errors="replace") as file:
-        return file.read(len(OURS)) == OURS
+def _is_drop_in_for(path, store_path):
+    wanted = "AssertPathExists={}/.cm_persist/record.json".format(store_path.replace("%", "%%"))
+    with open(path, errors="surrogateescape") as file:
+        lines = file.read().splitlines()
+    return bool(lines) and lines[0].startswith(OURS) and wanted in lines
 
 
 def _sync(directory):

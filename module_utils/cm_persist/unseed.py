@@ -13,9 +13,11 @@ from typing import NamedTuple, Optional, Tuple
 
 from .beside import bound_name, removal_name
 from .errors import PathError, StoreError, printable
+from .evidence import is_as_seeded
 from .in_use import User, find_user
-from .lease import HELD, Lease
+from .lease import FREE, HELD, Lease, LeaseSeen
 from .lock import locked
+from .manifest import same_trees
 from .mounts import read_mounts
 from .outcome import Outcome
 from .places import NONE, ImageParent, Place, label
@@ -83,7 +85,8 @@ class UnseedSeen(NamedTuple):
 
     current and stored (Place) are what stands there and what the store has; entry (dict) is its part of the record; begun says
     that a copy was published but not recorded; same that the path leads to the store's copy; noted that what stands there is
-    half removed, or older than the store's; user (User) uses the store's copy.
+    half removed, or older than the store's; spare that the store's copy is what was seeded, or what stands at the path, and so no
+    loss; user (User) uses the store's copy.
     """
 
     spec: StatePath
@@ -93,6 +96,7 @@ class UnseedSeen(NamedTuple):
     begun: bool = False
     same: bool = False
     noted: bool = False
+    spare: bool = True
     user: Optional[User] = None
 
 
@@ -182,6 +186,12 @@ def _refuse(path, place):
             else "nothing"
         )
         raise PathError(spec.path, found, "Restore it first (restore.yml), or leave it in the store.")
+    if not path.spare:
+        raise PathError(
+            place,
+            "it has been written to since it was seeded, and is not what stands at {}".format(spec.path),
+            "See which is the newer: restore it (restore.yml), or move it away from there by hand.",
+        )
     if path.user:
         raise PathError(place, "it is in use: {}".format(path.user.describe()), path.user.hint)
 
@@ -191,10 +201,6 @@ def _look_and_plan(store, specs):
     if store.state_fd is not None:
         record = read_record(store.state_fd, store.state_path)
         leftovers, unfinished = read_staging(store)
-        lease = Lease(store).look()
-        if lease.state == HELD:
-            found = "another manager uses this store, {}".format(lease.detail)
-            raise StoreError(Lease(store).path, found, "End that one first, or leave the store to it.")
     else:
         unfinished = {}
     seen = StoreSeen(
@@ -203,7 +209,12 @@ def _look_and_plan(store, specs):
         leftovers=tuple(leftovers or ()),
         read_only=bool(os.fstatvfs(store.fd).f_flag & os.ST_RDONLY),
     )
-    return seen, plan_unseed(seen, [_see_path(store, spec, record or {}, unfinished) for spec in specs])
+    plan = plan_unseed(seen, [_see_path(store, spec, record or {}, unfinished) for spec in specs])
+    lease = Lease(store).look() if plan.steps else LeaseSeen(FREE)
+    if lease.state == HELD:
+        found = "another manager uses this store, {}".format(lease.detail)
+        raise StoreError(Lease(store).path, found, "End that one first, or leave the store to it.")
+    return seen, plan
 
 
 def _see_path(store, spec, record, unfinished):
@@ -211,6 +222,8 @@ def _see_path(store, spec, record, unfinished):
     with ImageParent(spec.path) as image:
         current = image.look_inside()
         notes = [image.look(name(image.name)).kind != NONE for name in (removal_name, bound_name)]
+        spare = not stored.real or is_as_seeded(store, spec, (entry or {}).get("manifest") or label(spec.path))
+        spare = spare or (current.kind == stored.kind and _is_the_same(store, spec, image))
     return UnseedSeen(
         spec=spec,
         current=current,
@@ -219,5 +232,14 @@ def _see_path(store, spec, record, unfinished):
         begun=(spec.key, (stored.inode, stored.mtime)) in unfinished,
         same=(current.device, current.inode) == (stored.device, stored.inode),
         noted=any(notes),
+        spare=spare,
         user=find_user(store.place(spec.path)) if stored.real else None,
     )
+
+
+def _is_the_same(store, spec, image):
+    parent = store.open_parent(spec.relative)
+    try:
+        return same_trees((parent, os.path.basename(spec.relative)), (image.fd, image.name))
+    finally:
+        os.close(parent)

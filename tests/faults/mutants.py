@@ -478,4 +478,18 @@ MUTANTS = (
         "    steps = []\n",
         ("tests/unit/test_lease_plan.py", "-k", "goes_first"),
     ),
+    Mutant(
+        "what was written to the store taken out of it",
+        CORE + "unseed.py",
+        "    if not path.spare:\n",
+        "    if False:\n",
+        (UNSEED, "-k", "written_to_the_store_since"),
+    ),
+    Mutant(
+        "an original put back over what the store got since",
+        CORE + "link_look.py",
+        "    return difference(seeded, image, kept) is None and is_as_seeded(",
+        "    return difference(seeded, image, kept) is None or is_as_seeded(",
+        ("tests/filesystem/test_restore.py", "-k", "newest"),
+    ),
 )

@@ -257,12 +257,13 @@ def test_no_service_is_made_up(site, user, monkeypatch, tmp_path, group):
     assert in_use.find_user(site.path()).service == ""
 
 
+@pytest.mark.parametrize("slice_", ["/system.slice", "/db.slice", "/machine.slice/x/system.slice"])
 @pytest.mark.parametrize("verb", ["seed", "link"])
-def test_what_will_be_stopped_is_passed_over_in_check_mode_alone(site, user, monkeypatch, tmp_path, verb):
+def test_what_will_be_stopped_is_passed_over_in_check_mode_alone(site, user, monkeypatch, tmp_path, verb, slice_):
     if verb == "link":
         site.seed()
     process = user(site.path() + "/one")
-    in_group(process, "/system.slice/postgresql-9.5.service", monkeypatch, tmp_path)
+    in_group(process, slice_ + "/postgresql-9.5.service", monkeypatch, tmp_path)
     act, kind = getattr(site, verb), PathError if verb == "seed" else LinkError
     for services in ([], ["nginx"]):
         refused(site, lambda services=services: act(services=services, rehearse=True), kind, process)

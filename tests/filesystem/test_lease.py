@@ -408,6 +408,11 @@ def test_it_is_kept_as_long_as_another_path_leads_there(container):
     assert "lease" in container.site.link("data", state="unlinked").steps[-1] and container.keepers() == []
 
 
+def test_services_need_not_be_stopped_to_wait_for_another_manager(container):
+    with held_elsewhere(container):
+        container.refused("manager-0 on node-2", rehearse=True, services=["postgresql-9.5"])
+
+
 def test_a_rehearsed_way_back_gives_nothing_up(container):
     container.start()
     container.site.link()

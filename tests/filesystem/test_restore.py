@@ -34,6 +34,50 @@ def test_the_original_that_was_kept_comes_back(used):
     assert footprint(used.store) == stored
 
 
+def test_the_newest_is_what_the_store_has_once_it_was_written_to(used):
+    restore(used, restore="newest")
+    assert read(used.path("data/row")) == "newer than the image"
+
+
+def test_the_newest_is_the_original_while_the_store_is_as_it_was_seeded(site):
+    inode = os.stat(site.path()).st_ino
+    site.start()
+    assert restore(site, restore="newest").paths[0]["state"] == "unlinked"
+    assert os.stat(site.path()).st_ino == inode and os.listdir(site.image) == ["data"]
+
+
+@pytest.mark.parametrize("which", ["the store's", "the one aside"])
+def test_the_newest_is_no_original_that_is_not_what_was_seeded(site, which):
+    site.start()
+    changed = site.stored("data/one") if which == "the store's" else site.path("data-initial/one")
+    with open(changed, "a") as file:
+        file.write(", and more")
+    restore(site, restore="newest")
+    assert read(site.path("data/one")) == ("first, and more" if which == "the store's" else "first")
+
+
+def test_the_newest_is_the_original_that_was_kept_last(site):
+    site.start()
+    write(site.path("data/row"), "of the first time")
+    restore(site)
+    os.rename(site.stored(), site.store + "/gone")
+    os.unlink(site.books + "/record.json")
+    site.seed(allow_foreign=True)
+    site.link()
+    assert os.path.isdir(site.path("data-initial")) and os.path.isdir(site.path("data-initial.1"))
+    restore(site, restore="newest")
+    assert read(site.path("data/row")) == "of the first time" and not os.path.exists(site.path("data-initial.1"))
+
+
+def test_of_what_was_made_nothing_is_kept_aside_and_it_is_copied_back(site):
+    paths = [site.path(), {"path": site.path("late"), "missing": "make"}]
+    site.seed(paths=paths)
+    site.link(paths=paths)
+    inode = os.stat(site.path("data-initial")).st_ino
+    site.link(paths=paths, state="unlinked", restore="newest")
+    assert os.stat(site.path()).st_ino == inode and os.listdir(site.path("late")) == []
+
+
 def test_a_second_time_changes_nothing(used):
     restore(used, restore="aside")
     before = used.untouched()

@@ -90,6 +90,20 @@ def test_what_may_be_all_that_there_is_stays(seeded, state):
     assert "restore.yml" in error.hint
 
 
+def test_what_was_written_to_the_store_since_stays(seeded):
+    # As when the path was linked for a while, and a new container has the image's content at it again.
+    write(seeded.stored("data/row"), "months of data")
+    error = refused(seeded, lambda: unseed(seeded), seeded.stored(), "written to since", kind=PathError)
+    assert "newer" in error.hint
+
+
+def test_what_stands_at_the_path_as_well_is_no_loss(seeded):
+    seeded.link()
+    write(seeded.path("data/row"), "written while it was linked")
+    seeded.link(state="unlinked")
+    assert unseed(seeded).paths[0]["state"] == "unseeded" and os.path.exists(seeded.path("data/row"))
+
+
 @pytest.mark.root
 def test_a_path_that_the_store_is_mounted_over_stays(seeded, mounts):
     mounts("--bind", seeded.stored(), seeded.path())
@@ -119,6 +133,7 @@ def test_what_is_in_use_in_the_store_stays(seeded):
 
 def test_a_store_that_another_manager_uses_stays(seeded):
     with held_elsewhere(Container(seeded)):
+        assert not unseed(seeded, "nothing").changed  # nor is there anything to refuse
         refused(seeded, lambda: unseed(seeded), seeded.books + "/lease", "another manager", kind=StoreError)
 
 

@@ -128,13 +128,15 @@ def test_drop_ins_of_ours_are_removed_and_nothing_else(machine):
     for directory in (ours, shared, foreign):
         os.mkdir(directory)
         with open(os.path.join(directory, "cm_persist.conf"), "w") as file:
-            file.write("[Unit]\n" if directory == foreign else "# Made by cm_persist (playbooks/vm.yml)\n[Unit]\n")
+            file.write("" if directory == foreign else "# Made by cm_persist (playbooks/vm.yml)\n")
+            file.write("[Unit]\nAssertPathExists=/store/.cm_persist/record.json\n")
     with open(os.path.join(shared, "other.conf"), "w"):
         pass
-    assert machine.systemd.drop_ins() == [os.path.join(directory, "cm_persist.conf") for directory in (ours, shared)]
+    assert machine.systemd.drop_ins("/other") == []
+    assert machine.systemd.drop_ins("/store") == [os.path.join(directory, "cm_persist.conf") for directory in (ours, shared)]
     with listen(machine.running):
         machine.systemd.remove_drop_ins("/store")
-    assert machine.systemd.drop_ins() == [] and machine.called == ["systemctl daemon-reload"]
+    assert machine.systemd.drop_ins("/store") == [] and machine.called == ["systemctl daemon-reload"]
     assert not os.path.exists(ours) and os.listdir(shared) == ["other.conf"] and os.listdir(foreign) == ["cm_persist.conf"]
 
 
