@@ -4,6 +4,7 @@ import pytest
 from conftest import DATABASE
 
 SERVICES = ("postgresql-9.5", "cloudify-restservice")
+DEPENDENT = "exporter"  # named nowhere: it requires the database
 UNITS = "/etc/systemd/system"
 
 
@@ -19,7 +20,7 @@ def moved(scratch, name):
 
 
 def test_the_services_are_up(host, manager):
-    assert all(host.service(name).is_running for name in SERVICES)
+    assert all(host.service(name).is_running for name in (*SERVICES, DEPENDENT))
     assert {"hello-world", "dcae-inventory"} <= set(manager()["blueprints"])
 
 
