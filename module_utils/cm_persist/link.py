@@ -96,7 +96,7 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
         lease = Lease(store).look() if store and store.state_fd is not None and not linking else LeaseSeen(FREE)
         torn = lease.state == HELD and settings.restore != ASIDE and plan.steps
         installed = not linking and has_unit(systemd, store_path)
-        drop_ins = systemd.drop_ins(store_path)
+        drop_ins = [] if linking else systemd.drop_ins(store_path)
         steps = [] if linking else plan_giving_up(store_path, lease, installed, drop_ins, _hanging(store, specs))
         if plan.steps and not rehearse:
             with _one_at_a_time(store, settings.lock_timeout):
