@@ -152,8 +152,9 @@ def plan_unseed(seen, paths):
     if known and seen.read_only:
         raise StoreError(seen.path, "the store is read-only and would have to be written", "Mount the volume read-write.")
     names = [name(path.spec.path) for path in known for name in (unseeded_name, label)]
-    left = tuple(name for name in names if name in seen.leftovers)
-    if there and left:  # in the way; of a path that is not there it may be what tells that it was taken out
+    # In the way of the rename. What else is there tells a start what it needs to know, until the path is out of the store.
+    left = tuple(name for name in (unseeded_name(path.spec.path) for path in there) if name in seen.leftovers)
+    if left:
         plan.steps.append(ClearStaging(left))
     plan.steps.extend(Withdraw(path.spec, seen.path) for path in there)
     if known:
