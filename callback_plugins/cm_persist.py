@@ -49,6 +49,12 @@ class CallbackModule(CallbackBase):
             self._closing[host] = STORE_STATES.get(values["store_state"], values["store_state"])
             if values["store_state"] == "absent":
                 self._closing[host] = values["msg"]
+            back = [entry for entry in values["paths"] if entry["state"] == "rolled_back"]
+            for entry in back:
+                said = "{}{}: {}rolled back, {}; what was there is kept"
+                self._say(said.format(host, entry["path"], "would be " if result._task.check_mode else "", _amount(entry)))
+            if back:
+                self._closing[host] = "rolled back"
         elif action == "persist_link":
             self._paths(host, values, "would be " if result._task.check_mode else "")
             if values["msg"]:
@@ -106,13 +112,25 @@ class CallbackModule(CallbackBase):
 
 
 def _seed_words(entry, check):
-    amount = "{}, {}".format(_count(entry["files"]), _size(entry["bytes"]))
+    amount = _amount(entry)
     return {
+        "merged": "{}merged with the image, {}".format(check, _changes(entry.get("image_change") or {})),
         "seeded": "{}seeded, {}".format(check, amount) + ("" if check else " in {:.1f} s".format(entry["seconds"])),
         "already": "already in the store ({} when it came there)".format(amount),
         "adopted": "{}adopted as it is, {}".format(check, amount),
         "missing": "in neither image nor store",
     }[entry["state"]]
+
+
+def _amount(entry):
+    return "{}, {}".format(_count(entry["files"]), _size(entry["bytes"]))
+
+
+def _changes(counts):
+    words = ["{} {}".format(counts[what], what) for what in ("changed", "added", "removed") if counts.get(what)]
+    if counts.get("beside"):
+        words.append("{} beside as .cm_persist-new".format(counts["beside"]))
+    return ", ".join(words) or "nothing to be done"
 
 
 def _link_words(entry, check, leaving):

@@ -1,4 +1,4 @@
-"""image_manifest.py FILE: lists all that the image holds, so that nothing of it need be copied out of the way of a link.
+"""image_manifest.py FILE [NAME]: lists all that the image holds, so that nothing of it need be copied out of the way of a link.
 
 Run at the end of an image build. What lies on other mounts, and what each start makes anew, is left out.
 """
@@ -9,6 +9,7 @@ import sys
 HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, HOME)
 
+from module_utils.cm_persist.accounts import read_accounts  # noqa: E402
 from module_utils.cm_persist.directories import DIRECTORY, list_names, same_mount  # noqa: E402
 from module_utils.cm_persist.manifest import ManifestWriter  # noqa: E402
 from module_utils.cm_persist.walk import walk  # noqa: E402
@@ -16,22 +17,23 @@ from module_utils.cm_persist.walk import walk  # noqa: E402
 MADE_ANEW = (b"dev", b"proc", b"run", b"sys", b"tmp")
 
 
-def write(path, root="/"):
+def write(path, name="", root="/"):
     """Write the manifest of the whole image.
 
     Args:
         path (str): where to.
+        name (str): what the image is called, with its version after a colon.
         root (str): the image's root directory.
     """
     root_fd = os.open(root, DIRECTORY)
     with open(path, "wb") as file:
-        manifest = ManifestWriter(file)
-        for name in list_names(root_fd):
-            if name in MADE_ANEW or not on_the_same_mount(name, root_fd):
+        manifest = ManifestWriter(file, read_accounts(root))
+        for top in list_names(root_fd):
+            if top in MADE_ANEW or not on_the_same_mount(top, root_fd):
                 continue
-            for step in walk(root_fd, name):
-                manifest.add(step, name if step.path == b"." else name + b"/" + step.path)
-        manifest.finish()
+            for step in walk(root_fd, top):
+                manifest.add(step, top if step.path == b"." else top + b"/" + step.path)
+        manifest.finish(name)
     os.close(root_fd)
 
 
@@ -45,4 +47,4 @@ def on_the_same_mount(name, root_fd):
 
 
 if __name__ == "__main__":
-    write(sys.argv[1])
+    write(*sys.argv[1:3])

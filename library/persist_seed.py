@@ -20,7 +20,11 @@ options:
     description:
       - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method)
         (see M(persist_link)), C(on_image_change) and C(missing).
-      - C(on_image_change) can be C(keep), the store wins over a newer image.
+      - C(on_image_change) says what is done when a path in the store meets another image. C(keep), the store's files are used,
+        and a warning tells how many files of the image they hide. C(merge), files that nobody touched since they were seeded
+        follow the image, those that were touched stay, with the image's version beside them as C(NAME.cm_persist-new), and those
+        that were deleted stay deleted; a path that holds a database is kept. C(fail), nothing is started where the image has
+        changed the path's files.
       - C(missing) is as O(missing), for this path alone. It can also be C(ignore), to pass over it without a warning, and
         C(make), to begin with an empty directory, of the owner and mode of the one that it is to stand in, as for what a
         program makes when it runs for the first time.
@@ -48,8 +52,10 @@ options:
     description:
       - V(unseeded) takes the paths out of the store again, as after a move that failed. Each must have been seeded, and have
         content of its own; what may be all that there is of it is not removed.
+      - V(rolled_back) puts the trees back that were replaced by the last merge of each path. What is there now is kept in their
+        place, so that doing it again undoes it. Nothing may use the paths.
     type: str
-    choices: [seeded, unseeded]
+    choices: [seeded, unseeded, rolled_back]
     default: seeded
   lock_timeout:
     description: How long to wait for another process that writes to the store, in seconds.
@@ -77,6 +83,26 @@ options:
     type: list
     elements: str
     default: []
+  image:
+    description:
+      - Which image this is, such as C(manager:18.9.23). Whether the image has changed is told by it. Where it ends in a colon and
+        a version, an older one of the same name is refused on a store that a newer one has used.
+      - Empty for what O(image_manifest) says of itself; without that, a path's image is told by how the path and its first level
+        look, and a path is never merged.
+    type: str
+    default: ""
+  image_manifest:
+    description: Path of the file that lists what the image holds, as C(container/Containerfile) writes it. It may be missing.
+    type: path
+    default: /opt/cm_persist/image.manifest
+  backups:
+    description: How many of the trees that merges replaced are kept for each path, in C(.cm_persist/backups) in the store.
+    type: int
+    default: 1
+  allow_downgrade:
+    description: Whether an older version of the image is started on a store that a newer one has used.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -107,6 +133,15 @@ EXAMPLES = r"""
     paths: [/opt/manager/resources]
     state: unseeded
 
+- name: Let what nobody touched follow the image, and refuse one that changes the plug-ins
+  persist_seed:
+    paths:
+      - /var/lib/pgsql/9.5/data
+      - {path: /opt/manager/resources, on_image_change: merge}
+      - {path: /opt/mgmtworker/env/plugins, on_image_change: fail}
+    image: cloudify-manager:18.9.24
+    backups: 2
+
 - name: Refuse to go on without a volume, and pass over what this image does not have
   persist_seed:
     paths: [/var/lib/pgsql/9.5/data, /opt/mgmtworker/env/plugins]
@@ -134,7 +169,9 @@ paths:
       description: The state path.
       type: str
     state:
-      description: C(seeded), C(already), C(adopted) or C(missing); with O(state=unseeded), C(unseeded) or C(missing).
+      description:
+        - C(seeded), C(already), C(merged), C(adopted) or C(missing); with O(state=unseeded), C(unseeded) or C(missing); with
+          O(state=rolled_back), C(rolled_back) or C(already).
       type: str
     files:
       description: How many files were seeded or adopted, directories not counted.
@@ -145,6 +182,12 @@ paths:
     seconds:
       description: How long the copy took.
       type: float
+    image_change:
+      description:
+        - Only where the path has met another image. C(from) and C(to) are what the two are called, C(hidden) counts the files
+          that the image has newer than the volume, C(removed) those that it no longer has; of a merge, C(changed), C(added) and
+          C(removed) count files that followed, C(beside) those whose image's version lies beside. C(names) are some of the files.
+      type: dict
   sample: [{path: /opt/manager/resources, state: seeded, files: 812, bytes: 5242880, seconds: 0.1}]
 steps:
   description: What was done, or would be in check mode, in this order.
@@ -164,6 +207,7 @@ hint:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.cm_persist.door import answer
+from ..module_utils.cm_persist.rollback import roll_back
 from ..module_utils.cm_persist.seed import Settings, seed
 from ..module_utils.cm_persist.unseed import unseed
 
@@ -177,16 +221,20 @@ def main():
             "required": {"type": "bool", "default": False},
             "missing": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
             "allow_foreign": {"type": "bool", "default": False},
-            "state": {"type": "str", "choices": ["seeded", "unseeded"], "default": "seeded"},
+            "state": {"type": "str", "choices": ["seeded", "unseeded", "rolled_back"], "default": "seeded"},
             "lock_timeout": {"type": "float", "default": 300},
             "lease": {"type": "bool", "default": True},
             "lease_timeout": {"type": "float", "default": 60},
             "lease_holder": {"type": "str", "default": ""},
             "services": {"type": "list", "elements": "str", "default": []},
+            "image": {"type": "str", "default": ""},
+            "image_manifest": {"type": "path", "default": "/opt/cm_persist/image.manifest"},
+            "backups": {"type": "int", "default": 1},
+            "allow_downgrade": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    act = seed if module.params["state"] == "seeded" else unseed
+    act = {"seeded": seed, "unseeded": unseed, "rolled_back": roll_back}[module.params["state"]]
     answer(module, lambda: act(Settings(**module.params), rehearse=module.check_mode))
 
 

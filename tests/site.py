@@ -48,10 +48,10 @@ class Site:
         os.symlink("sub/two", os.path.join(top, "link"))
         return top
 
-    def seed(self, *names, rehearse=False, **options):
+    def seed(self, *names, rehearse=False, accounts=None, **options):
         """Outcome: of seeding these state paths, "data" if none is given; without a lease, unless the test is of that."""
         options.setdefault("lease", False)
-        return seeding.seed(seeding.Settings(**self._options(names, options)), rehearse)
+        return seeding.seed(seeding.Settings(**self._options(names, options)), rehearse, accounts=accounts)
 
     def link(self, *names, rehearse=False, **options):
         """Outcome: of linking them."""

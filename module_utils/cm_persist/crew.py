@@ -48,7 +48,7 @@ class Crew:
 
     Args:
         work (callable): takes a batch, gives a result, both of types that marshal knows; raises PersistError or OSError.
-        take (callable): is given each result, in this process.
+        take (callable): is given each result, in this process, after its batch's number.
     """
 
     def __init__(self, work, take):
@@ -80,7 +80,7 @@ class Crew:
         member = self._free_member()
         number, self._submitted = self._submitted, self._submitted + 1
         if member is None:
-            self._take(self._work(batch))
+            self._take(number, self._work(batch))
         else:
             self._busy[member.results.fileno()] = (member, number)
             member.send(batch)
@@ -146,13 +146,13 @@ class Crew:
 
     def _wait(self, seconds=None):
         for fd, _event in self._poll.poll(None if seconds is None else seconds * 1000):
-            member, _number = self._busy.get(fd, (None, 0))
+            member, number = self._busy.get(fd, (None, 0))
             if member is None:  # it had nothing to do, and ended
                 raise next(member for member in self._members if member.results.fileno() == fd).ended()
             result = member.receive()
             del self._busy[fd]
             self._idle.append(member)
-            self._take(result)
+            self._take(number, result)
 
 
 class _Member:

@@ -69,7 +69,7 @@ def _sync_each(dir_fd, name):
             finally:
                 os.close(directory_fd)
 
-    crew = Crew(sync, lambda _nothing: None)
+    crew = Crew(sync, lambda _number, _nothing: None)
     batches = Batches(crew)
     try:
         for step in walk(dir_fd, name):

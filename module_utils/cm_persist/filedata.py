@@ -6,6 +6,7 @@ import os
 
 from . import syscalls
 from .errors import CopyError
+from .manifest import digest_of, is_hashed
 
 CHUNK = 64 << 20  # bytes per copy_file_range: large, but a signal is served soon
 BUFFER = 1 << 20  # bytes per read and write
@@ -29,21 +30,30 @@ class FileData:
             status (os.stat_result): of the source, from before.
             path (str or Where): the source, for errors.
 
+        Returns:
+            str: the digest of the data, as a manifest has it; '' for none.
+
         Raises:
             CopyError: the source ended early or changed while it was read.
             OSError: reading or writing failed.
         """
-        size = status.st_size
+        size, digest, data = status.st_size, "", b""
+        if is_hashed(status):
+            data = os.pread(source_fd, size, 0)
+            digest = digest_of(data)
         if size and not self._cloned(source_fd, target_fd):
             if os.lseek(source_fd, 0, os.SEEK_HOLE) < size:  # st_blocks counts attributes and reserved blocks as well
                 os.ftruncate(target_fd, size)
                 for start, end in data_ranges(source_fd, size):
                     self._copy_range(source_fd, target_fd, start, end, path)
+            elif len(data) == size:  # it is read already
+                _write(target_fd, data, 0)
             else:
                 self._copy_range(source_fd, target_fd, 0, size, path)
         after = os.fstat(source_fd)
         if (after.st_size, after.st_mtime_ns) != (size, status.st_mtime_ns):
             raise changed(path)
+        return digest
 
     def _cloned(self, source_fd, target_fd):
         if not self._clone:
@@ -74,9 +84,15 @@ class FileData:
             data = os.pread(source_fd, min(BUFFER, end - start), start)
             if not data:
                 raise changed(path)
-            while data:
-                written = os.pwrite(target_fd, data, start)
-                start, data = start + written, data[written:]
+            start = _write(target_fd, data, start)
+
+
+def _write(fd, data, start):
+    """int: where the data (bytes), written from an offset on, ends."""
+    while data:
+        written = os.pwrite(fd, data, start)
+        start, data = start + written, data[written:]
+    return start
 
 
 def data_ranges(fd, size):

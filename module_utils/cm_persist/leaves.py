@@ -12,6 +12,7 @@ from . import inode, syscalls
 from .directories import DIRECTORY, open_directory, open_quietly
 from .errors import CopyError, StoreError, Where, because
 from .filedata import FileData, changed
+from .manifest import content_digest
 
 POOL = b"links"  # a further name of each file with several, so that none has to be found again by a long path
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -85,7 +86,8 @@ class LeafCopier:
 
         Returns:
             tuple: bytes of data (int); attributes that the target did not take (list of str); relative paths (bytes) with
-            their inode flags (int), which are to be set when nothing is made any more.
+            their inode flags (int), which are to be set when nothing is made any more; and for each leaf the digest of its
+            data (str), as a manifest has it.
 
         Raises:
             CopyError: something could not be read, written, or copied with everything that belongs to it.
@@ -98,25 +100,26 @@ class LeafCopier:
                 try:
                     for name, known, atime, key in leaves:
                         at = directory + b"/" + name if directory not in (b"", b".") else name if directory else b"."
-                        self._leaf(name, name if directory else self._tree.target, known, atime, key, at)
+                        digest = self._leaf(name, name if directory else self._tree.target, known, atime, key, at)
+                        self._digests.append(digest)
                 finally:
                     os.close(self._source_fd)
                     os.close(self._target_fd)
             except OSError as error:
                 raise failed(self._tree.path, at, error) from error
-        return self._bytes, list(self._unlabelled), self._flags
+        return self._bytes, list(self._unlabelled), self._flags, self._digests
 
     def close(self):
         """Close what is open."""
         os.close(self._pool_fd)
 
     def _begin(self):
-        self._bytes, self._unlabelled, self._flags = 0, set(), []
+        self._bytes, self._unlabelled, self._flags, self._digests = 0, set(), [], []
 
     def _leaf(self, name, target, known, atime, key, at):
         if key and self._is_in_pool(key, target):
-            return
-        size = self._make(name, target, known, atime, at)
+            return content_digest(name, self._source_fd, os.stat(name, dir_fd=self._source_fd, follow_symlinks=False))
+        size, digest = self._make(name, target, known, atime, at)
         try:
             if key:
                 os.link(target, key, src_dir_fd=self._target_fd, dst_dir_fd=self._pool_fd, follow_symlinks=False)
@@ -124,6 +127,7 @@ class LeafCopier:
         except FileExistsError:  # another process came to another of its names at the same time
             os.unlink(target, dir_fd=self._target_fd)
             self._link_from_pool(key, target)
+        return digest
 
     def _is_in_pool(self, key, target):
         """bool: whether another name of the same file was there already, and this one is now."""
@@ -137,7 +141,7 @@ class LeafCopier:
         os.link(key, target, src_dir_fd=self._pool_fd, dst_dir_fd=self._target_fd, follow_symlinks=False)
 
     def _make(self, name, target, known, atime, at):
-        """int: bytes of data of the copy that was made."""
+        """tuple: (int, str), bytes of data of the copy that was made, and their digest."""
         if stat.S_ISREG(known[0]):
             return self._regular(name, target, known, at)
         path = Where(self._tree.path, at)
@@ -151,7 +155,7 @@ class LeafCopier:
         # Its time of access is from before the manifest read the link.
         places = _by_name(self._source_fd, name), _by_name(self._target_fd, target)
         self._unlabelled |= inode.copy_metadata(*places, status, path, atime)
-        return 0
+        return 0, ""
 
     def _regular(self, name, target, known, at):
         path = Where(self._tree.path, at)
@@ -162,7 +166,7 @@ class LeafCopier:
                 raise changed(path)
             copy = os.open(target, CREATE, 0o600, dir_fd=self._target_fd)
             try:
-                self._data.copy(source, copy, status, path)
+                digest = self._data.copy(source, copy, status, path)
                 self._unlabelled |= inode.copy_metadata(source, copy, status, path)
             finally:
                 os.close(copy)
@@ -171,7 +175,7 @@ class LeafCopier:
                 self._flags.append((at, flags))
         finally:
             os.close(source)
-        return status.st_size
+        return status.st_size, digest
 
     def _special(self, target, status, path):
         try:

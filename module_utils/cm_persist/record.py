@@ -26,7 +26,9 @@ def read_record(state_fd, state_path):
 
     Returns:
         dict: state path (str) to its entry: {"origin": one of ORIGINS, "kind": one of KINDS, "files": int,
-        "bytes": int, "manifest": file name in manifests/ or None, "at": seconds since the epoch}.
+        "bytes": int, "manifest": file name in manifests/ or None, "at": seconds since the epoch, "image": what its manifest
+        is of or None, "seen": the image that it last met or None, each {"id": str, "name": str}, "top": {"uid": int,
+        "gid": int, "mode": int} of its top}.
         None where there is no record.
 
     Raises:
@@ -82,6 +84,10 @@ def check_entry(entry):
         and isinstance(entry["bytes"], int)
         and isinstance(entry["at"], int)
         and (entry["manifest"] is None or (isinstance(entry["manifest"], str) and is_name(entry["manifest"])))
+        and all(
+            entry[key] is None or all(isinstance(entry[key][part], str) for part in ("id", "name")) for key in ("image", "seen")
+        )
+        and all(isinstance(entry["top"][part], int) and entry["top"][part] >= 0 for part in ("uid", "gid", "mode"))
     )
     if not right:
         raise ValueError(entry)

@@ -6,6 +6,8 @@ import time
 from typing import NamedTuple
 
 from .errors import PersistError, SpecError, StoreError
+from .evidence import IMAGE_MANIFEST
+from .image_look import image_context
 from .lease import HELD, Lease
 from .lease import Wanted as WantedLease
 from .lease_steps import holding, look_and_plan
@@ -36,9 +38,13 @@ class Settings(NamedTuple):
     lease_timeout: float = 60
     lease_holder: str = ""
     services: tuple = ()
+    image: str = ""
+    image_manifest: str = IMAGE_MANIFEST
+    backups: int = 1
+    allow_downgrade: bool = False
 
 
-def seed(settings, rehearse=False, mounts=None, clock=time, release=None, systemd=None, selinux=None):
+def seed(settings, rehearse=False, mounts=None, clock=time, release=None, systemd=None, selinux=None, accounts=None):
     """Bring the store to the state where it holds each state path.
 
     Args:
@@ -49,6 +55,7 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None, system
         release (str): the kernel's release; None asks the kernel.
         systemd (Systemd): keeps a machine's lease; None is this machine's.
         selinux (Selinux): labels the store; None is this machine's.
+        accounts (Accounts): the image's users and groups; None is this machine's.
 
     Returns:
         Outcome: what was done, or would be.
@@ -61,24 +68,30 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None, system
         if not 0 <= getattr(settings, name) < float("inf"):
             found = "{} is {!r}".format(name, getattr(settings, name))
             raise SpecError(store_path, found, "Give a number of seconds, 0 or more.")
+    if settings.backups < 0:
+        raise SpecError(store_path, "backups is {}".format(settings.backups), "Give how many to keep, 0 or more.")
     with working_on(store_path):
-        machine = systemd or Systemd(), selinux or Selinux()
+        machine = systemd or Systemd(), selinux or Selinux(), accounts
         return _seed(settings, store_path, specs, rehearse, mounts, clock, release, *machine)
 
 
-def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd, selinux):
+def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd, selinux, accounts):
     wake(store_path)
     found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
     if found.absent:
         return _without_store(found, specs, settings.required)
-    wanted = Wanted(settings.missing, settings.allow_foreign)
+    wanted = Wanted(settings.missing, settings.allow_foreign, settings.backups, settings.allow_downgrade)
     counted = {}
     with Store(store_path) as store:
 
+        def look_at_image(store_accounts, table):
+            return image_context(settings.image, settings.image_manifest, store_accounts, table, accounts)
+
         def plan_now():
             stopping = settings.services if rehearse else ()
-            seen, paths = observe(store, found, specs, read_mounts() if mounts is None else mounts, counted, selinux, stopping)
-            return seen, plan_seed(seen, paths, wanted), store_state(seen, paths)
+            table = read_mounts() if mounts is None else mounts
+            seen, paths, context = observe(store, found, specs, table, counted, selinux, look_at_image, stopping)
+            return (seen, context), plan_seed(seen, paths, wanted, context), store_state(seen, paths)
 
         wanted_lease = WantedLease(settings.lease_timeout, settings.lease_holder) if settings.lease else None
         lease = look_and_plan(store, wanted_lease, lambda: systemd.waits_for_network(found.mount), systemd)
@@ -107,9 +120,9 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
                 _seen, plan, state = plan_now()
             if plan is None or plan.steps:
                 with locked(store.state_fd, store.state_path, settings.lock_timeout):
-                    seen, plan, state_now = plan_now()
+                    (seen, context), plan, state_now = plan_now()
                     fs_type = found.mount.fs_type if found.mount else ""
-                    run = Run(store, seen.record, clock, release or os.uname().release, fs_type, selinux)
+                    run = Run(store, seen.record, clock, release or os.uname().release, fs_type, selinux, context)
                     execute(plan.steps, run)
                     results = [dict(result, seconds=round(run.seconds.get(result["path"], 0), 3)) for result in plan.paths]
                     plan, state = plan._replace(paths=results), state or state_now

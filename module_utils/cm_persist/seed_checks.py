@@ -4,7 +4,7 @@
 from .errors import PathError, StoreError, printable
 from .survey import BLOCK
 
-BOOKS = 4  # files and directories: staging, manifests, the record and the one that replaces it
+BOOKS = 5  # files and directories: staging, manifests, the owners, the record and the one that replaces it
 BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest and entry; and the directories above it in the store
 
 

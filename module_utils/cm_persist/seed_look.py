@@ -3,26 +3,30 @@
 
 import errno
 import os
+from typing import NamedTuple
 
 from . import syscalls
 from .beside import aside_name, bound_name, removal_name
 from .directories import DIRECTORY as OPEN_DIRECTORY
 from .directories import list_names
 from .errors import CopyError, PathError, StoreError
+from .image_look import ImageContext, look_for_change
 from .in_use import find_user
 from .lease_steps import leads_into
 from .mounts import mounts_at_or_below
+from .owners import read_owners
 from .places import ImageParent
 from .record import read_record
 from .seed_plan import PathSeen, StoreSeen
 from .spec import inside
 from .staging import read_unfinished, unseeded_name
-from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE
+from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE, Store
 from .survey import Survey, survey, unreadable
+from .swap import AFTER, HALF, find_swaps
 from .traps import find_databases, look_for_traps
 
 
-def observe(store, found, specs, mounts, counted, selinux, stopping=()):
+def observe(store, found, specs, mounts, counted, selinux, look_at_image, stopping=()):
     """Look at the store and at each state path.
 
     Args:
@@ -33,21 +37,31 @@ def observe(store, found, specs, mounts, counted, selinux, stopping=()):
         counted (dict): what an earlier look of this run counted in the originals, kept up: nothing writes to them, and the
             copy itself sees it should something do so.
         selinux (Selinux): this machine's.
+        look_at_image (callable): takes what the owners in the store are called (Accounts), None where nobody wrote it down, and
+            the mount table; gives the ImageContext.
         stopping (iterable of str): services whose use of a path is none, as they are about to be stopped.
 
     Returns:
-        tuple: (StoreSeen, list of PathSeen).
+        tuple: (StoreSeen, list of PathSeen, ImageContext).
     """
-    record = leftovers = None
+    record = leftovers = owners = None
     unfinished = {}
     if store.state_fd is not None:
         record = read_record(store.state_fd, store.state_path)
         leftovers, unfinished = read_staging(store)
+        owners = read_owners(store.state_fd, store.state_path)
+    swaps = find_swaps(store, leftovers or ())
+    for swap in swaps:
+        if swap.state in (AFTER, HALF):  # what the path is, once that is completed
+            record = dict(record or {}, **{swap.note.path: swap.note.entry})
+    context = look_at_image(owners and owners.accounts, mounts)
     taken_out = [spec.key for spec in specs if _was_taken_out(store, spec, record or {}, leftovers or ())]
     for key in taken_out:
         del record[key]
     tops = [spec.path for spec in specs]
-    paths = [_see_path(store, spec, record or {}, unfinished, mounts, counted, stopping, tops) for spec in specs]
+    look = _Look(store, record or {}, unfinished, mounts, counted, stopping, tops, context)
+    swapped = {swap.note.path for swap in swaps if swap.state in (AFTER, HALF)}
+    paths = [_see_path(look, spec)._replace(swapped=spec.key in swapped) for spec in specs]
     _refuse_shared_places(store, paths)
     space = os.fstatvfs(store.fd)
     status = os.fstat(store.fd)
@@ -71,8 +85,10 @@ def observe(store, found, specs, mounts, counted, selinux, stopping=()):
         uid=os.geteuid(),
         labels=selinux.look(store.path, found.mount),
         databases=_dropped_databases(store, record or {}, specs) if any(path.traps.databases for path in paths) else (),
+        owners=owners,
+        swaps=tuple(swaps),
     )
-    return seen, paths
+    return seen, paths, context
 
 
 def _was_taken_out(store, spec, record, leftovers):
@@ -80,15 +96,30 @@ def _was_taken_out(store, spec, record, leftovers):
     return spec.key in record and unseeded_name(spec.path) in leftovers and store.look(spec.relative).kind == "none"
 
 
-def _see_path(store, spec, record, unfinished, mounts, counted, stopping, tops):
-    entry = record.get(spec.key)
+class _Look(NamedTuple):
+    """What is the same for all paths; fields as the arguments of observe(), and tops are all state paths."""
+
+    store: Store
+    record: dict
+    unfinished: dict
+    mounts: list
+    counted: dict
+    stopping: tuple
+    tops: list
+    context: ImageContext
+
+
+def _see_path(look, spec):
+    store, unfinished, counted, context = look.store, look.unfinished, look.counted, look.context
+    entry = look.record.get(spec.key)
     stored = store.look(spec.relative, inside=True)
     with ImageParent(spec.path) as image:
         original = image.look() if entry is not None else image.look_inside()
         seen = PathSeen(spec, original, stored, entry)
         if entry is not None:
             traps = look_for_traps(store.fd, spec.relative)
-            return seen._replace(traps=traps, aside="" if stored.real else _aside(image))
+            change = look_for_change(store, spec, image, original, stored, entry, context)
+            return seen._replace(traps=traps, aside="" if stored.real else _aside(image), change=change)
         begun = unfinished.get((spec.key, (stored.inode, stored.mtime)))
         if begun is not None and stored.real:
             return seen._replace(unfinished=begun)
@@ -96,18 +127,22 @@ def _see_path(store, spec, record, unfinished, mounts, counted, stopping, tops):
         parent = image.look(b".") if image.fd is not None else None
         seen = seen._replace(aside=_aside(image), torn=notes[0], was_mounted=notes[1], parent=parent)
         if stored.real and not (stored.empty and original.real):
-            return seen._replace(survey=_survey_stored(store, spec), lacking=_lacking(store, spec, image, original, stored))
+            return seen._replace(
+                survey=_survey_stored(store, spec),
+                lacking=_lacking(store, spec, image, original, stored),
+                change=look_for_change(store, spec, image, original, stored, None, context),
+            )
         if original.real:
             top = spec.path, original.inode, original.mtime
             if top not in counted:
                 counted[top] = survey(image.fd, image.name, spec.path, os.geteuid())
             return seen._replace(
                 survey=counted[top],
-                mounts=tuple(mounts_at_or_below(spec.path, mounts)),
+                mounts=tuple(mounts_at_or_below(spec.path, look.mounts)),
                 fixed=_is_fixed(image),
                 other_mount=store.other_mount(spec.relative),
-                user=find_user(spec.path, stopping=stopping),
-                traps=look_for_traps(image.fd, image.name, spec.path, tops),
+                user=find_user(spec.path, stopping=look.stopping),
+                traps=look_for_traps(image.fd, image.name, spec.path, look.tops),
             )
         return seen
 

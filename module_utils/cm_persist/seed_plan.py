@@ -3,8 +3,14 @@
 
 from typing import Dict, NamedTuple, Optional, Tuple
 
+from .backups import KeepOld
+from .change_plan import plan_change, plan_owners, plan_repair, plan_swaps, told_of_change, widened_top
 from .errors import PathError, StoreError, printable
+from .image import refuse_older
+from .image_look import MERGE, ImageChange
 from .in_use import User
+from .merge import Exchange, Merge
+from .owners import Owners
 from .places import LINK, NONE, OTHER, Place
 from .plan import Plan
 from .seed_checks import general_warnings, preflight, some
@@ -13,6 +19,8 @@ from .selinux import Labels, plan_labels
 from .spec import StatePath, inside
 from .staging import Unfinished
 from .survey import Survey
+from .swap import BEFORE, ROLLBACK, Swap, swap_name
+from .swap import MERGE as MERGING
 from .traps import Database, Traps, refuse_traps, trap_warnings
 
 
@@ -24,7 +32,9 @@ class PathSeen(NamedTuple):
     an original's removal has begun, was_mounted that a store was mounted over it; mounts lie at the path or below it;
     lacking are names at the top of the original that the store's copy does not have; fixed is an original that is itself
     immutable or append-only; other_mount says that its place in the store lies on another mount than the store; user is a process
-    that has something of the original open; traps is what a copy alone would not tell; parent is the directory that holds it.
+    that has something of the original open; traps is what a copy alone would not tell; parent is the directory that holds it;
+    change is what another image means for it; swapped says that an earlier run put another tree in its place, and did not come to
+    its end.
     """
 
     spec: StatePath
@@ -43,6 +53,8 @@ class PathSeen(NamedTuple):
     user: Optional[User] = None
     traps: Traps = Traps()
     parent: Optional[Place] = None
+    change: Optional[ImageChange] = None
+    swapped: bool = False
 
 
 class StoreSeen(NamedTuple):
@@ -50,7 +62,8 @@ class StoreSeen(NamedTuple):
 
     taken_out says that the record on disk names paths that are no longer in the store; leftovers are the names in the staging
     directory, and staging whether it is there; begun says the same of the state directory; dropped are paths of the record that
-    are no longer named, and whether they are still links into the store; databases lie there.
+    are no longer named, and whether they are still links into the store; databases lie there;
+    owners are what the store's are called; swaps are those that earlier runs began.
     """
 
     path: str
@@ -70,6 +83,8 @@ class StoreSeen(NamedTuple):
     uid: int = 0
     labels: Labels = Labels()
     databases: Tuple[Database, ...] = ()
+    owners: Optional[Owners] = None
+    swaps: Tuple[Swap, ...] = ()
 
 
 class Wanted(NamedTuple):
@@ -77,6 +92,8 @@ class Wanted(NamedTuple):
 
     missing: str = "fail"
     allow_foreign: bool = False
+    backups: int = 1
+    allow_downgrade: bool = False
 
 
 def store_state(store, paths):
@@ -89,13 +106,14 @@ def store_state(store, paths):
     return "partial" if open_ends or store.leftovers else "seeded"
 
 
-def plan_seed(store, paths, wanted):
+def plan_seed(store, paths, wanted, context):
     """Decide what to do.
 
     Args:
         store (StoreSeen): the store.
         paths (list of PathSeen): the state paths, in the user's order.
         wanted (Wanted): the choices.
+        context (ImageContext): what is known of the image.
 
     Returns:
         Plan: without steps where the store is as it should be.
@@ -111,19 +129,32 @@ def plan_seed(store, paths, wanted):
             "Mount the right volume, or set cm_persist_allow_foreign to seed beside it.",
             store_state=state,
         )
+    if not wanted.allow_downgrade:
+        refuse_older(context.image, {path.spec.path: path.entry for path in paths if path.entry is not None})
     plan = Plan([], [], general_warnings(store, paths))
-    copies = []
+    kept_later = plan_swaps(store, wanted.backups, plan)
+    completed, copies = len(plan.steps), []
     kept, named = [path.aside for path in paths if path.aside], [path.spec.path for path in paths]
     for path in paths:
         plan.warnings.extend(trap_warnings(path, named))
-        _decide(store, path, wanted, kept, plan, copies)
+        _decide(store, path, wanted, kept, plan, copies, context)
+    merges = [path for path in paths if path.change and path.change.policy == MERGE and not path.change.databases]
     for path in copies:
         refuse_traps(store, path)
-    if copies:
-        preflight(store, copies)
+    if copies or merges:
+        preflight(store, copies + [path._replace(survey=path.change.survey) for path in merges])
         plan.steps.extend((Copy if path.original.real else Make)(path.spec, store.path) for path in copies)
+        plan.steps.extend(Merge(path.spec, store.path, path.change.new, context.accounts) for path in merges)
         plan.steps.append(Sync(store.path))
         plan.steps.extend(Publish(path.spec, store.path) for path in copies)
+        for path in merges:
+            name = swap_name(path.spec.path, MERGING)
+            plan.steps.append(Exchange(path.spec, store.path, name))
+            kept_later.append(KeepOld(name, wanted.backups))
+    owner_steps, told = plan_owners(store, context.accounts)
+    plan.warnings.extend(told)
+    if plan.steps or store.record is not None:  # before anything comes into the store, and in all that is there
+        plan.steps[completed:completed] = owner_steps
     # Before the record: a run that is killed here is completed, labels included.
     writes = bool(plan.steps)
     tops = [result["path"].split("/")[1] for result in plan.paths if result["state"] != "missing"]
@@ -132,8 +163,10 @@ def plan_seed(store, paths, wanted):
     plan.steps.extend(labelling)
     if writes:
         plan.steps.append(WriteRecord(store.path))
-    unfinished = tuple(path.unfinished.name for path in paths if path.unfinished and path.entry is None)
-    clear = tuple(name for name in store.leftovers if name not in unfinished)
+    plan.steps.extend(kept_later)
+    busy = {path.unfinished.name for path in paths if path.unfinished and path.entry is None}
+    busy |= {swap.name for swap in store.swaps if swap.state != BEFORE or swap.name.endswith(ROLLBACK)}
+    clear = tuple(name for name in store.leftovers if name not in busy)
     if writes and store.read_only:
         raise StoreError(
             store.path, "the store is read-only and would have to be written", "Mount the volume read-write.", store_state=state
@@ -147,15 +180,20 @@ def plan_seed(store, paths, wanted):
     return plan
 
 
-def _decide(store, path, wanted, kept, plan, copies):
+def _decide(store, path, wanted, kept, plan, copies, context):
     spec, place = path.spec, store.path + path.spec.path
     survey = path.survey
+    if path.swapped:
+        return plan.paths.append(_result(spec, "merged", path.entry["files"], path.entry["bytes"]))
     if path.stored.kind not in (NONE, "directory", "file"):
         raise StoreError(
             place, "the store has a {} there".format(path.stored.kind), "Remove it, after a look at where it came from."
         )
     if path.entry is not None:
         _check_recorded(path, place, plan.warnings)
+        plan_repair(store, path, plan)
+        if path.change is not None:
+            return plan_change(store, path, plan)
         return plan.paths.append(_result(spec, "already", path.entry["files"], path.entry["bytes"]))
     if path.unfinished:
         entry = path.unfinished.entry
@@ -166,7 +204,12 @@ def _decide(store, path, wanted, kept, plan, copies):
         return _without_original(path, place, wanted, kept, plan, copies)
     if path.stored.real and not _replaceable(path):
         _check_adoption(path, place, plan.warnings)
-        plan.steps.append(Adopt(spec, store.path, path.stored.kind, survey.files, survey.data))
+        top = widened_top(path.stored, path.original) or path.stored
+        image = path.change.new if path.change else context.image
+        plan.steps.append(Adopt(spec, store.path, path.stored.kind, survey.files, survey.data, image, top))
+        plan_repair(store, path._replace(entry={"top": top._asdict()}), plan)
+        if path.change is not None:
+            told_of_change(path, plan)
         return plan.paths.append(_result(spec, "adopted", survey.files, survey.data))
     if path.torn:
         raise PathError(

@@ -8,19 +8,19 @@ publishes it, and an entry beside it tells the next start what was published sho
 import contextlib
 import os
 import stat
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from .directories import DIRECTORY as OPEN_DIRECTORY
 from .directories import make_directories, open_directory, remove_tree
 from .durable import sync_tree
 from .errors import StoreError, because, printable
-from .manifest import ManifestWriter
-from .places import DIRECTORY, ImageParent, label, look
+from .image import Image
+from .manifest import write_manifest
+from .places import DIRECTORY, ImageParent, Place, label, look
 from .record import write_record
 from .spec import StatePath
 from .staging import MANIFEST, TREE, Unfinished, new_manifest, write_unfinished
 from .store import MANIFESTS, STAGING, writable_hint
-from .walk import walk
 
 
 class Run:
@@ -38,17 +38,20 @@ class Run:
         release (str): the kernel's release.
         fs_type (str): the store's file system.
         selinux (Selinux): this machine's.
+        context (ImageContext): what is known of the image.
     """
 
-    def __init__(self, store, record, clock, release, fs_type, selinux=None):
+    def __init__(self, store, record, clock, release, fs_type, selinux=None, context=None):
         self.store, self.record, self.clock, self.release = store, dict(record or {}), clock, release
-        self.fs_type, self.selinux = fs_type, selinux
+        self.fs_type, self.selinux, self.context = fs_type, selinux, context
         self.begun, self.publishing, self.staged, self.seconds, self.warnings = [], False, {}, {}, []
 
-    def note(self, spec, kind, origin, files, size, manifest):
-        """dict: the entry of a state path, noted for the record."""
+    def note(self, spec, kind, origin, files, size, manifest, image, top):
+        """dict: the entry of a state path, noted for the record; image (Image) is the one that is there, top (Place) its top."""
+        seen = image.note() if image else None
         self.record[spec.key] = {
             "origin": origin, "kind": kind, "files": files, "bytes": size, "manifest": manifest, "at": int(self.clock.time()),
+            "image": seen if manifest else None, "seen": seen, "top": {"uid": top.uid, "gid": top.gid, "mode": top.mode},
         }  # fmt: skip
         return self.record[spec.key]
 
@@ -60,6 +63,13 @@ class Run:
             tuple: (str, int), its name, and the open directory.
         """
         name = label(spec.path)
+        with self.private(name) as private:
+            yield name, private
+        self.staged[spec.path] = name
+
+    @contextlib.contextmanager
+    def private(self, name):
+        """Make a private directory of that name (str) in staging. Yields: int, the open directory."""
         staging = self.open_staging()
         self.begun.append(name)
         try:
@@ -68,10 +78,9 @@ class Run:
         finally:
             os.close(staging)
         try:
-            yield name, private
+            yield private
         finally:
             os.close(private)
-        self.staged[spec.path] = name
 
     def open_staging(self):
         """int: the staging directory, the caller's to close."""
@@ -126,6 +135,8 @@ class Adopt(NamedTuple):
     kind: str
     files: int
     data: int
+    image: Optional[Image]
+    top: Place
 
     def describe(self):
         """str: what will be done."""
@@ -133,7 +144,7 @@ class Adopt(NamedTuple):
 
     def execute(self, run):
         """Do it."""
-        run.note(self.spec, self.kind, "adopted", self.files, self.data, None)
+        run.note(self.spec, self.kind, "adopted", self.files, self.data, None, self.image, self.top)
 
 
 class RemoveEmpty(NamedTuple):
@@ -172,11 +183,11 @@ class Copy(NamedTuple):
         begin, path = run.clock.monotonic(), self.spec.path
         with run.staging_for(self.spec) as (name, private):
             with ImageParent(path) as image, new_manifest(private) as manifest:
-                copied = copy_tree(image.fd, image.name, path, private, TREE, manifest)
+                copied = copy_tree(image.fd, image.name, path, private, TREE, manifest, run.context.accounts)
+                this = run.context.at(image, image.look())
             top = look(private, TREE)
-            entry = run.note(
-                self.spec, "directory" if top.kind == DIRECTORY else "file", "seeded", copied.files, copied.data, name
-            )
+            kind = "directory" if top.kind == DIRECTORY else "file"
+            entry = run.note(self.spec, kind, "seeded", copied.files, copied.data, name, this, top)
             write_unfinished(private, self.spec.key, Unfinished(name, entry))
         run.seconds[path] = run.clock.monotonic() - begin
         run.warnings.extend(copied.warnings(path))
@@ -206,11 +217,8 @@ class Make(NamedTuple):
                     os.fchmod(made, stat.S_IMODE(above.st_mode))
                 finally:
                     os.close(made)
-                lines = ManifestWriter(manifest)
-                for step in walk(private, TREE):
-                    lines.add(step)
-                lines.finish()
-            entry = run.note(self.spec, DIRECTORY, "seeded", 0, 0, name)
+                write_manifest(manifest, private, TREE, run.context.accounts)
+            entry = run.note(self.spec, DIRECTORY, "seeded", 0, 0, name, run.context.image, look(private, TREE))
             write_unfinished(private, self.spec.key, Unfinished(name, entry))
 
 
@@ -264,6 +272,23 @@ class Publish(NamedTuple):
         finally:
             for fd in (parent, manifests, private, staging):
                 os.close(fd)
+
+
+class NoteImage(NamedTuple):
+    """Note for the record that a state path has met an image; follows says that it has what the image has there."""
+
+    spec: StatePath
+    image: Image
+    follows: bool
+
+    def describe(self):
+        """str: what will be done."""
+        return "note that {} has met {}".format(printable(self.spec.path), self.image.describe())
+
+    def execute(self, run):
+        """Do it."""
+        entry = dict(run.record[self.spec.key], seen=self.image.note())
+        run.record[self.spec.key] = dict(entry, image=self.image.note()) if self.follows else entry
 
 
 class WriteRecord(NamedTuple):

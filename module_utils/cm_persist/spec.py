@@ -8,7 +8,7 @@ from typing import NamedTuple, Optional
 from .errors import SpecError
 
 METHODS = ("symlink", "bind")
-ON_IMAGE_CHANGE = ("keep",)
+ON_IMAGE_CHANGE = ("keep", "merge", "fail")
 MISSING = ("fail", "skip", "ignore", "make")
 
 

@@ -10,7 +10,7 @@ import platform
 import signal
 import struct
 
-RENAME_NOREPLACE = 1
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 # Numbers for C libraries without a wrapper (glibc 2.17 of CentOS 7), from the kernel's syscall tables.
 NUMBERS = {
     "renameat2": {"x86_64": 316, "aarch64": 276, "ppc64le": 357, "s390x": 347},
@@ -57,6 +57,20 @@ def rename_noreplace(source, target, source_fd, target_fd):
             os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
         else:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target)) from None
+
+
+def rename_exchange(one, other, one_fd, other_fd):
+    """Let two names change places in one step: renameat2(2) with RENAME_EXCHANGE.
+
+    Args:
+        one (bytes): name below one_fd.
+        other (bytes): name below other_fd.
+        one_fd, other_fd (int): open directories.
+
+    Raises:
+        OSError: with a number of UNAVAILABLE, the kernel or the file system (NFS) has no such call.
+    """
+    _call("renameat2", one_fd, one, other_fd, other, RENAME_EXCHANGE)
 
 
 def syncfs(fd):

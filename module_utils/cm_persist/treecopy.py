@@ -17,7 +17,7 @@ from .directories import DIRECTORY, DirectoryStack, open_directory, remove_tree
 from .errors import Where, printable
 from .filedata import changed
 from .leaves import POOL, READ, LeafCopier, Tree, failed, link_key, traits
-from .manifest import ManifestWriter
+from .manifest import NOBODY, ManifestWriter, content_digest, line
 from .walk import ENTER, LEAVE, walk
 
 MOST_LEFT = 1000  # directories that are not finished
@@ -48,7 +48,7 @@ class Copied(NamedTuple):
         return found
 
 
-def copy_tree(dir_fd, name, path, private_fd, target, manifest_file):
+def copy_tree(dir_fd, name, path, private_fd, target, manifest_file, accounts=NOBODY, only=None):
     """Copy what stands at a name in a directory, and write its manifest.
 
     Args:
@@ -58,6 +58,8 @@ def copy_tree(dir_fd, name, path, private_fd, target, manifest_file):
         private_fd (int): an open directory that nobody else writes to; it may hold only the manifest.
         target (bytes): the copy's name in it.
         manifest_file (binary file): takes the manifest.
+        accounts (Accounts): names of owners, for the manifest.
+        only (set of bytes): relative paths of what is to be copied besides all directories; the manifest lists the rest as well.
 
     Returns:
         Copied: what was copied.
@@ -69,7 +71,7 @@ def copy_tree(dir_fd, name, path, private_fd, target, manifest_file):
     try:
         os.mkdir(POOL, 0o700, dir_fd=private_fd)
         inode.drop_default_acl(private_fd)
-        copier = _Copier(Tree(path, dir_fd, name, private_fd, target), ManifestWriter(manifest_file))
+        copier = _Copier(Tree(path, dir_fd, name, private_fd, target), ManifestWriter(manifest_file, accounts), only)
         try:
             for step in walk(dir_fd, name):
                 at = step.path
@@ -84,8 +86,12 @@ def copy_tree(dir_fd, name, path, private_fd, target, manifest_file):
 class _Copier:
     """Makes each entry of a walk again below a private directory."""
 
-    def __init__(self, tree, manifest):
-        self._tree, self._manifest = tree, manifest
+    def __init__(self, tree, manifest, only):
+        self._tree, self._manifest, self._only = tree, manifest, only
+        self._lines = (
+            collections.deque()
+        )  # (number of its batch or None, line, status, digest) of entries not yet in the manifest
+        self._digests = {}  # number of a batch that is done -> the digests of its leaves that are not in the manifest
         self._stack = DirectoryStack(tree.target_fd)
         self._leaves = LeafCopier(tree)
         self._crew = Crew(self._leaves.copy, self._note)
@@ -104,8 +110,8 @@ class _Copier:
             # A socket is only a name for a running process; the next one makes its own.
             self._sockets.append(str(Where(self._tree.path, step.path)))
             return
-        self._manifest.add(step)
         if step.event == ENTER:
+            self._lines.append((None, line(step), status, ""))
             name = self._tree.target if step.path == b"." else step.name
             os.mkdir(name, 0o700, dir_fd=self._stack.fd)
             self._stack.push(os.open(name, DIRECTORY, dir_fd=self._stack.fd))
@@ -116,18 +122,23 @@ class _Copier:
                 self._batches.submit()
                 self._crew.wait_for(self._left[0][0] - 1)
             self._finish_directories()
+        elif self._only is not None and step.path not in self._only:
+            self._lines.append((None, line(step), status, content_digest(step.name, step.dir_fd, status)))
         else:
             self._files += 1
             key = link_key(status)
             if key and status.st_size >= LARGE:
                 self._copy_once(key)
             leaf = step.name, traits(status), status.st_atime_ns, key
+            # It goes into the batch that is submitted next.
+            self._lines.append((self._crew.submitted, line(step), status, ""))
             self._batches.add(directory_of(step.path, step.name), leaf, status.st_size)
 
     def finish(self):
         self._batches.submit()
         self._crew.finish()
         self._finish_directories()
+        self._write_lines()
         remove_tree(self._tree.target_fd, POOL)
         for relative, flags in self._flags:
             self._set_flags(relative, flags)
@@ -150,11 +161,26 @@ class _Copier:
         else:
             self._large[key] = self._crew.submitted
 
-    def _note(self, result):
-        data, unlabelled, flags = result
+    def _note(self, number, result):
+        data, unlabelled, flags, digests = result
+        self._digests[number] = collections.deque(digests)
+        self._write_lines()
         self._bytes += data
         self._unlabelled.update(unlabelled)
         self._flags.extend(flags)
+
+    def _write_lines(self):
+        # In the order of the walk, as far as all is known: the digests come with the batches, in any order.
+        while self._lines:
+            batch, text, status, digest = self._lines[0]
+            if batch is not None:
+                if batch not in self._digests:
+                    return
+                digest = self._digests[batch].popleft()
+                if not self._digests[batch]:
+                    del self._digests[batch]
+            self._manifest.add_line(text, status, digest)
+            self._lines.popleft()
 
     def _finish_directories(self):
         while self._left and self._left[0][0] <= self._crew.done:

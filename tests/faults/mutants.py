@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "a rename that replaces",
         CORE + "syscalls.py",
-        "RENAME_NOREPLACE = 1",
-        "RENAME_NOREPLACE = 0",
+        "RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2",
+        "RENAME_NOREPLACE, RENAME_EXCHANGE = 0, 2",
         ("tests/filesystem/test_unfinished.py", "-k", "came_meanwhile"),
     ),
     Mutant(
@@ -132,8 +132,8 @@ MUTANTS = (
     Mutant(
         "no second look under the lock",
         CORE + "seed.py",
-        "                    seen, plan, state_now = plan_now()",
-        "                    seen, plan, state_now = plan_now() if plan is None else (_seen, plan, state)",
+        "                    (seen, context), plan, state_now = plan_now()",
+        "                    (seen, context), plan, state_now = plan_now() if plan is None else (_seen, plan, state)",
         (STARTERS,),
     ),
     Mutant(
@@ -160,8 +160,8 @@ MUTANTS = (
     Mutant(
         "names of one file copied apart",
         CORE + "leaves.py",
-        "        if key and self._is_in_pool(key, target):\n            return\n",
-        '        key = b""\n',
+        "        if key and self._is_in_pool(key, target):\n",
+        '        key = b""\n        if key:\n',
         (FIDELITY, "-k", "everything"),
     ),
     Mutant(

@@ -32,7 +32,7 @@ def test_the_directories_above_a_copy_have_the_image_s_owner_and_mode(site):
 def test_the_books_are_private_and_hold_no_leftover(site):
     site.seed()
     assert os.stat(site.books).st_mode & 0o7777 == 0o700
-    assert sorted(os.listdir(site.books)) == ["lock", "manifests", "record.json"]
+    assert sorted(os.listdir(site.books)) == ["lock", "manifests", "owners.json", "record.json"]
 
 
 def test_a_restart_changes_nothing_on_the_store(site):

@@ -119,7 +119,7 @@ def test_a_file_that_changes_while_it_is_copied_is_an_error(site, monkeypatch, w
     def meanwhile(self, source, target, status, path):
         if str(path) == site.path("data/one"):
             write(str(path), {"grown": "first and more", "cut": "", "touched": "FIRST"}[when])
-        copy(self, source, target, status, path)
+        return copy(self, source, target, status, path)
 
     monkeypatch.setattr(filedata.FileData, "copy", meanwhile)
     with pytest.raises(CopyError) as failure:
@@ -134,9 +134,10 @@ def test_a_directory_that_changes_while_it_is_copied_is_an_error(site, monkeypat
     copy = filedata.FileData.copy
 
     def meanwhile(self, source, target, status, path):
-        copy(self, source, target, status, path)
+        digest = copy(self, source, target, status, path)
         if str(path) == site.path("data/one"):
             write(site.path("data/a"), "came") if happens == "comes" else os.unlink(str(path))
+        return digest
 
     monkeypatch.setattr(filedata.FileData, "copy", meanwhile)
     with pytest.raises(CopyError) as failure:

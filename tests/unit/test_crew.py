@@ -25,7 +25,7 @@ def hire(monkeypatch):
 
     def make(number, work, results):
         monkeypatch.setattr(module, "wanted", lambda *_load: number)
-        crews.append(Crew(work, results.append))
+        crews.append(Crew(work, lambda _number, result: results.append(result)))
         return crews[-1]
 
     yield make
@@ -243,7 +243,7 @@ def test_too_few_descriptors_are_no_failure(hire):
 @pytest.mark.usefixtures("as_it_is")
 def test_work_that_waits_gets_more_processes_than_processors():
     results = []
-    crew = Crew(lambda batch: time.sleep(0.05) or os.getpid(), results.append)
+    crew = Crew(lambda batch: time.sleep(0.05) or os.getpid(), lambda _number, result: results.append(result))
     processors = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(processors)})  # where a new process has not run yet when it is first looked at
     try:

@@ -16,11 +16,13 @@ LOGIC = os.path.join(ROOT, "module_utils", "cm_persist")
 MODULES = {"persist_seed": seed.Settings, "persist_link": link.Settings, "secret_link": secret.Settings}
 # entry point of the role: (module, prefix of its variables, options they are passed to, options with a fixed value)
 SEED = ["store", "paths", "require_mount", "required", "missing", "allow_foreign", "lease", "lease_timeout", "lease_holder"]
+SEED += ["image", "backups", "allow_downgrade"]
 LINK = ["store", "paths", "require_mount", "method"]
 ROLE = [
     ("main", "persist_seed", "cm_persist_", SEED, {}),
     ("main", "persist_link", "cm_persist_", LINK, {}),
     ("restore", "persist_link", "cm_persist_", [*LINK, "restore"], {"state": "unlinked"}),
+    ("rollback", "persist_seed", "cm_persist_", ["store", "paths", "require_mount", "backups"], {"state": "rolled_back"}),
     ("secret", "secret_link", "cm_persist_secret_", ["source", "target", "required", "user"], {}),
 ]
 
@@ -158,8 +160,8 @@ def test_the_role_passes_its_variables_on_with_the_modules_types(entry, name, pr
 
 def test_what_the_entry_points_share_they_declare_alike():
     specs = load("roles", "cm_persist", "meta", "argument_specs.yml")["argument_specs"]
-    for name, option in specs["restore"]["options"].items():
-        assert name == "cm_persist_restore" or option == specs["main"]["options"][name]
+    for name, option in {**specs["restore"]["options"], **specs["rollback"]["options"]}.items():
+        assert name in ("cm_persist_restore", "cm_persist_backups") or option == specs["main"]["options"][name]
 
 
 def test_the_role_offers_the_contract():

@@ -14,7 +14,7 @@ def listing(root, file):
     spec = importlib.util.spec_from_file_location("image_manifest", os.path.join(ROOT, "container", "image_manifest.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.write(file, root)
+    module.write(file, root=root)
     with open(file) as lines:
         return [line.split(" ")[6] for line in lines.read().splitlines()[1:-1]]
 

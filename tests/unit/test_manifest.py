@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import hashlib
 import io
 import os
 import socket
@@ -43,9 +44,11 @@ def tree(tmp_path):
 
 def test_a_line_for_each_entry_with_all_fields(tree):
     lines = tree.manifest.decode("ascii").splitlines()
-    assert lines[0] == "cm_persist manifest 1" and lines[-1] == "end 7" and len(lines) == 9
+    assert lines[0] == "cm_persist manifest 2" and lines[-1].startswith("end 7 ") and len(lines) == 9
     status = os.stat(tree.path + "/a")
-    expected = "f {:04o} {} {} 1 {} a ".format(status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns)
+    expected = "f {:04o} {} {} 1 {} a  {}".format(
+        status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns, hashlib.sha256(b"a").hexdigest()[:32]
+    )
     assert lines[2] == expected
     assert [line.split(" ")[6] for line in lines[1:-1]] == [".", "a", "d%20%0A%E9", "link", "pipe", "sub", "sub/b"]
     assert [line.split(" ")[0] for line in lines[1:-1]] == list("dfdlpdf")
@@ -105,7 +108,7 @@ def test_a_manifest_that_is_cut_short_or_another_equals_nothing(tree):
     lines = tree.manifest.splitlines(True)
     for cut in range(len(lines) - 1):
         assert tree.compare(b"".join(lines[:cut])) is not None
-    assert tree.compare(tree.manifest.replace(b"manifest 1", b"manifest 2")) is not None
+    assert tree.compare(tree.manifest.replace(b"manifest 2", b"manifest 3")) is not None
     assert tree.compare(b"") is not None
 
 

@@ -7,7 +7,11 @@ import pytest
 from module_utils.cm_persist import record
 from module_utils.cm_persist.errors import StoreError
 
-ENTRY = {"origin": "seeded", "kind": "directory", "files": 1, "bytes": 2, "manifest": "m", "at": 3}
+ENTRY = {
+    "origin": "seeded", "kind": "directory", "files": 1, "bytes": 2, "manifest": "m", "at": 3,
+    "image": {"id": "a", "name": ""}, "seen": None,
+    "top": {"uid": 0, "gid": 0, "mode": 0o700},
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -3,7 +3,11 @@
 
 import pytest
 
+from module_utils.cm_persist.accounts import Accounts
 from module_utils.cm_persist.errors import PathError, PersistError, StoreError
+from module_utils.cm_persist.image import Image
+from module_utils.cm_persist.image_look import ImageContext
+from module_utils.cm_persist.owners import Owners
 from module_utils.cm_persist.places import DIRECTORY, FILE, LINK, NONE, OTHER, Place
 from module_utils.cm_persist.seed_plan import PathSeen, StoreSeen, Wanted, plan_seed, store_state
 from module_utils.cm_persist.spec import StatePath
@@ -11,18 +15,24 @@ from module_utils.cm_persist.staging import Unfinished
 from module_utils.cm_persist.survey import Survey
 
 PATH, OTHER_PATH = StatePath("/var/data"), StatePath("/opt/other")
-ENTRY = {"origin": "seeded", "kind": "directory", "files": 7, "bytes": 70, "manifest": "data-1", "at": 1}
+IMAGE = {"id": "one", "name": "manager:1"}
+ENTRY = {
+    "origin": "seeded", "kind": "directory", "files": 7, "bytes": 70, "manifest": "data-1", "at": 1, "image": IMAGE,
+    "seen": IMAGE, "top": {"uid": 0, "gid": 0, "mode": 0},
+}  # fmt: skip
+NAMES = Accounts({"root": 0, "pg": 26}, {})
+CONTEXT = ImageContext(Image("one", "manager:1"), "", NAMES, NAMES, [])
 FULL, EMPTY = Place(DIRECTORY), Place(DIRECTORY, empty=True)
 SURVEY = Survey(files=3, data=30, space=300, inodes=4, lines=800)
 UNFINISHED = Unfinished("data-1", ENTRY)
-# What one copy's books take, at first: state directory, lock, staging, manifests, record and the one that replaces it; its
-# private directory, pool, manifest and entry; /store/var.
-BOOKS = 2 + 4 + 4 + 1
+# What one copy's books take, at first: state directory, lock, staging, manifests, owners, record and the one that replaces it;
+# its private directory, pool, manifest and entry; /store/var.
+BOOKS = 2 + 5 + 4 + 1
 NEEDED = 300 + 800 + BOOKS * 4096
 
 
 def store(**known):
-    return StoreSeen(**dict({"path": "/store", "free_bytes": 10**6, "free_inodes": 10**3}, **known))
+    return StoreSeen(**dict({"path": "/store", "free_bytes": 10**6, "free_inodes": 10**3, "owners": Owners(NAMES)}, **known))
 
 
 def seen(spec=PATH, original=FULL, stored=Place(), **known):  # noqa: B008 (immutable)
@@ -93,7 +103,7 @@ PLANS = {
 @pytest.mark.parametrize("case", PLANS)
 def test_plan(case):
     found, path, state, files, size, steps = PLANS[case]
-    plan = plan_seed(found, [path], Wanted())
+    plan = plan_seed(found, [path], Wanted(), CONTEXT)
     assert plan.paths == [{"path": "/var/data", "state": state, "files": files, "bytes": size}]
     assert names(plan) == steps and all(step.describe() for step in plan.steps)
 
@@ -155,7 +165,7 @@ REFUSALS = {
 def test_refusal(case):
     found, path, named, words = REFUSALS[case]
     with pytest.raises(PersistError) as refusal:
-        plan_seed(found, [path], Wanted())
+        plan_seed(found, [path], Wanted(), CONTEXT)
     assert isinstance(refusal.value, (PathError, StoreError)) and refusal.value.path == named
     assert named in str(refusal.value) and refusal.value.hint.endswith(".")
     assert [word for word in words if word not in str(refusal.value)] == []
@@ -163,26 +173,26 @@ def test_refusal(case):
 
 def test_one_path_that_is_refused_refuses_all():
     with pytest.raises(PathError):
-        plan_seed(store(), [seen(), seen(OTHER_PATH, original=Place())], Wanted())
+        plan_seed(store(), [seen(), seen(OTHER_PATH, original=Place())], Wanted(), CONTEXT)
 
 
 def test_all_are_copied_before_the_first_is_published_and_recorded_once():
-    plan = plan_seed(store(), [seen(), seen(OTHER_PATH)], Wanted())
+    plan = plan_seed(store(), [seen(), seen(OTHER_PATH)], Wanted(), CONTEXT)
     assert names(plan) == ["Copy", "Copy", "Sync", "Publish", "Publish", "WriteRecord", "RemoveStaging"]
 
 
 def test_space_is_counted_for_all_together():
     with pytest.raises(StoreError):
-        plan_seed(store(free_bytes=NEEDED + 1500), [seen(), seen(OTHER_PATH)], Wanted())
+        plan_seed(store(free_bytes=NEEDED + 1500), [seen(), seen(OTHER_PATH)], Wanted(), CONTEXT)
 
 
 def test_missing_can_be_skipped_with_a_warning():
-    plan = plan_seed(store(), [seen(original=Place(), survey=Survey())], Wanted(missing="skip"))
+    plan = plan_seed(store(), [seen(original=Place(), survey=Survey())], Wanted(missing="skip"), CONTEXT)
     assert plan.steps == [] and plan.paths[0]["state"] == "missing" and "/var/data" in plan.warnings[0]
 
 
 def test_foreign_can_be_allowed():
-    assert names(plan_seed(store(foreign=("theirs",)), [seen()], Wanted(allow_foreign=True))) == COPY
+    assert names(plan_seed(store(foreign=("theirs",)), [seen()], Wanted(allow_foreign=True), CONTEXT)) == COPY
 
 
 # name: (store, path, words of its only warning; None for no warning)
@@ -206,7 +216,7 @@ WARNINGS = {
 @pytest.mark.parametrize("case", WARNINGS)
 def test_warning(case):
     found, path, words = WARNINGS[case]
-    warnings = plan_seed(found, [path], Wanted()).warnings
+    warnings = plan_seed(found, [path], Wanted(), CONTEXT).warnings
     assert len(warnings) == (words is not None)
     assert [word for word in words or () if word not in warnings[0]] == []
 

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Let a state path in the store follow a new image: a merged tree is built beside, in staging, and then takes the place of the
+one that is there, which is kept.
+"""
+
+import errno
+import os
+from typing import NamedTuple, Tuple
+
+from . import inode
+from .accounts import Accounts
+from .changes import ADD, ASIDE, BESIDE, CHANGE, HIDDEN, REMOVE, REPLACE, decide, from_manifest, from_tree
+from .directories import lstat, open_directory, open_regular, remove_tree
+from .errors import CopyError, StoreError, Where, because
+from .filedata import changed
+from .image import Image
+from .places import ImageParent
+from .spec import StatePath
+from .staging import TREE, new_manifest
+from .store import MANIFESTS
+from .survey import survey
+from .swap import MERGE, Note, OpenSwap, exchange, other_manifest, place_manifest, read_note, swap_name, write_note
+from .treecopy import copy_tree
+
+NEW = b"new"  # what is taken from the image, until it has its place
+
+
+class Tally(NamedTuple):
+    """What a merge does, in files: changed, added, removed; beside counts those whose image's version goes beside them; hidden
+    those where it cannot. names are the first of these last two."""
+
+    changed: int = 0
+    added: int = 0
+    removed: int = 0
+    beside: int = 0
+    hidden: int = 0
+    names: Tuple[bytes, ...] = ()
+
+
+def tally(actions, most=10):
+    """Tally: of actions (iterable of Action)."""
+    count = dict.fromkeys((ADD, CHANGE, REPLACE, REMOVE, ASIDE, HIDDEN), 0)
+    names = []
+    for action in actions:
+        if action.what in (ASIDE, HIDDEN) and len(names) < most:
+            names.append(action.path)
+        if action.what in (ASIDE, HIDDEN) or (action.what in count and not action.is_directory):
+            count[action.what] += 1
+    return Tally(count[CHANGE] + count[REPLACE], count[ADD], count[REMOVE], count[ASIDE], count[HIDDEN], tuple(names))
+
+
+def actions_of(store, spec, entry, image, accounts, tree=None):
+    """What becomes of each file of a state path.
+
+    Args:
+        store (Store): open.
+        spec (StatePath): the path.
+        entry (dict): its entry in the record.
+        image (ImageParent): of the state path.
+        accounts (tuple of Accounts): of the store's owners, and of the image's.
+        tree (tuple of int and bytes): an open directory and the name in it of the store's tree; None opens it.
+
+    Yields:
+        Action.
+    """
+    base = seeded_entries(store, entry)
+    new = from_tree(image.fd, image.name, accounts[1])
+    if tree is not None:
+        yield from decide(base, from_tree(*tree, accounts[0]), new)
+        return
+    parent = store.open_parent(spec.relative)
+    try:
+        yield from decide(base, from_tree(parent, os.path.basename(spec.relative), accounts[0]), new)
+    finally:
+        os.close(parent)
+
+
+def seeded_entries(store, entry):
+    """Yield the Entry of each file of a state path as it was seeded; raises StoreError where its manifest is lost or broken."""
+    path = os.path.join(store.state_path, os.fsdecode(MANIFESTS), entry["manifest"])
+    try:
+        fd = open_regular(path)
+    except OSError as error:
+        hint = "Restore it from a backup; without it nothing can be merged."
+        raise StoreError(path, "the manifest cannot be opened: {}".format(because(error)), hint) from error
+    with open(fd, "rb") as file:
+        yield from from_manifest(file, path)
+
+
+class Merge(NamedTuple):
+    """Build the merged tree of a state path in private staging; image is the one that it then follows."""
+
+    spec: StatePath
+    store: str
+    image: Image
+    accounts: Accounts
+
+    def describe(self):
+        """str: what will be done."""
+        return "merge what {} has at {} into a copy of {}{}".format(
+            self.image.describe(), self.spec.path, self.store, self.spec.path
+        )
+
+    def execute(self, run):
+        """Do it."""
+        begin, path, entry = run.clock.monotonic(), self.spec.path, run.record[self.spec.key]
+        name, where = swap_name(path, MERGE), self.store + path
+        with run.private(name) as private, ImageParent(path) as image:
+            parent = run.store.open_parent(self.spec.relative)
+            try:
+                with open(os.devnull, "wb") as nowhere:
+                    copied = copy_tree(parent, os.path.basename(self.spec.relative), where, private, TREE, nowhere)
+            finally:
+                os.close(parent)
+            actions = list(actions_of(run.store, self.spec, entry, image, (self.accounts, self.accounts), (private, TREE)))
+            taken = {action.path for action in actions if action.what not in (REMOVE, HIDDEN) and not action.is_directory}
+            with new_manifest(private) as manifest:
+                found = copy_tree(image.fd, image.name, path, private, NEW, manifest, self.accounts, taken)
+            if found.files != len(taken):
+                raise changed(path)
+            _apply(actions, private, where)
+            remove_tree(private, NEW)
+            counted = survey(private, TREE, where, 0)
+            merged = dict(
+                entry,
+                image=self.image.note(),
+                seen=self.image.note(),
+                manifest=other_manifest(path, entry),
+                files=counted.files,
+                bytes=counted.data,
+                at=int(run.clock.time()),
+            )
+            there = run.store.look(self.spec.relative)
+            write_note(private, Note(self.spec.key, lstat(TREE, private).st_ino, there.inode, merged, entry))
+        run.seconds[path] = run.clock.monotonic() - begin
+        run.warnings.extend(copied.warnings(where))
+
+
+class Exchange(NamedTuple):
+    """Let the new tree of a state path, complete and on disk in staging, take the place of the one that is there."""
+
+    spec: StatePath
+    store: str
+    name: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "put it in the place of {}{}, by one rename".format(self.store, self.spec.path)
+
+    def execute(self, run):
+        """Do it."""
+        run.publishing = True
+        with OpenSwap(run.store, self.name) as private:
+            note = read_note(private)
+            if note.entry["manifest"]:
+                place_manifest(run.store, private, note.entry["manifest"])
+            exchange(run.store, note, private)
+        run.record[note.path] = note.entry
+
+
+def _apply(actions, private, where):
+    """Do to the copy what was decided; the image's files are in NEW. where (str) is the tree's path, for errors."""
+    emptied, done = [], None
+    for action in actions:
+        path = b"" if action.path == b"." else action.path
+        if done is not None and path.startswith(done):
+            continue  # came with the directory that holds it
+        try:
+            if action.what == REMOVE and action.is_directory:
+                emptied.append(path)
+            elif action.what == REMOVE:
+                _at(private, TREE, path, lambda fd, name: os.unlink(name, dir_fd=fd))
+            elif action.what == CHANGE and action.is_directory:
+                _change_directory(private, path, where)
+            elif action.what in (ADD, CHANGE, REPLACE, ASIDE):
+                _take(private, path, action)
+                done = path + b"/" if action.is_directory else None
+        except OSError as error:
+            raise CopyError(
+                Where(where, action.path),
+                "the image's change cannot be made in its copy: {}".format(because(error)),
+                "Clear what forbids it there (chattr -ia), or say on_image_change: keep.",
+            ) from error
+    for path in reversed(emptied):
+        try:
+            _at(private, TREE, path, lambda fd, name: os.rmdir(name, dir_fd=fd))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # it holds something that nobody removes
+                raise
+
+
+def _take(private, path, action):
+    def place(fd, name):
+        target = name + BESIDE if action.what == ASIDE else name
+        if action.what in (REPLACE, ASIDE):
+            remove_tree(fd, target)
+        _at(private, NEW, path, lambda new, own: os.rename(own, target, src_dir_fd=new, dst_dir_fd=fd))
+
+    _at(private, TREE, path, place)
+
+
+def _change_directory(private, path, where):
+    fds = [open_directory(private, os.path.join(top, path), where) for top in (NEW, TREE)]
+    try:
+        inode.copy_metadata(fds[0], fds[1], os.fstat(fds[0]), where)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _at(private, top, path, act):
+    """Act on what is at a path below a top: act(open directory, name)."""
+    directory, name = os.path.split(top + b"/" + path if path else top)
+    fd = open_directory(private, directory, "staging")
+    try:
+        act(fd, name)
+    finally:
+        os.close(fd)

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Give files in the store the numbers that their owners' names have now, and put right the top of a state path."""
+
+import errno
+import json
+import os
+import stat
+import struct
+from typing import NamedTuple, Tuple
+
+from . import inode, syscalls
+from .backups import BACKUPS
+from .directories import lstat, open_directory, open_regular, remove_tree
+from .durable import sync_tree, write_file
+from .errors import StoreError, because, printable
+from .owners import Owners, Pass, after, write_owners
+from .record import write_record
+from .spec import StatePath
+from .staging import LARGEST
+from .store import STATE
+from .swap import relative_of
+from .walk import LEAVE, walk
+
+DELICATE = b"owner.json"  # what a file has that a change of its owner takes from it, until it has that again
+CAPABILITY = "security.capability"
+ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+ACL_ENTRY, ACL_USER, ACL_GROUP = struct.Struct("<HHI"), 0x02, 0x08  # linux/posix_acl_xattr.h
+
+
+class Renumber(NamedTuple):
+    """Do one pass: files of users and groups get other numbers. owners is what is written down before it."""
+
+    owners: Owners
+    moves: Pass
+    names: Tuple[str, ...]
+
+    def describe(self):
+        """str: what will be done."""
+        return "give the store's files the numbers that their owners have in this image: {}".format(", ".join(self.names))
+
+    def execute(self, run):
+        """Do it."""
+        store, users, groups = run.store, dict(self.moves.users), dict(self.moves.groups)
+        write_owners(store.state_fd, Owners(self.owners.accounts, self.moves))
+        _finish_delicate(store)
+        for key in sorted(run.record):
+            _renumber(run, store.fd, relative_of(key), b"", users, groups)
+        _renumber(run, store.state_fd, BACKUPS, os.fsencode(STATE) + b"/", users, groups)
+        remove_tree(store.state_fd, DELICATE)
+        for entry in run.record.values():
+            top = entry["top"]
+            entry["top"] = dict(top, uid=users.get(top["uid"], top["uid"]), gid=groups.get(top["gid"], top["gid"]))
+        write_record(store.state_fd, run.record)
+        write_owners(store.state_fd, Owners(after(self.owners.accounts, self.moves)))
+
+
+class WriteOwners(NamedTuple):
+    """Write down what the store's owners are called."""
+
+    owners: Owners
+    store: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "write the names of owners, {}/.cm_persist/owners.json".format(self.store)
+
+    def execute(self, run):
+        """Do it."""
+        write_owners(run.store.state_fd, self.owners)
+
+
+class RepairTop(NamedTuple):
+    """Give the top of a state path in the store the owner and mode back that a volume plug-in has widened."""
+
+    spec: StatePath
+    store: str
+    uid: int
+    gid: int
+    mode: int
+
+    def describe(self):
+        """str: what will be done."""
+        place = self.store + printable(self.spec.path)
+        return "give {} its owner {}:{} and its mode {:04o} back".format(place, self.uid, self.gid, self.mode)
+
+    def execute(self, run):
+        """Do it: the mode last, as it tells a run that is killed before that there is something to do."""
+        parent = run.store.open_parent(self.spec.relative)
+        try:
+            fd = os.open(
+                os.path.basename(self.spec.relative), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent
+            )
+            try:
+                os.fchown(fd, self.uid, self.gid)
+                os.fchmod(fd, self.mode)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        finally:
+            os.close(parent)
+
+
+def _renumber(run, top_fd, relative, above, users, groups):
+    """Renumber a tree; above (bytes) leads from the store to top_fd."""
+    try:
+        parent = open_directory(top_fd, os.path.dirname(relative), run.store.path)
+    except FileNotFoundError:
+        return  # taken away by hand: another check tells of that
+    name = os.path.basename(relative)
+    try:
+        if lstat(name, parent) is None:
+            return
+        for step in walk(parent, name):
+            if step.event != LEAVE:
+                path = above + relative + (b"" if step.path == b"." else b"/" + step.path)
+                _change(run.store, step, path, users, groups)
+        sync_tree(parent, name, run.release, run.fs_type)
+    finally:
+        os.close(parent)
+
+
+def _change(store, step, path, users, groups):
+    status = step.status
+    uid, gid = users.get(status.st_uid, -1), groups.get(status.st_gid, -1)
+    if (uid, gid) != (-1, -1):
+        try:
+            if stat.S_ISREG(status.st_mode) and (status.st_mode & 0o6000 or _capability(step)):
+                raise PermissionError(errno.EPERM, "it has more than an owner")
+            os.chown(step.name, uid, gid, dir_fd=step.dir_fd, follow_symlinks=False)
+        except PermissionError:
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                raise
+            _change_delicate(store, step, path, status.st_uid if uid == -1 else uid, status.st_gid if gid == -1 else gid)
+    if not stat.S_ISLNK(status.st_mode):
+        _change_acls(step, users, groups)
+
+
+def _change_delicate(store, step, path, uid, gid):
+    # chown(2) takes set-user-ID and capabilities away, and an immutable file forbids it: so what it has is noted first.
+    fd = os.open(step.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=step.dir_fd)
+    try:
+        flags, mode = syscalls.get_flags(fd), stat.S_IMODE(step.status.st_mode)
+    finally:
+        os.close(fd)
+    note = {"path": path.hex(), "uid": uid, "gid": gid, "mode": mode, "capability": _capability(step).hex(), "flags": flags}
+    write_file(store.state_fd, DELICATE, json.dumps(note).encode("ascii"))
+    _finish_delicate(store)
+
+
+def _finish_delicate(store):
+    """Do, or do again, what the note of a delicate file says."""
+    try:
+        with open(open_regular(DELICATE, store.state_fd, LARGEST), "rb") as file:
+            note = json.loads(file.read().decode("ascii"))
+        path = bytes.fromhex(note["path"])
+        uid, gid, mode, flags = (int(note[key]) for key in ("uid", "gid", "mode", "flags"))
+        capability = bytes.fromhex(note["capability"])
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        where = os.path.join(store.state_path, os.fsdecode(DELICATE))
+        raise StoreError(where, "it cannot be read: {}".format(error), "Move it away, after a look at what it says.") from error
+    try:
+        parent = open_directory(store.fd, os.path.dirname(path), store.path)
+    except FileNotFoundError:
+        return  # taken away since
+    try:
+        fd = os.open(os.path.basename(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            if syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND):
+                syscalls.set_flags(fd, 0)
+            os.fchown(fd, uid, gid)
+            os.fchmod(fd, mode)
+            if capability:
+                os.setxattr(fd, CAPABILITY, capability)
+            if flags:
+                syscalls.set_flags(fd, flags)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        return
+    finally:
+        os.close(parent)
+
+
+def _capability(step):
+    return _attribute(step, CAPABILITY)
+
+
+def _attribute(step, name):
+    """bytes: an extended attribute of what a step of a walk found; b'' where it has none."""
+    try:
+        return os.getxattr(_place(step), name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.ENODATA or error.errno in inode.NO_ATTRIBUTES:
+            return b""
+        raise
+
+
+def _place(step):
+    return b"/proc/self/fd/%d/" % step.dir_fd + step.name
+
+
+def _change_acls(step, users, groups):
+    for name in ACLS if stat.S_ISDIR(step.status.st_mode) else ACLS[:1]:
+        value = _attribute(step, name)
+        changed = _changed_acl(value, users, groups)
+        if changed != value:
+            try:
+                os.setxattr(_place(step), name, changed, follow_symlinks=False)
+            except OSError as error:
+                hint = "Change it by hand (setfacl), or clear what forbids it (chattr -ia), then start again."
+                raise StoreError(step.path, "its ACL cannot be set: {}".format(because(error)), hint) from error
+
+
+def _changed_acl(value, users, groups):
+    if len(value) % ACL_ENTRY.size != 4:
+        return value
+    entries = []
+    for tag, permissions, number in ACL_ENTRY.iter_unpack(value[4:]):
+        moved = {ACL_USER: users, ACL_GROUP: groups}.get(tag, {})
+        entries.append(ACL_ENTRY.pack(tag, permissions, moved.get(number, number)))
+    return value[:4] + b"".join(entries)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put the tree that the last merge replaced back in the place of each state path in the store; what is there now is kept instead.
+
+A kept tree is moved to staging, and then takes its place as a merged one does (swap.py). A run that is killed before that leaves
+it in staging, and the next puts it back to what is kept.
+"""
+
+import os
+import time
+from typing import NamedTuple, Optional
+
+from .backups import KeepOld, newest, take
+from .change_plan import plan_swaps
+from .directories import lstat
+from .errors import PathError, StoreError, printable
+from .in_use import User, find_user
+from .lease import FREE, HELD, Lease, LeaseSeen
+from .lock import locked
+from .merge import Exchange
+from .mounts import read_mounts
+from .outcome import Outcome
+from .places import Place
+from .plan import Plan
+from .record import read_record
+from .seed_look import read_staging
+from .seed_plan import StoreSeen
+from .seed_steps import RemoveStaging, Run, WriteRecord, execute
+from .spec import StatePath, parse_paths
+from .staging import MANIFEST, TREE
+from .store import Store, find_store, wake, working_on
+from .swap import ROLLBACK, Note, OpenSwap, find_swaps, other_manifest, swap_name, write_note
+
+
+class TakeBack(NamedTuple):
+    """Move a kept tree of a state path to staging, and note what is to become of it; number and kept (dict) are as newest() gives
+    them."""
+
+    spec: StatePath
+    store: str
+    number: bytes
+    kept: dict
+
+    def describe(self):
+        """str: what will be done."""
+        return "take back what was kept of {}{}, {} files".format(self.store, printable(self.spec.path), self.kept["files"])
+
+    def execute(self, run):
+        """Do it."""
+        name, previous = swap_name(self.spec.path, ROLLBACK), run.record[self.spec.key]
+        take(run.store, self.spec.path, self.number, name)
+        with OpenSwap(run.store, name) as private:
+            listed = lstat(MANIFEST, private) is not None
+            entry = dict(self.kept, manifest=other_manifest(self.spec.path, previous) if listed else None)
+            there = run.store.look(self.spec.relative)
+            write_note(private, Note(self.spec.key, lstat(TREE, private).st_ino, there.inode, entry, previous))
+
+
+class PathKept(NamedTuple):
+    """One state path as it was found: its entry in the record, what the store has of it, what was kept of it ((number, entry),
+    None for nothing), and a process that uses the store's."""
+
+    spec: StatePath
+    entry: Optional[dict]
+    stored: Place
+    kept: Optional[tuple]
+    user: Optional[User] = None
+
+
+def roll_back(settings, rehearse=False, mounts=None, clock=time):
+    """Bring the store to the state where each path has the tree that its last merge replaced.
+
+    Args:
+        settings (seed.Settings): what the user wants.
+        rehearse (bool): plan only, change nothing (check mode).
+        mounts (list of Mount): the mount table; None reads the kernel's.
+        clock (module): as time.
+
+    Returns:
+        Outcome: what was done, or would be.
+
+    Raises:
+        PersistError: a refusal, in which case nothing was changed, or a failure, after which another run, or a start, goes on.
+    """
+    store_path, specs = parse_paths(settings.store, settings.paths)
+    with working_on(store_path):
+        wake(store_path)
+        found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
+        if found.absent:
+            raise StoreError(store_path, "there is no store: {}".format(found.absent), "Mount the volume.", store_state="absent")
+        with Store(store_path) as store:
+            if store.state_fd is None:
+                raise StoreError(
+                    store_path, "nothing was ever seeded into it", "Mount the volume that holds the manager's state."
+                )
+            if rehearse:
+                plan = _look_and_plan(store, specs, settings.backups)
+                return _outcome([step.describe() for step in plan.steps], plan)
+            with locked(store.state_fd, store.state_path, settings.lock_timeout):
+                steps = []
+                for _turn in ("complete what was begun", "go back"):
+                    plan = _look_and_plan(store, specs, settings.backups)
+                    fs_type = found.mount.fs_type if found.mount else ""
+                    execute(plan.steps, Run(store, read_record(store.state_fd, store.state_path), clock, "", fs_type))
+                    steps.extend(step.describe() for step in plan.steps)
+                    if not plan.paths or plan.paths[0]["state"] != "begun":
+                        break
+                return _outcome(steps, plan)
+
+
+def plan_rollback(seen, paths, backups):
+    """Decide what to do. Pure.
+
+    Args:
+        seen (StoreSeen): the store.
+        paths (list of PathKept): the state paths, in the user's order.
+        backups (int): how many generations are kept.
+
+    Returns:
+        Plan: only to complete what an earlier run began, where one did (each path's state is then "begun").
+
+    Raises:
+        PersistError: a refusal; nothing must be changed.
+    """
+    plan = Plan([], [], [])
+    later = plan_swaps(seen, backups, plan)
+    begun = bool(later)
+    going = [] if later else [path for path in paths if path.kept]
+    for path in going:
+        if not path.stored.real or path.entry is None:
+            raise PathError(path.spec.path, "the store has nothing there that could be kept", "Start once, and see what it says.")
+        if path.user:
+            raise PathError(path.spec.path, "the store's copy is in use: {}".format(path.user.describe()), path.user.hint)
+    plan.steps.extend(TakeBack(path.spec, seen.path, *path.kept) for path in going)
+    for path in going:
+        name = swap_name(path.spec.path, ROLLBACK)
+        plan.steps.append(Exchange(path.spec, seen.path, name))
+        later.append(KeepOld(name, max(1, backups)))
+    if later:
+        plan.steps.extend([WriteRecord(seen.path), *later, RemoveStaging()])
+    if plan.steps and seen.read_only:
+        raise StoreError(seen.path, "the store is read-only and would have to be written", "Mount the volume read-write.")
+    for path in paths:
+        entry = path.kept[1] if path in going else path.entry or {"files": 0, "bytes": 0}
+        state = "rolled_back" if path in going else "begun" if begun else "already"
+        if state == "already":
+            plan.warnings.append("{}: nothing is kept of it that it could go back to.".format(printable(path.spec.path)))
+        plan.paths.append(
+            {"path": path.spec.path, "state": state, "files": entry["files"], "bytes": entry["bytes"], "seconds": 0.0}
+        )
+    return plan
+
+
+def _look_and_plan(store, specs, backups):
+    record = read_record(store.state_fd, store.state_path) or {}
+    leftovers, _unfinished = read_staging(store)
+    seen = StoreSeen(
+        path=store.path,
+        record=record,
+        swaps=tuple(find_swaps(store, leftovers or ())),
+        read_only=bool(os.fstatvfs(store.fd).f_flag & os.ST_RDONLY),
+    )
+    plan = plan_rollback(seen, [_see_path(store, spec, record) for spec in specs], backups)
+    lease = Lease(store).look() if plan.steps else LeaseSeen(FREE)
+    if lease.state == HELD:
+        found = "another manager uses this store, {}".format(lease.detail)
+        raise StoreError(Lease(store).path, found, "End that one first.")
+    return plan
+
+
+def _see_path(store, spec, record):
+    stored = store.look(spec.relative)
+    user = find_user(store.place(spec.path)) if stored.real else None
+    return PathKept(spec, record.get(spec.key), stored, newest(store, spec.path), user)
+
+
+def _outcome(steps, plan):
+    return Outcome(bool(steps), "seeded", steps, plan.paths, plan.warnings)
