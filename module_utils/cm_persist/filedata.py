@@ -40,13 +40,15 @@ class FileData:
         size, digest, data = status.st_size, "", b""
         if is_hashed(status):
             data = os.pread(source_fd, size, 0)
+            if len(data) != size:
+                raise changed(path)
             digest = digest_of(data)
         if size and not self._cloned(source_fd, target_fd):
             if os.lseek(source_fd, 0, os.SEEK_HOLE) < size:  # st_blocks counts attributes and reserved blocks as well
                 os.ftruncate(target_fd, size)
                 for start, end in data_ranges(source_fd, size):
                     self._copy_range(source_fd, target_fd, start, end, path)
-            elif len(data) == size:  # it is read already
+            elif data:  # it is read already
                 _write(target_fd, data, 0)
             else:
                 self._copy_range(source_fd, target_fd, 0, size, path)

@@ -59,8 +59,8 @@ class ImageChange(NamedTuple):
     """What a new image means for a state path that the store has.
 
     old is the image that it was seeded from, or merged with, None where that is not known; seen the one that it last met; new
-    this one. policy is what is done, KEEP, MERGE or FAIL, and reason says why that is not what was asked for. hidden counts the files
-    that the image has newer, names are some of them; removed those that it no longer has; tally tells what a merge does.
+    this one. policy is what is done, KEEP, MERGE or FAIL, and reason says why that is not what was asked for. hidden counts the
+    files that the image has newer, names are some of them; removed those that it no longer has; tally tells what a merge does.
     databases are (the store's, the image's) of two versions; survey what a merge writes; user is a process that uses the store's.
     """
 
@@ -113,7 +113,9 @@ def look_for_change(store, spec, parent, original, stored, entry, context):
             asked = spec.on_image_change != KEEP and entry is not None
             reason = "nobody knows what it was before it was adopted" if asked else ""
             return _report_unknown(change._replace(reason=reason), store, spec, parent, original, context)
-        return _look(change, store, spec, parent, original, stored, entry, context)
+        found = _look(change, store, spec, parent, original, stored, entry, context)
+        told = found.policy == KEEP and seen is not None and seen.id == new.id  # why it is not merged, an earlier start has said
+        return None if told else found
     except OSError as error:
         raise CopyError(spec.path, "it cannot be compared: {}".format(because(error)), "Mend that, then start again.") from error
 

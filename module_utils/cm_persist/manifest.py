@@ -7,6 +7,7 @@ entries in the order of walk(), before the first of each owner a line with its n
 tells the manifest's own digest, and the image's name.
 """
 
+import errno
 import hashlib
 import mmap
 import os
@@ -117,7 +118,10 @@ def content_digest(name, dir_fd, status):
         return ""
     fd = open_quietly(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd)
     try:
-        return digest_of(os.read(fd, LARGEST_HASHED))
+        data = os.read(fd, LARGEST_HASHED)
+        if len(data) != status.st_size:
+            raise OSError(errno.ESTALE, "it changed while it was read", name)
+        return digest_of(data)
     finally:
         os.close(fd)
 

@@ -44,6 +44,7 @@ class Renumber(NamedTuple):
         write_owners(store.state_fd, Owners(self.owners.accounts, self.moves))
         _finish_delicate(store)
         for key in sorted(run.record):
+            _renumber_above(store, relative_of(key), users, groups)
             _renumber(run, store.fd, relative_of(key), b"", users, groups)
         _renumber(run, store.state_fd, BACKUPS, os.fsencode(STATE) + b"/", users, groups)
         remove_tree(store.state_fd, DELICATE)
@@ -98,6 +99,24 @@ class RepairTop(NamedTuple):
                 os.close(fd)
         finally:
             os.close(parent)
+
+
+def _renumber_above(store, relative, users, groups):
+    """Renumber the directories of the store that lead to a state path: they have the image's owners and modes, too."""
+    names = relative.split(b"/")[:-1]
+    for depth in range(len(names)):
+        try:
+            fd = open_directory(store.fd, b"/".join(names[: depth + 1]), store.path)
+        except FileNotFoundError:
+            return  # taken away by hand: another check tells of that
+        try:
+            status = os.fstat(fd)
+            uid, gid = users.get(status.st_uid, -1), groups.get(status.st_gid, -1)
+            if (uid, gid) != (-1, -1):
+                os.fchown(fd, uid, gid)
+                os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _renumber(run, top_fd, relative, above, users, groups):

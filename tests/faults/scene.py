@@ -113,7 +113,7 @@ class Scene:
     def leftovers(self, *beside):
         """list of (kind, str): what no run should leave; beside (str) are more names that are right beside a state path."""
         books = os.path.join(self.store, ".cm_persist")
-        known = {"record.json", "lock", "lease", "manifests"}
+        known = {"record.json", "owners.json", "lock", "lease", "manifests"}
         found = ["{}/{}".format(books, name) for name in os.listdir(books) if name not in known]
         for path in self.paths:
             name, directory = os.path.basename(path), os.path.dirname(path)

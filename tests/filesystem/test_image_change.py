@@ -223,6 +223,8 @@ def test_a_database_is_never_merged(site, marker):
     before = footprint(site.stored())
     told = site.told(policy="merge")
     assert "holds a database ({})".format(marker) in told and "hides 7 files" in told and footprint(site.stored()) == before
+    again = site.start_as(policy="merge")
+    assert not again.changed and not again.warnings, "said once"
 
 
 @pytest.mark.parametrize("why", ["not named", "empty", "in use", "manifest lost", "a file"])
@@ -449,16 +451,19 @@ def test_killed_before_each_change_owners_follow_their_names(tmp_path, back):
         for name in ("a", "b", "c"):
             os.chown(os.path.join(site.path(), name), one.users[name], 50)
         os.chown(site.path() + "/suid", 994, 50)
+        os.chown(site.image, 996, 50)  # as /var/lib/pgsql is, above its data
         os.chmod(site.path() + "/suid", 0o6750)
         site.start_as(OLD, accounts=one)
         shutil.rmtree(site.image)
         os.mkdir(site.image)
+        assert os.stat(site.store + site.image).st_uid == 996
         killed = killed_before_change(number, lambda site=site: site.start_as(accounts=two))
         after = one if back else two  # the next start may be of the old image again
         site.start_as(OLD if back else NEW, accounts=after)
         for name in ("a", "b", "c"):
             status = os.stat(os.path.join(site.stored(), name))
             assert (status.st_uid, status.st_gid) == (after.users[name], after.groups["staff"])
+        assert os.stat(site.store + site.image).st_uid == after.users["c"]
         status = os.stat(site.stored() + "/suid")
         assert (status.st_uid, status.st_mode & 0o7777) == (after.users["a"], 0o6750)
         assert not site.start_as(OLD if back else NEW, accounts=after).changed
