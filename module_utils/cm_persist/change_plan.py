@@ -137,7 +137,8 @@ def told_of_change(path, plan):
         )
     if change.reason:
         plan.warnings.append("{}: it is kept as it is, not merged: {}.".format(own, change.reason))
-    met = "the image has changed ({} to {})".format(_name(change.seen or change.old), change.new.describe())
+    before = change.old if change.policy == MERGE else change.seen or change.old
+    met = "the image has changed ({} to {})".format(_name(before), change.new.describe())
     if path.entry is None:
         met = "this image ({})".format(change.new.describe())
     if change.policy == MERGE:

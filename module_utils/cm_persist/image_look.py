@@ -114,7 +114,9 @@ def look_for_change(store, spec, parent, original, stored, entry, context):
             reason = "nobody knows what it was before it was adopted" if asked else ""
             return _report_unknown(change._replace(reason=reason), store, spec, parent, original, context)
         found = _look(change, store, spec, parent, original, stored, entry, context)
-        told = found.policy == KEEP and seen is not None and seen.id == new.id  # why it is not merged, an earlier start has said
+        # Why it is not merged, an earlier start has said that was asked for the same.
+        told = seen is not None and seen.id == new.id and entry["seen"].get("policy") == spec.on_image_change
+        told = told and found.policy == KEEP
         return None if told else found
     except OSError as error:
         raise CopyError(spec.path, "it cannot be compared: {}".format(because(error)), "Mend that, then start again.") from error

@@ -287,7 +287,8 @@ class NoteImage(NamedTuple):
 
     def execute(self, run):
         """Do it."""
-        entry = dict(run.record[self.spec.key], seen=self.image.note())
+        seen = dict(self.image.note(), policy=self.spec.on_image_change)
+        entry = dict(run.record[self.spec.key], seen=seen)
         run.record[self.spec.key] = dict(entry, image=self.image.note()) if self.follows else entry
 
 

@@ -221,6 +221,7 @@ def test_a_database_is_never_merged(site, marker):
     os.makedirs(os.path.dirname(site.stored() + "/" + marker), exist_ok=True)
     write(site.stored() + "/" + marker, "9.5")
     before = footprint(site.stored())
+    site.start_as(policy="keep")
     told = site.told(policy="merge")
     assert "holds a database ({})".format(marker) in told and "hides 7 files" in told and footprint(site.stored()) == before
     again = site.start_as(policy="merge")
