@@ -27,8 +27,8 @@ def read_record(state_fd, state_path):
     Returns:
         dict: state path (str) to its entry: {"origin": one of ORIGINS, "kind": one of KINDS, "files": int,
         "bytes": int, "manifest": file name in manifests/ or None, "at": seconds since the epoch, "image": what its manifest
-        is of or None, "seen": the image that it last met or None, each {"id": str, "name": str}, seen with the "policy" asked for then, "top": {"uid": int,
-        "gid": int, "mode": int} of its top}.
+        is of or None, "seen": the image that it last met or None, each {"id": str, "name": str}, "seen" with the "policy" that
+        was asked for, "top": {"uid": int, "gid": int, "mode": int} of its top}.
         None where there is no record.
 
     Raises:
