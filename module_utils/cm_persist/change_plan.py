@@ -30,7 +30,7 @@ def plan_swaps(store, backups, plan):
         back = swap.name.endswith(ROLLBACK)
         if swap.state != BEFORE:
             plan.steps.append(Complete(swap, store.path))
-        if swap.state != BEFORE or back:
+        if (swap.state != BEFORE or back) and not store.read_only:
             later.append(KeepOld(swap.name, max(1, backups) if back else backups))
     return later
 
@@ -73,11 +73,11 @@ def plan_repair(store, path, plan):
     top, stored = path.entry["top"], path.stored
     if store.uid or store.read_only or stored.mode == top["mode"] or stored.mode != top["mode"] | WIDENED.get(stored.kind, 0):
         return
-    plan.steps.append(RepairTop(path.spec, store.path, top["uid"], top["gid"], top["mode"]))
+    plan.steps.append(RepairTop(path.spec, store.path, top["mode"]))
     plan.warnings.append(
-        "{}{}: it had mode {:04o} and group {}, as kubelet's fsGroup leaves it, and gets {:04o} and {} back. What it holds was "
-        "widened as well: say fsGroupChangePolicy: OnRootMismatch, or no fsGroup.".format(
-            store.path, printable(path.spec.path), stored.mode, stored.gid, top["mode"], top["gid"]
+        "{}{}: it had mode {:04o} and group {}, as kubelet's fsGroup leaves it, and gets {:04o} and its own back. What it holds "
+        "was widened as well: say fsGroupChangePolicy: OnRootMismatch, or no fsGroup.".format(
+            store.path, printable(path.spec.path), stored.mode, stored.gid, top["mode"]
         )
     )
 
@@ -105,9 +105,13 @@ def plan_change(store, path, plan):
     if change.policy == FAIL and change.differs:
         raise PathError(
             spec.path,
-            "the image has changed ({} to {}), and has {} files there that the store does not have: {}; on_image_change is "
-            "fail".format(
-                _name(change.old), change.new.describe(), change.hidden or change.removed, _some(change) or "some it removed"
+            "the image has changed ({} to {}), on_image_change is fail, and {} of its files there are newer than the store's{}; "
+            "{} are gone".format(
+                _name(change.old),
+                change.new.describe(),
+                change.hidden,
+                ": " + _some(change) if change.hidden else "",
+                change.removed,
             ),
             "Start {} again; or say on_image_change: keep (the store's are used) or merge.".format(
                 _name(change.seen or change.old)

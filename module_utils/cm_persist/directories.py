@@ -232,7 +232,10 @@ def remove_tree(parent_fd, name):
 
 
 def _components(relative):
-    return [name for name in relative.split(b"/") if name not in (b"", b".")]
+    names = [name for name in relative.split(b"/") if name not in (b"", b".")]
+    if b".." in names:  # what is read from a volume may say so
+        raise StoreError(printable(relative), "it leads out of the directory that it is in", "Find out who wrote it there.")
+    return names
 
 
 def _open_component(fd, name, relative, top):

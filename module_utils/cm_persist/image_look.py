@@ -144,9 +144,13 @@ def _image_entries(spec, parent, context):
     if context.listed and not mounts_at_or_below(spec.path, context.mounts):
         within = os.fsencode(os.path.join(os.path.realpath(parent.directory), os.fsdecode(parent.name))).lstrip(b"/")
         with open(open_regular(context.listed), "rb") as file:
-            yield from from_manifest(file, context.listed, within, context.accounts)
-    else:
-        yield from from_tree(parent.fd, parent.name, context.accounts)
+            entries = from_manifest(file, context.listed, within, context.accounts)
+            top = next(entries, None)
+            if top is not None:
+                yield top
+                yield from entries
+                return
+    yield from from_tree(parent.fd, parent.name, context.accounts)  # not listed, as below /run, or not to be relied upon
 
 
 def _report_unknown(change, store, spec, parent, original, context):

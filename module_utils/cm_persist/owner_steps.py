@@ -14,7 +14,7 @@ from .directories import lstat, open_directory, open_regular, remove_tree
 from .durable import sync_tree, write_file
 from .errors import StoreError, because, printable
 from .owners import Owners, Pass, after, write_owners
-from .record import write_record
+from .record import check_path, write_record
 from .spec import StatePath
 from .staging import LARGEST
 from .store import STATE
@@ -41,6 +41,8 @@ class Renumber(NamedTuple):
     def execute(self, run):
         """Do it."""
         store, users, groups = run.store, dict(self.moves.users), dict(self.moves.groups)
+        for kind, numbers in (("uid", users), ("gid", groups)):
+            _refuse_unmapped(store.path, kind, numbers.values())
         write_owners(store.state_fd, Owners(self.owners.accounts, self.moves))
         _finish_delicate(store)
         for key in sorted(run.record):
@@ -75,30 +77,44 @@ class RepairTop(NamedTuple):
 
     spec: StatePath
     store: str
-    uid: int
-    gid: int
     mode: int
 
     def describe(self):
         """str: what will be done."""
-        place = self.store + printable(self.spec.path)
-        return "give {} its owner {}:{} and its mode {:04o} back".format(place, self.uid, self.gid, self.mode)
+        return "give {}{} its owner and its mode {:04o} back".format(self.store, printable(self.spec.path), self.mode)
 
     def execute(self, run):
-        """Do it: the mode last, as it tells a run that is killed before that there is something to do."""
+        """Do it: the mode last, as it tells a run that is killed before that there is something to do.
+
+        The owner is the record's, which knows by now what number that has in this image.
+        """
+        top = run.record[self.spec.key]["top"]
         parent = run.store.open_parent(self.spec.relative)
         try:
             fd = os.open(
                 os.path.basename(self.spec.relative), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent
             )
             try:
-                os.fchown(fd, self.uid, self.gid)
+                os.fchown(fd, top["uid"], top["gid"])
                 os.fchmod(fd, self.mode)
                 os.fsync(fd)
             finally:
                 os.close(fd)
         finally:
             os.close(parent)
+
+
+def _refuse_unmapped(store, kind, numbers, proc="/proc/self"):
+    # Before the pass is begun: one that cannot be done would be tried for ever.
+    with open(os.path.join(proc, kind + "_map")) as lines:
+        ranges = [(int(first), int(first) + int(count)) for first, _outside, count in map(str.split, lines)]
+    for number in numbers:
+        if not any(first <= number < end for first, end in ranges):
+            raise StoreError(
+                store,
+                "files in it would have to get {} {}, which this user namespace does not have".format(kind, number),
+                "Start the image once where it has all of them, or build it so that its users keep their numbers.",
+            )
 
 
 def _renumber_above(store, relative, users, groups):
@@ -171,7 +187,7 @@ def _finish_delicate(store):
     try:
         with open(open_regular(DELICATE, store.state_fd, LARGEST), "rb") as file:
             note = json.loads(file.read().decode("ascii"))
-        path = bytes.fromhex(note["path"])
+        path = relative_of(check_path("/" + bytes.fromhex(note["path"]).decode("utf-8", "surrogateescape")))
         uid, gid, mode, flags = (int(note[key]) for key in ("uid", "gid", "mode", "flags"))
         capability = bytes.fromhex(note["capability"])
     except FileNotFoundError:

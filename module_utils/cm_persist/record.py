@@ -50,7 +50,7 @@ def read_record(state_fd, state_path):
         content = json.loads(data.decode("utf-8"))
         schema = content["schema"]
         if schema == SCHEMA:
-            return {_check_path(path_of): check_entry(entry) for path_of, entry in content["paths"].items()}
+            return {check_path(path_of): check_entry(entry) for path_of, entry in content["paths"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         found = printable("{}: {}".format(type(error).__name__, error)[:MOST_SAID])
         raise StoreError(path, "the store's record is broken: {}".format(found), restore) from error
@@ -68,8 +68,9 @@ def write_record(state_fd, entries):
     write_file(state_fd, NAME, json.dumps(content, indent=1, sort_keys=True).encode("ascii") + b"\n")
 
 
-def _check_path(path):
-    if not path.startswith("/") or path == "/":
+def check_path(path):
+    """str: a state path as the record spells it, as it is. Raises ValueError where it is none."""
+    if not path.startswith("/") or {"", ".", ".."} & set(path[1:].split("/")):  # it leads nowhere but below the store
         raise ValueError(path)
     path.encode("utf-8", "surrogateescape")  # no file can be named otherwise: UnicodeEncodeError is a ValueError
     return path

@@ -17,7 +17,6 @@ from .in_use import User, find_user
 from .lease import FREE, HELD, Lease, LeaseSeen
 from .lock import locked
 from .merge import Exchange
-from .mounts import read_mounts
 from .outcome import Outcome
 from .places import Place
 from .plan import Plan
@@ -27,7 +26,7 @@ from .seed_plan import StoreSeen
 from .seed_steps import RemoveStaging, Run, WriteRecord, execute
 from .spec import StatePath, parse_paths
 from .staging import MANIFEST, TREE
-from .store import Store, find_store, wake, working_on
+from .store import required_store
 from .swap import ROLLBACK, Note, OpenSwap, find_swaps, other_manifest, swap_name, write_note
 
 
@@ -50,7 +49,9 @@ class TakeBack(NamedTuple):
         take(run.store, self.spec.path, self.number, name)
         with OpenSwap(run.store, name) as private:
             listed = lstat(MANIFEST, private) is not None
-            entry = dict(self.kept, manifest=other_manifest(self.spec.path, previous) if listed else None)
+            # Its owners were renumbered with all others; its entry, kept with it, was not.
+            top = dict(previous["top"], mode=self.kept["top"]["mode"])
+            entry = dict(self.kept, manifest=other_manifest(self.spec.path, previous) if listed else None, top=top)
             there = run.store.look(self.spec.relative)
             write_note(private, Note(self.spec.key, lstat(TREE, private).st_ino, there.inode, entry, previous))
 
@@ -82,29 +83,21 @@ def roll_back(settings, rehearse=False, mounts=None, clock=time):
         PersistError: a refusal, in which case nothing was changed, or a failure, after which another run, or a start, goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
-    with working_on(store_path):
-        wake(store_path)
-        found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
-        if found.absent:
-            raise StoreError(store_path, "there is no store: {}".format(found.absent), "Mount the volume.", store_state="absent")
-        with Store(store_path) as store:
-            if store.state_fd is None:
-                raise StoreError(
-                    store_path, "nothing was ever seeded into it", "Mount the volume that holds the manager's state."
-                )
-            if rehearse:
+    with required_store(store_path, settings.require_mount, mounts) as store:
+        if store.state_fd is None:
+            raise StoreError(store_path, "nothing was ever seeded into it", "Mount the volume that holds the manager's state.")
+        if rehearse:
+            plan = _look_and_plan(store, specs, settings.backups)
+            return _outcome([step.describe() for step in plan.steps], plan)
+        with locked(store.state_fd, store.state_path, settings.lock_timeout):
+            steps = []
+            for _turn in ("complete what was begun", "go back"):
                 plan = _look_and_plan(store, specs, settings.backups)
-                return _outcome([step.describe() for step in plan.steps], plan)
-            with locked(store.state_fd, store.state_path, settings.lock_timeout):
-                steps = []
-                for _turn in ("complete what was begun", "go back"):
-                    plan = _look_and_plan(store, specs, settings.backups)
-                    fs_type = found.mount.fs_type if found.mount else ""
-                    execute(plan.steps, Run(store, read_record(store.state_fd, store.state_path), clock, "", fs_type))
-                    steps.extend(step.describe() for step in plan.steps)
-                    if not plan.paths or plan.paths[0]["state"] != "begun":
-                        break
-                return _outcome(steps, plan)
+                execute(plan.steps, Run(store, read_record(store.state_fd, store.state_path), clock, "", ""))
+                steps.extend(step.describe() for step in plan.steps)
+                if plan.paths[0]["state"] != "begun":
+                    break
+            return _outcome(steps, plan)
 
 
 def plan_rollback(seen, paths, backups):

@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 
 from .directories import DIRECTORY, lstat, open_directory, same_mount
 from .errors import StoreError, because, printable
-from .mounts import Mount, mount_holding
+from .mounts import Mount, mount_holding, read_mounts
 from .places import AS_ROOT, Place, look, look_inside
 
 STATE = ".cm_persist"
@@ -77,6 +77,22 @@ def find_store(path, require_mount, mounts):
     if require_mount and (mount is None or mount.mount_point == "/"):
         return Found(path, "no volume is mounted at {}".format(path), mount)
     return Found(path, "", mount)
+
+
+@contextlib.contextmanager
+def required_store(path, require_mount, mounts=None):
+    """Open a store that has to be there; arguments as of find_store(), mounts None reads the kernel's.
+
+    Yields:
+        Store.
+    """
+    with working_on(path):
+        wake(path)
+        found = find_store(path, require_mount, read_mounts() if mounts is None else mounts)
+        if found.absent:
+            raise StoreError(path, "there is no store: {}".format(found.absent), "Mount the volume.", store_state="absent")
+        with Store(path) as store:
+            yield store
 
 
 class Store:

@@ -14,7 +14,7 @@ from .directories import lstat, open_directory, open_regular
 from .durable import write_file
 from .errors import StoreError
 from .places import label
-from .record import check_entry
+from .record import check_entry, check_path
 from .staging import LARGEST, MANIFEST, TREE
 from .store import MANIFESTS, STAGING
 from .syscalls import UNAVAILABLE, rename_exchange, rename_noreplace
@@ -63,11 +63,9 @@ def read_note(private_fd):
     try:
         with open(open_regular(NOTE, private_fd, LARGEST), "rb") as file:
             note = json.loads(file.read().decode("ascii"))
-        path = str(note["path"])
-        if not path.startswith("/"):
-            return None
-        return Note(path, int(note["new"]), int(note["old"]), check_entry(note["entry"]), check_entry(note["previous"]))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        path, entries = check_path(note["path"]), (check_entry(note["entry"]), check_entry(note["previous"]))
+        return Note(path, int(note["new"]), int(note["old"]), *entries)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

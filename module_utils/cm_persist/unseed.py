@@ -18,7 +18,6 @@ from .in_use import User, find_user
 from .lease import FREE, HELD, Lease, LeaseSeen
 from .lock import locked
 from .manifest import same_trees
-from .mounts import read_mounts
 from .outcome import Outcome
 from .places import NONE, ImageParent, Place, label
 from .plan import Plan
@@ -28,7 +27,7 @@ from .seed_plan import StoreSeen
 from .seed_steps import ClearStaging, RemoveStaging, Run, execute
 from .spec import StatePath, parse_paths
 from .staging import unseeded_name
-from .store import MANIFESTS, Store, find_store, wake, working_on
+from .store import MANIFESTS, required_store
 from .syscalls import rename_noreplace
 
 
@@ -116,19 +115,14 @@ def unseed(settings, rehearse=False, mounts=None, clock=time):
         PersistError: a refusal, in which case nothing was changed, or a failure, after which another run goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
-    with working_on(store_path):
-        wake(store_path)
-        found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
-        if found.absent:
-            raise StoreError(store_path, "there is no store: {}".format(found.absent), "Mount the volume.", store_state="absent")
-        with Store(store_path) as store:
-            seen, plan = _look_and_plan(store, specs)
-            if plan.steps and not rehearse:
-                with locked(store.state_fd, store.state_path, settings.lock_timeout):
-                    seen, plan = _look_and_plan(store, specs)
-                    execute(plan.steps, Run(store, seen.record, clock, "", ""))
-            steps = [step.describe() for step in plan.steps]
-            return Outcome(bool(steps), "empty" if seen.record is None else "seeded", steps, plan.paths, plan.warnings)
+    with required_store(store_path, settings.require_mount, mounts) as store:
+        seen, plan = _look_and_plan(store, specs)
+        if plan.steps and not rehearse:
+            with locked(store.state_fd, store.state_path, settings.lock_timeout):
+                seen, plan = _look_and_plan(store, specs)
+                execute(plan.steps, Run(store, seen.record, clock, "", ""))
+        steps = [step.describe() for step in plan.steps]
+        return Outcome(bool(steps), "empty" if seen.record is None else "seeded", steps, plan.paths, plan.warnings)
 
 
 def plan_unseed(seen, paths):
