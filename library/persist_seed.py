@@ -171,7 +171,8 @@ paths:
     state:
       description:
         - C(seeded), C(already), C(merged), C(adopted) or C(missing); with O(state=unseeded), C(unseeded) or C(missing); with
-          O(state=rolled_back), C(rolled_back) or C(already).
+          O(state=rolled_back), C(rolled_back) or C(already), and in check mode C(begun), where a start that was interrupted
+          is completed first.
       type: str
     files:
       description: How many files were seeded or adopted, directories not counted.
