@@ -35,7 +35,7 @@ RECORDS = {
     "a string of 10 MB": (_record(origin="x" * 10_000_000), False),
     "another kind": (_record(kind="file"), False),
     "a path that is not seeded": (lambda paths, entries: {"schema": 1, "paths": dict.fromkeys(paths, entries[paths[0]])}, False),
-    "a path with two points": (_more("/var/../../etc"), True),
+    "a path with two points": (_more("/var/../../etc"), False),
     "a relative path": (_more("../../etc"), False),
     "a relative path with a line break and an escape": (_more("a\n\x1b[2J"), False),
     "a path with a line break and an escape": (_more("/a\n\x1b[2J"), True),
