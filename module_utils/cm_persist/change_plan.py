@@ -24,10 +24,15 @@ def plan_swaps(store, backups, plan):
 
     Returns:
         list: steps for when the record is written.
+
+    Raises:
+        PathError: a tree that is to be replaced is in use.
     """
     later = []
     for swap in store.swaps:
         back = swap.name.endswith(ROLLBACK)
+        if swap.user:
+            raise PathError(swap.note.path, "the store's copy is in use: {}".format(swap.user.describe()), swap.user.hint)
         if swap.state != BEFORE:
             plan.steps.append(Complete(swap, store.path))
         if (swap.state != BEFORE or back) and not store.read_only:

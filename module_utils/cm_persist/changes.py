@@ -192,6 +192,11 @@ def hidden(base, new):
             yield image.path
 
 
+def is_unchanged(base, new):
+    """bool: whether an image has what it had when a path was seeded; base and new are iterables of Entry."""
+    return all(same(old, image) for old, image in side_by_side(base, new))
+
+
 def newer(store, new):
     """Yield the paths (bytes) of what an image has and a store lacks, or has older; for a path of which nothing else is known."""
     for own, image in side_by_side(store, new):

@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional, Tuple
 
 from .accounts import Accounts, read_accounts
 from .beside import aside_name, bound_name, removal_name
-from .changes import from_manifest, from_tree, hidden, newer, removed, some_of
+from .changes import from_manifest, from_tree, hidden, is_unchanged, newer, removed, some_of
 from .directories import open_regular
 from .errors import CopyError, StoreError, because
 from .image import Image, fingerprint, identify, image_of
@@ -128,6 +128,8 @@ def _look(change, store, spec, parent, original, stored, entry, context):
         if spec.on_image_change == MERGE:
             reason = _why_not(change, store, spec, parent, original, stored, context)
             if not reason:
+                if is_unchanged(seeded_entries(store, entry), _image_entries(spec, parent, context)):
+                    return change
                 found = tally(actions_of(store, spec, entry, parent, (context.store_accounts, context.accounts)))
                 user = find_user(store.place(spec.path))
                 return change._replace(policy=MERGE, tally=found, survey=_survey(store, spec, parent), user=user)

@@ -19,7 +19,7 @@ from .spec import StatePath
 from .staging import TREE, new_manifest
 from .store import MANIFESTS
 from .survey import survey
-from .swap import MERGE, Note, OpenSwap, exchange, other_manifest, place_manifest, read_note, swap_name, write_note
+from .swap import MERGE, Note, other_manifest, swap_name, write_note
 from .treecopy import copy_tree
 
 NEW = b"new"  # what is taken from the image, until it has its place
@@ -134,28 +134,6 @@ class Merge(NamedTuple):
             write_note(private, Note(self.spec.key, lstat(TREE, private).st_ino, there.inode, merged, entry))
         run.seconds[path] = run.clock.monotonic() - begin
         run.warnings.extend(copied.warnings(where))
-
-
-class Exchange(NamedTuple):
-    """Let the new tree of a state path, complete and on disk in staging, take the place of the one that is there."""
-
-    spec: StatePath
-    store: str
-    name: str
-
-    def describe(self):
-        """str: what will be done."""
-        return "put it in the place of {}{}, by one rename".format(self.store, self.spec.path)
-
-    def execute(self, run):
-        """Do it."""
-        run.publishing = True
-        with OpenSwap(run.store, self.name) as private:
-            note = read_note(private)
-            if note.entry["manifest"]:
-                place_manifest(run.store, private, note.entry["manifest"])
-            exchange(run.store, note, private)
-        run.record[note.path] = note.entry
 
 
 def _apply(actions, private, where):

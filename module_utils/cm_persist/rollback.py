@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Put the tree that the last merge replaced back in the place of each state path in the store; what is there now is kept instead.
 
-A kept tree is moved to staging, and then takes its place as a merged one does (swap.py). A run that is killed before that leaves
-it in staging, and the next puts it back to what is kept.
+All kept trees are moved to staging, and then each takes its place as a merged one does (swap.py). A run that is killed before the
+first of these leaves them in staging, and the next puts them back to what is kept; one that is killed later is completed, by
+another like it or by a start.
 """
 
 import os
@@ -16,7 +17,6 @@ from .errors import PathError, StoreError, printable
 from .in_use import User, find_user
 from .lease import FREE, HELD, Lease, LeaseSeen
 from .lock import locked
-from .merge import Exchange
 from .outcome import Outcome
 from .places import Place
 from .plan import Plan
@@ -27,7 +27,7 @@ from .seed_steps import RemoveStaging, Run, WriteRecord, execute
 from .spec import StatePath, parse_paths
 from .staging import MANIFEST, TREE
 from .store import required_store
-from .swap import ROLLBACK, Note, OpenSwap, find_swaps, other_manifest, swap_name, write_note
+from .swap import BEFORE, ROLLBACK, Exchange, Note, OpenSwap, find_swaps, other_manifest, swap_name, write_note
 
 
 class TakeBack(NamedTuple):
@@ -109,14 +109,16 @@ def plan_rollback(seen, paths, backups):
         backups (int): how many generations are kept.
 
     Returns:
-        Plan: only to complete what an earlier run began, where one did (each path's state is then "begun").
+        Plan: only to complete what an earlier run began, where one did: a way back, which this one then is; or something else,
+        and each path's state is "begun".
 
     Raises:
         PersistError: a refusal; nothing must be changed.
     """
     plan = Plan([], [], [])
     later = plan_swaps(seen, backups, plan)
-    begun = bool(later)
+    done = {swap.note.path for swap in seen.swaps if swap.name.endswith(ROLLBACK) and swap.state != BEFORE}
+    begun = bool(later) and not done
     going = [] if later else [path for path in paths if path.kept]
     for path in going:
         if not path.stored.real or path.entry is None:
@@ -126,7 +128,7 @@ def plan_rollback(seen, paths, backups):
     plan.steps.extend(TakeBack(path.spec, seen.path, *path.kept) for path in going)
     for path in going:
         name = swap_name(path.spec.path, ROLLBACK)
-        plan.steps.append(Exchange(path.spec, seen.path, name))
+        plan.steps.append(Exchange(path.spec.key, seen.path, name))
         later.append(KeepOld(name, max(1, backups)))
     if later:
         plan.steps.extend([WriteRecord(seen.path), *later, RemoveStaging()])
@@ -134,8 +136,8 @@ def plan_rollback(seen, paths, backups):
         raise StoreError(seen.path, "the store is read-only and would have to be written", "Mount the volume read-write.")
     for path in paths:
         entry = path.kept[1] if path in going else path.entry or {"files": 0, "bytes": 0}
-        state = "rolled_back" if path in going else "begun" if begun else "already"
-        if state == "already":
+        state = "rolled_back" if path in going or path.spec.key in done else "begun" if begun else "already"
+        if state == "already" and not done:
             plan.warnings.append("{}: nothing is kept of it that it could go back to.".format(printable(path.spec.path)))
         plan.paths.append(
             {"path": path.spec.path, "state": state, "files": entry["files"], "bytes": entry["bytes"], "seconds": 0.0}
@@ -146,10 +148,12 @@ def plan_rollback(seen, paths, backups):
 def _look_and_plan(store, specs, backups):
     record = read_record(store.state_fd, store.state_path) or {}
     leftovers, _unfinished = read_staging(store)
+    swaps = find_swaps(store, leftovers or ())
+    record.update({swap.note.path: swap.note.entry for swap in swaps if swap.state != BEFORE})  # as seed_look.py does
     seen = StoreSeen(
         path=store.path,
         record=record,
-        swaps=tuple(find_swaps(store, leftovers or ())),
+        swaps=tuple(swaps),
         read_only=bool(os.fstatvfs(store.fd).f_flag & os.ST_RDONLY),
     )
     plan = plan_rollback(seen, [_see_path(store, spec, record) for spec in specs], backups)

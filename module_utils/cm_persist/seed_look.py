@@ -22,7 +22,7 @@ from .spec import inside
 from .staging import read_unfinished, unseeded_name
 from .store import IGNORED, IGNORED_PREFIXES, STAGING, STATE, Store
 from .survey import Survey, survey, unreadable
-from .swap import AFTER, HALF, find_swaps
+from .swap import BEFORE, find_swaps
 from .traps import find_databases, look_for_traps
 
 
@@ -52,7 +52,7 @@ def observe(store, found, specs, mounts, counted, selinux, look_at_image, stoppi
         owners = read_owners(store.state_fd, store.state_path)
     swaps = find_swaps(store, leftovers or ())
     for swap in swaps:
-        if swap.state in (AFTER, HALF):  # what the path is, once that is completed
+        if swap.state != BEFORE:  # what the path is, once that is completed
             record = dict(record or {}, **{swap.note.path: swap.note.entry})
     context = look_at_image(owners and owners.accounts, mounts)
     taken_out = [spec.key for spec in specs if _was_taken_out(store, spec, record or {}, leftovers or ())]
@@ -60,7 +60,7 @@ def observe(store, found, specs, mounts, counted, selinux, look_at_image, stoppi
         del record[key]
     tops = [spec.path for spec in specs]
     look = _Look(store, record or {}, unfinished, mounts, counted, stopping, tops, context)
-    swapped = {swap.note.path for swap in swaps if swap.state in (AFTER, HALF)}
+    swapped = {swap.note.path for swap in swaps if swap.state != BEFORE}
     paths = [_see_path(look, spec)._replace(swapped=spec.key in swapped) for spec in specs]
     _refuse_shared_places(store, paths)
     space = os.fstatvfs(store.fd)

@@ -9,7 +9,7 @@ from .errors import PathError, StoreError, printable
 from .image import refuse_older
 from .image_look import MERGE, ImageChange
 from .in_use import User
-from .merge import Exchange, Merge
+from .merge import Merge
 from .owners import Owners
 from .places import LINK, NONE, OTHER, Place
 from .plan import Plan
@@ -19,7 +19,7 @@ from .selinux import Labels, plan_labels
 from .spec import StatePath, inside
 from .staging import Unfinished
 from .survey import Survey
-from .swap import BEFORE, ROLLBACK, Swap, swap_name
+from .swap import BEFORE, ROLLBACK, Exchange, Swap, swap_name
 from .swap import MERGE as MERGING
 from .traps import Database, Traps, refuse_traps, trap_warnings
 
@@ -149,7 +149,7 @@ def plan_seed(store, paths, wanted, context):
         plan.steps.extend(Publish(path.spec, store.path) for path in copies)
         for path in merges:
             name = swap_name(path.spec.path, MERGING)
-            plan.steps.append(Exchange(path.spec, store.path, name))
+            plan.steps.append(Exchange(path.spec.key, store.path, name))
             kept_later.append(KeepOld(name, wanted.backups))
     owner_steps, told = plan_owners(store, context.accounts)
     plan.warnings.extend(told)

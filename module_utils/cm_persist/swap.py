@@ -12,7 +12,8 @@ from typing import NamedTuple, Optional
 
 from .directories import lstat, open_directory, open_regular
 from .durable import write_file
-from .errors import StoreError
+from .errors import StoreError, printable
+from .in_use import User, find_user
 from .places import label
 from .record import check_entry, check_path
 from .staging import LARGEST, MANIFEST, TREE
@@ -21,7 +22,7 @@ from .syscalls import UNAVAILABLE, rename_exchange, rename_noreplace
 
 NOTE, OLD = b"swap.json", b"old"
 MERGE, ROLLBACK = "-merge", "-rollback"  # how the names in staging end
-BEFORE, HALF, AFTER, UNKNOWN = "before", "half", "after", "unknown"
+BEFORE, READY, HALF, AFTER, UNKNOWN = "before", "ready", "half", "after", "unknown"
 
 
 class Note(NamedTuple):
@@ -36,11 +37,15 @@ class Note(NamedTuple):
 
 
 class Swap(NamedTuple):
-    """One that an earlier run began: its name in staging, its Note (None: it was never begun), and how far it came."""
+    """One that an earlier run began: its name in staging, its Note (None: it was never begun), and how far it came.
+
+    READY is one that has not come far and is to be completed all the same; user is then who uses the tree that it is to replace.
+    """
 
     name: str
     note: Optional[Note]
     state: str
+    user: Optional[User] = None
 
 
 def swap_name(path, what):
@@ -72,6 +77,8 @@ def read_note(private_fd):
 def find_swaps(store, names):
     """Look for swaps that earlier runs began.
 
+    All paths go back together: as soon as one has, the others are ready to, whoever comes next.
+
     Args:
         store (Store): open.
         names (iterable of str): what is in staging.
@@ -87,6 +94,8 @@ def find_swaps(store, names):
         if name.endswith((MERGE, ROLLBACK)):
             with OpenSwap(store, name) as private:
                 found.append(_look(store, name, private))
+    if any(swap.name.endswith(ROLLBACK) and swap.state != BEFORE for swap in found):
+        found = [_ready(store, swap) if swap.name.endswith(ROLLBACK) and swap.state == BEFORE else swap for swap in found]
     return found
 
 
@@ -129,6 +138,9 @@ class Complete(NamedTuple):
     def execute(self, run):
         """Do it. That the rename is on disk is not known yet."""
         note, relative = self.swap.note, relative_of(self.swap.note.path)
+        if self.swap.state == READY:
+            Exchange(note.path, self.store, self.swap.name).execute(run)
+            return
         with OpenSwap(run.store, self.swap.name) as private:
             parent = run.store.open_parent(relative)
             try:
@@ -138,6 +150,28 @@ class Complete(NamedTuple):
                 os.fsync(private)
             finally:
                 os.close(parent)
+        run.record[note.path] = note.entry
+
+
+class Exchange(NamedTuple):
+    """Let the new tree of a state path (str), complete and on disk in staging, take the place of the one that is there."""
+
+    path: str
+    store: str
+    name: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "put it in the place of {}{}, by one rename".format(self.store, printable(self.path))
+
+    def execute(self, run):
+        """Do it."""
+        run.publishing = True
+        with OpenSwap(run.store, self.name) as private:
+            note = read_note(private)
+            if note.entry["manifest"] and lstat(MANIFEST, private) is not None:
+                place_manifest(run.store, private, note.entry["manifest"])
+            exchange(run.store, note, private)
         run.record[note.path] = note.entry
 
 
@@ -177,6 +211,13 @@ class OpenSwap:
 
 def _publish(name, private_fd, parent_fd):
     rename_noreplace(TREE, name, private_fd, parent_fd)
+
+
+def _ready(store, swap):
+    note = swap.note
+    if note is None or store.look(relative_of(note.path)).inode != note.old:
+        return swap
+    return swap._replace(state=READY, user=find_user(store.place(note.path)))
 
 
 def _look(store, name, private):

@@ -29,21 +29,26 @@ class Scene:
     """
 
     NAMES = ("var/lib/pgsql/data", "opt/resources")
+    BOOKS = ("record.json", "owners.json", "lock", "lease", "manifests")  # what is right to be in the state directory
 
     def __init__(self, top, store=None, overlay=False):
         self.top, self.overlay = top, overlay
         self.image, self.store = os.path.join(top, "image"), store or os.path.join(top, "store")
         os.makedirs(self.store, exist_ok=True)
         self.paths = [os.path.join(self.image, name) for name in self.NAMES]
-        self.fill()
+        self.make_image()
         os.makedirs(os.path.join(top, "outside"))
-        if overlay:
-            os.rename(self.image, os.path.join(top, "lower"))
-            for name in ("image", "upper", "work"):
-                os.mkdir(os.path.join(top, name))
-            layers = "lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work".format(top)
-            subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, self.image], check=True)
         self.before = {path: whole(path) for path in self.paths}
+
+    def make_image(self):
+        """Make the image, where there is none."""
+        self.fill()
+        if self.overlay:
+            os.rename(self.image, os.path.join(self.top, "lower"))
+            for name in ("image", "upper", "work"):
+                os.mkdir(os.path.join(self.top, name))
+            layers = "lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work".format(self.top)
+            subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, self.image], check=True)
 
     def fill(self):
         """Make the originals."""
@@ -113,8 +118,7 @@ class Scene:
     def leftovers(self, *beside):
         """list of (kind, str): what no run should leave; beside (str) are more names that are right beside a state path."""
         books = os.path.join(self.store, ".cm_persist")
-        known = {"record.json", "owners.json", "lock", "lease", "manifests"}
-        found = ["{}/{}".format(books, name) for name in os.listdir(books) if name not in known]
+        found = ["{}/{}".format(books, name) for name in os.listdir(books) if name not in self.BOOKS]
         for path in self.paths:
             name, directory = os.path.basename(path), os.path.dirname(path)
             expected = {name, name + "-initial", *(pattern.format(name) for pattern in beside)}

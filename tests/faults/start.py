@@ -4,7 +4,8 @@
 usage: start.py STORE PATH…    prints what each of the two did, as JSON; a refusal or failure is exit 1 and one line.
 
 LEASE=0 does without the lease, so that two of them meet at the lock.
-ACTS, JSON, says what to do instead: a list of "seed" or "link" with options of the module.
+ACTS, JSON, says what to do instead: a list of "seed", "rollback" or "link" with options of the module; accounts, an option of
+"seed", are what the image calls its owners: {name: number} of users, and of groups.
 """
 
 import json
@@ -13,8 +14,11 @@ import sys
 
 sys.path.insert(0, os.environ.get("CM_PERSIST", os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from module_utils.cm_persist import crew, link, link_look, seed, seed_look  # noqa: E402
+from module_utils.cm_persist import crew, link, link_look, rollback, seed, seed_look, swap  # noqa: E402
+from module_utils.cm_persist.accounts import Accounts  # noqa: E402
 from module_utils.cm_persist.errors import PersistError  # noqa: E402
+
+ACTS = {"seed": (seed.seed, seed.Settings), "rollback": (rollback.roll_back, seed.Settings), "link": (link.link, link.Settings)}
 
 
 def main():
@@ -23,15 +27,18 @@ def main():
     if timeout:
         options["lock_timeout"] = float(timeout)
     # Which call is whose must not depend on what else runs on this machine; who uses a path is tested in test_in_use.py.
-    seed_look.find_user = link_look.find_user = lambda *_paths, **_options: None
+    for module in (seed_look, link_look, rollback, swap):
+        module.find_user = lambda *_paths, **_options: None
     lease = {"seed": {"lease": os.environ.get("LEASE") != "0"}}
     _force_workers(os.environ.get("WORKERS"))
     _prepare(os.environ.get("PREPARE", ""))
     told = {}
     try:
         for name, more in json.loads(os.environ.get("ACTS", '[["seed", {}], ["link", {}]]')):
-            module = {"seed": seed, "link": link}[name]
-            told[name] = getattr(module, name)(module.Settings(**dict(options, **lease.get(name, {}), **more)))._asdict()
+            accounts = more.pop("accounts", None)
+            own = {"accounts": Accounts(*accounts)} if accounts else {}
+            act, settings = ACTS[name]
+            told[name] = act(settings(**dict(options, **lease.get(name, {}), **more)), **own)._asdict()
     except PersistError as error:
         sys.exit("{}: {}".format(type(error).__name__, error))
     print(json.dumps(told))

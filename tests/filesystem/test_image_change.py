@@ -230,3 +230,22 @@ def test_an_adopted_path_says_what_this_image_has_newer(site):
     ship(site, dict(SECOND, another="of three"))
     told = site.told(name="manager:3.0", policy="merge")
     assert "nobody knows what it was" in told and "hides" in told
+
+
+def test_a_path_that_a_new_image_leaves_as_it_was_is_not_copied(site):
+    ship(site, FIRST, when=1600000000)
+    before = footprint(site.stored())
+    outcome = site.start_as(policy="merge")
+    assert outcome.paths[0]["state"] == "already" and footprint(site.stored()) == before
+    assert entry_of(site)["image"]["name"] == NEW and not site.start_as(policy="merge").changed
+    ship(site, dict(FIRST, changed2="of three"), when=1700000000)
+    site.start_as("manager:3.0", policy="merge")
+    assert texts(site.stored())["changed2"] == "of three"
+
+
+def test_a_change_that_was_made_by_hand_before_the_image_had_it_is_followed_from_then_on(site):
+    ship(site, dict(FIRST, touched="by a user"))
+    site.start_as(policy="merge")
+    ship(site, dict(FIRST, touched="of three"))
+    site.start_as("manager:3.0", policy="merge")
+    assert texts(site.stored())["touched"] == "of three"

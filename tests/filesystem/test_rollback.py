@@ -9,10 +9,11 @@ import pytest
 
 from module_utils.cm_persist import swap
 from module_utils.cm_persist.errors import PathError
+from module_utils.cm_persist.places import label
 from tests.kill import killed_before_change
 from tests.site import read, write
 from tests.tree import footprint, read_tree
-from tests.upgrades import FIRST, MERGED, OLD, SECOND, entry_of, roll_back, ship, texts, upgraded, used
+from tests.upgrades import FIRST, MERGED, NEW, OLD, SECOND, Upgraded, entry_of, roll_back, ship, texts, upgraded, used
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_killed_before_each_change_it_is_the_old_tree_or_the_new(tmp_path, monke
         monkeypatch.setattr(swap, "rename_exchange", unavailable)
     for number in range(400):
         site = upgraded(str(tmp_path), number)
-        before = read_tree(site.stored())
+        before, texts_of_old = read_tree(site.stored()), texts(site.stored())
         if act == "roll back":
             site.start_as(policy="merge")
         merged = texts(site.stored())
@@ -95,10 +96,8 @@ def test_killed_before_each_change_it_is_the_old_tree_or_the_new(tmp_path, monke
             assert site.start_as(policy="merge").paths[0]["state"] in ("merged", "already") and texts(site.stored()) == MERGED
             assert roll_back(site).changed and read_tree(site.stored()) == before, "what was replaced is kept"
         else:
-            # Either is whole; once more from where it is, and it is where it should be.
-            roll_back(site) if texts(site.stored()) == MERGED or not between else None
-            if texts(site.stored()) == MERGED:
-                roll_back(site)
+            if between != texts_of_old or under_way(site):
+                assert roll_back(site).paths[0]["state"] == "rolled_back"
             assert read_tree(site.stored()) == before
             assert roll_back(site).changed and texts(site.stored()) == MERGED
         assert "staging" not in os.listdir(site.books)
@@ -107,6 +106,75 @@ def test_killed_before_each_change_it_is_the_old_tree_or_the_new(tmp_path, monke
             assert number > 15
             return
     raise AssertionError("it never came to its end")
+
+
+@pytest.mark.parametrize("next_is", ["roll back", "start"])
+def test_all_paths_go_back_or_none(tmp_path, next_is):
+    """Killed before each change: what comes next finds all paths as they were, or all to go back, and completes that."""
+    for number in range(400):
+        site = two_paths(str(tmp_path / str(number)))
+        killed = killed_before_change(number, lambda site=site: roll_back(site, paths=TWO.of(site)))
+        went = versions(site) == [1, 1]
+        if next_is == "start":
+            site.start_as(OLD, paths=TWO.of(site), allow_downgrade=True)
+        elif not went or under_way(site):
+            roll_back(site, paths=TWO.of(site))
+        found = versions(site)
+        assert found == [1, 1] or (next_is == "start" and found == [2, 2]), found
+        assert not under_way(site)
+        for path in TWO.names:
+            kept = os.path.join(site.books, "backups", label(site.path(path)))
+            (generation,) = os.listdir(kept)
+            assert read(os.path.join(kept, generation, "tree/file")) == str(3 - found[0])
+        shutil.rmtree(site.top)
+        if not killed:
+            assert number > 15 and went
+            return
+    raise AssertionError("it never came to its end")
+
+
+def test_a_way_back_that_a_start_completes_waits_for_who_uses_the_store(tmp_path):
+    site, number = two_paths(str(tmp_path / "site")), 0
+    while versions(site) != [1, 2]:
+        killed_before_change(number, lambda: roll_back(site, paths=TWO.of(site)))
+        number += 1
+    with used(site.stored("more")), pytest.raises(PathError, match="in use"):
+        site.start_as(OLD, paths=TWO.of(site), allow_downgrade=True)
+    assert versions(site) == [1, 2]
+    site.start_as(OLD, paths=TWO.of(site), allow_downgrade=True)
+    assert versions(site) == [1, 1]
+
+
+class TWO:
+    """Two state paths, each with a file that says which version of the image it is of."""
+
+    names = ("data", "more")
+
+    @classmethod
+    def of(cls, site):
+        return [{"path": site.path(path)} for path in cls.names]
+
+
+def two_paths(top):
+    """Upgraded: both paths were seeded by version 1 and merged with version 2."""
+    site = Upgraded(top)
+    for version, name in ((1, OLD), (2, NEW)):
+        for path in TWO.names:
+            os.makedirs(site.path(path), exist_ok=True)
+            write(site.path(path) + "/file", str(version))
+        site.start_as(name, paths=[dict(path, on_image_change="merge") for path in TWO.of(site)])
+    assert versions(site) == [2, 2]
+    return site
+
+
+def versions(site):
+    return [int(read(site.stored(path) + "/file")) for path in TWO.names]
+
+
+def under_way(site):
+    """bool: whether a way back was begun and is not done."""
+    staging = site.books + "/staging"
+    return os.path.isdir(staging) and any(name.endswith(swap.ROLLBACK) for name in os.listdir(staging))
 
 
 def unavailable(*_unused):

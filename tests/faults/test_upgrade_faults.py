@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGKILL before every system call that lets a store follow a new image, or go back, and errors from each; one more run completes."""
+
+import os
+import stat
+
+import pytest
+
+from tests.upgrades import MERGED, texts
+
+from .inject import all_points, changes_files
+from .test_failed_calls import ERRORS, attempts
+from .test_killed_calls import kills
+from .upgrade_scene import CAPABILITY, OWNERS, SITUATIONS
+
+FEW, FEWER = 12, 5  # points of each situation in a sample
+
+
+def by_label(situation):
+    return situation.label
+
+
+@pytest.mark.parametrize("situation", SITUATIONS, ids=by_label)
+def test_killed_before_any_change(situation, top, some, side_by_side, tally):
+    assert kills(situation, top, some(all_points(top, situation), FEW), side_by_side, tally) == []
+
+
+@pytest.mark.parametrize("situation", SITUATIONS, ids=by_label)
+def test_a_change_fails(situation, top, some, side_by_side, tally):
+    """Each point gets one of the five errors, in turn."""
+    points = some(all_points(top, situation, changes_files), FEWER)
+    cases = [(point, ERRORS[number % len(ERRORS)]) for number, point in enumerate(points)]
+    problems = attempts(cases, situation, top, side_by_side, wanted=changes_files)
+    tally.count("{} from a system call, {}".format(", ".join(ERRORS), situation.label), len(cases), problems)
+    assert problems == []
+
+
+@pytest.mark.parametrize("situation", SITUATIONS, ids=by_label)
+def test_undisturbed_it_ends_as_it_should(situation, top):
+    """What the others call right is: what is written in tests/upgrades.py, and not so before the act."""
+    with situation.scene(top) as scene:
+        assert scene.problems_at_the_end(), "the situation is its own end"
+        before = texts(scene.stored(scene.paths[0]))
+        assert scene.problems_after_fault() + scene.problems_after_rerun() == []
+        path, owned, file = (scene.stored(path) for path in scene.paths)
+        found = {name: text for name, text in texts(path).items() if "twins" not in name and name != "link"}
+        if "merge a" in situation.label:
+            assert found == MERGED and os.stat(path + "/private").st_mode & 0o777 == 0o700
+            assert texts(path + "/twins") == {"one": "of 2", "two": "of 2"} and os.readlink(path + "/link") == "changed2"
+            assert open(file).read() == "of 2"
+        else:
+            assert found != MERGED and open(file).read() == "of 1"
+            assert situation.goes_back == (before != texts(path))
+        _check_owners(owned, *OWNERS[situation.numbers])
+
+
+def _check_owners(owned, users, groups):
+    status = {name: os.stat(os.path.join(owned, name)) for name in ("suid", "capable", "fixed", "listed", "plain", "..", ".")}
+    assert {(status[name].st_uid, status[name].st_gid) for name in list(status)[:5]} == {(users["app"], groups["app"])}
+    assert status["."].st_uid == users["db"] and status[".."].st_uid == users["app"]
+    assert stat.S_IMODE(status["suid"].st_mode) == 0o6750
+    assert os.getxattr(owned + "/capable", "security.capability") == CAPABILITY
+    acl = os.getxattr(owned + "/listed", "system.posix_acl_access")
+    assert [int.from_bytes(acl[at : at + 4], "little") for at in (16, 32)] == [users["app"], groups["app"]]
+    with pytest.raises(PermissionError):
+        os.unlink(owned + "/fixed")
