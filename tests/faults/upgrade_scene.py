@@ -10,7 +10,6 @@ import functools
 import json
 import os
 import shutil
-import stat
 import struct
 import subprocess
 import tempfile

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A new image meets an old volume: what each policy does, and what is refused."""
 
+import json
 import os
 import shutil
+import sys
 
 import pytest
 
 from module_utils.cm_persist.errors import PathError, StoreError
-from tests.site import read, write
+from tests.site import read, run, write
 from tests.tree import footprint
 from tests.upgrades import FIRST, MERGED, NEW, OLD, SECOND, entry_of, ship, texts, upgraded, used
 
@@ -249,3 +251,29 @@ def test_a_change_that_was_made_by_hand_before_the_image_had_it_is_followed_from
     ship(site, dict(FIRST, touched="of three"))
     site.start_as("manager:3.0", policy="merge")
     assert texts(site.stored())["touched"] == "of three"
+
+
+def test_whether_the_image_has_changed_is_told_without_a_walk(site):
+    """The calls that name anything in image or store are the same few for 10 files as for 1,000."""
+    counts = []
+    for number in (10, 1000):
+        shutil.rmtree(site.store)
+        os.mkdir(site.store)
+        ship(site, {"some/{:04}".format(each): "x" for each in range(number)})
+        site.start_as()
+        assert not site.start_as().changed
+        counts.append(calls_of_a_start(site))
+        assert "some/0001" not in "".join(counts[-1])
+    assert len(counts[0]) == len(counts[1]) > 10
+
+
+def calls_of_a_start(site):
+    """list of str: the system calls of one more start that name something below the site, as strace writes them."""
+    log = os.path.join(site.top, "strace.log")
+    acts = json.dumps([["seed", {"image": NEW, "paths": [{"path": site.path(), "on_image_change": "merge"}]}]])
+    start = os.path.join(os.path.dirname(__file__), "..", "faults", "start.py")
+    command = ["strace", "-qq", "-f", "-y", "-o", log, sys.executable, "-B", start, site.store, site.path()]
+    told = json.loads(run(*command, env=dict(os.environ, ACTS=acts, LEASE="0")))
+    assert not told["seed"]["changed"]
+    with open(log, errors="replace") as lines:
+        return [line for line in lines if site.top in line]
