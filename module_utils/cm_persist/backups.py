@@ -8,10 +8,10 @@ import json
 import os
 from typing import NamedTuple
 
-from .directories import list_names, lstat, open_directory, open_regular, remove_tree
+from .directories import list_names, lstat, open_directory, open_regular, remove_tree, same_mount
 from .durable import write_file
 from .errors import StoreError, printable
-from .places import label
+from .places import NONE, label, look
 from .record import check_entry
 from .staging import LARGEST, MANIFEST, TREE
 from .store import MANIFESTS, STAGING
@@ -81,12 +81,16 @@ def newest(store, path):
         return None
     try:
         for number in numbers(generations):
-            private = open_directory(generations, number, store.state_path)
+            private = _open_own(store, generations, number)
             try:
-                if lstat(TREE, private) is None:
+                there = look(private, TREE)
+                if there.kind == NONE:
                     continue  # one that was being removed
                 with open(open_regular(KEPT, private, LARGEST), "rb") as file:
-                    return number, check_entry(json.loads(file.read().decode("ascii")))
+                    entry = check_entry(json.loads(file.read().decode("ascii")))
+                if there.kind != entry["kind"]:
+                    raise ValueError(entry["kind"])
+                return number, entry
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 raise StoreError(
                     os.path.join(store.state_path, os.fsdecode(BACKUPS), label(path), os.fsdecode(number)),
@@ -104,7 +108,7 @@ def take(store, path, number, name):
     """Move a generation (bytes) of a state path (str) to a name (str) in staging, without the note of what brought it there."""
     generations, staging = _open_generations(store, label(path)), store.open_private(STAGING)
     try:
-        private = open_directory(generations, number, store.state_path)
+        private = _open_own(store, generations, number)
         try:
             remove_tree(private, NOTE)
             os.fsync(private)
@@ -125,7 +129,7 @@ def prune(store, name, most):
         generations = _open_generations(store, name)
         try:
             for number in numbers(generations)[most:]:
-                private = open_directory(generations, number, store.state_path)
+                private = _open_own(store, generations, number)
                 try:  # the tree first, so that what is half removed is not taken for one that is whole
                     with contextlib.suppress(FileNotFoundError):
                         os.rename(TREE, OLD, src_dir_fd=private, dst_dir_fd=private)
@@ -167,4 +171,13 @@ def _open_generations(store, name, make=False):
                 os.fsync(store.state_fd)
         finally:
             os.close(backups)
-    return open_directory(store.state_fd, BACKUPS + b"/" + os.fsencode(name), store.state_path)
+    return _open_own(store, store.state_fd, BACKUPS + b"/" + os.fsencode(name))
+
+
+def _open_own(store, top_fd, relative):
+    fd = open_directory(top_fd, relative, store.state_path)
+    if not same_mount(fd, store.state_fd):
+        os.close(fd)
+        where = os.path.join(store.state_path, os.fsdecode(BACKUPS))
+        raise StoreError(where, "something is mounted in it, at {}".format(printable(relative)), "Unmount it, then start again.")
+    return fd

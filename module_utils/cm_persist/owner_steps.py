@@ -13,6 +13,7 @@ from .backups import BACKUPS
 from .directories import lstat, open_directory, open_regular, remove_tree
 from .durable import sync_tree, write_file
 from .errors import StoreError, because, printable
+from .mounts import mounts_at_or_below, read_mounts, real_path
 from .owners import Owners, Pass, after, write_owners
 from .record import check_path, write_record
 from .spec import StatePath
@@ -43,6 +44,7 @@ class Renumber(NamedTuple):
         store, users, groups = run.store, dict(self.moves.users), dict(self.moves.groups)
         for kind, numbers in (("uid", users), ("gid", groups)):
             _refuse_unmapped(store.path, kind, numbers.values())
+        _refuse_mounts(store, run.record)
         write_owners(store.state_fd, Owners(self.owners.accounts, self.moves))
         _finish_delicate(store)
         for key in sorted(run.record):
@@ -117,6 +119,16 @@ def _refuse_unmapped(store, kind, numbers, proc="/proc/self"):
             )
 
 
+def _refuse_mounts(store, keys):
+    # What is mounted there is not the store's; a state path that is itself a mount somebody has chosen.
+    table = read_mounts()
+    places = [store.place("/" + os.fsdecode(relative_of(key))) for key in keys]
+    found = [mount for place in places for mount in mounts_at_or_below(place, table) if mount != real_path(place)]
+    for mount in found + mounts_at_or_below(store.state_path, table):
+        said = "owners in the store get other numbers, and something is mounted there"
+        raise StoreError(mount, said, "Unmount it, then start again.")
+
+
 def _renumber_above(store, relative, users, groups):
     """Renumber the directories of the store that lead to a state path: they have the image's owners and modes, too."""
     names = relative.split(b"/")[:-1]
@@ -167,7 +179,7 @@ def _change(store, step, path, users, groups):
                 raise
             _change_delicate(store, step, path, status.st_uid if uid == -1 else uid, status.st_gid if gid == -1 else gid)
     if not stat.S_ISLNK(status.st_mode):
-        _change_acls(step, users, groups)
+        _change_acls(store, step, path, users, groups)
 
 
 def _change_delicate(store, step, path, uid, gid):
@@ -237,7 +249,7 @@ def _place(step):
     return b"/proc/self/fd/%d/" % step.dir_fd + step.name
 
 
-def _change_acls(step, users, groups):
+def _change_acls(store, step, path, users, groups):
     for name in ACLS if stat.S_ISDIR(step.status.st_mode) else ACLS[:1]:
         value = _attribute(step, name)
         changed = _changed_acl(value, users, groups)
@@ -245,8 +257,9 @@ def _change_acls(step, users, groups):
             try:
                 os.setxattr(_place(step), name, changed, follow_symlinks=False)
             except OSError as error:
+                where, found = store.place("/" + printable(path)), "its ACL cannot be set: {}".format(os.strerror(error.errno))
                 hint = "Change it by hand (setfacl), or clear what forbids it (chattr -ia), then start again."
-                raise StoreError(step.path, "its ACL cannot be set: {}".format(because(error)), hint) from error
+                raise StoreError(where, found, hint) from error
 
 
 def _changed_acl(value, users, groups):

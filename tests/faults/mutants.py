@@ -13,6 +13,10 @@ UNITS, CUT = "tests/unit/test_units.py", "tests/filesystem/test_killed.py"
 LEASES, SECRETS = "tests/filesystem/test_lease.py", "tests/filesystem/test_secret.py"
 USED, UNSEED = "tests/filesystem/test_in_use.py", "tests/filesystem/test_unseed.py"
 TRAPS = "tests/filesystem/test_traps.py"
+CHANGE, BACK, OWNERS = (
+    "tests/filesystem/test_image_change.py", "tests/filesystem/test_rollback.py", "tests/filesystem/test_owners.py"
+)  # fmt: skip
+UPGRADES = "tests/faults/test_upgrade_faults.py"
 RENAME = "            rename_noreplace(TREE, os.path.basename(relative), private, parent)\n"
 
 
@@ -491,5 +495,166 @@ MUTANTS = (
         "    return difference(seeded, image, kept) is None and is_as_seeded(",
         "    return difference(seeded, image, kept) is None or is_as_seeded(",
         ("tests/filesystem/test_restore.py", "-k", "newest"),
+    ),
+    Mutant(
+        "a merge that is not on disk when it takes its place",
+        CORE + "seed_plan.py",
+        "        plan.steps.append(Sync(store.path))\n",
+        "        if copies:\n            plan.steps.append(Sync(store.path))\n",
+        (UPGRADES, "-k", "power_loss and ext4"),
+    ),
+    Mutant(
+        "an exchange that is not on disk when it is recorded",
+        CORE + "swap.py",
+        "        os.fsync(parent)\n        os.fsync(private_fd)\n    finally:\n        os.close(parent)\n\n\nclass Complete",
+        "    finally:\n        os.close(parent)\n\n\nclass Complete",
+        (UPGRADES, "-k", "power_loss and btrfs"),
+    ),
+    Mutant(
+        "half of an exchange taken for none",
+        CORE + "swap.py",
+        "                state = HALF\n",
+        "                state = BEFORE\n",
+        (BACK, "-k", "killed_before_each_change and False"),
+    ),
+    Mutant(
+        "paths that go back one by one",
+        CORE + "swap.py",
+        "    if any(swap.name.endswith(ROLLBACK) and swap.state != BEFORE for swap in found):\n",
+        "    if False:\n",
+        (BACK, "-k", "all_paths_go_back"),
+    ),
+    Mutant(
+        "what was replaced is not kept",
+        CORE + "seed_plan.py",
+        "            kept_later.append(KeepOld(name, wanted.backups))\n",
+        "            pass\n",
+        (BACK, "-k", "comes_back"),
+    ),
+    Mutant(
+        "a kept tree with the list of the one that replaced it",
+        CORE + "swap.py",
+        'return label(path) + ".2" if entry["manifest"] == label(path) else label(path)',
+        "return label(path)",
+        (BACK, "-k", "comes_back"),
+    ),
+    Mutant(
+        "a store that goes back under a running manager",
+        CORE + "rollback.py",
+        "        if path.user:\n",
+        "        if False:\n",
+        (BACK, "-k", "in_use"),
+    ),
+    Mutant(
+        "a store that is merged under a running manager",
+        CORE + "change_plan.py",
+        "        if change.user:\n",
+        "        if False:\n",
+        (CHANGE, "-k", "where_a_merge"),
+    ),
+    Mutant(
+        "a database merged",
+        CORE + "image_look.py",
+        'return "it holds a database ({})".format(os.fsdecode(database)) if database else ""',
+        'return ""',
+        (CHANGE, "-k", "database_is_never"),
+    ),
+    Mutant(
+        "a database of another version started",
+        CORE + "change_plan.py",
+        "    if change.databases:\n",
+        "    if False:\n",
+        (CHANGE, "-k", "another_version"),
+    ),
+    Mutant(
+        "an image merged that nobody has named",
+        CORE + "image_look.py",
+        "    if not change.new.known:\n",
+        "    if False:\n",
+        (CHANGE, "-k", "where_a_merge"),
+    ),
+    Mutant(
+        "an older image started",
+        CORE + "seed_plan.py",
+        "    if not wanted.allow_downgrade:\n",
+        "    if False:\n",
+        (CHANGE, "-k", "older_image"),
+    ),
+    Mutant(
+        "a changed image started though that is to fail",
+        CORE + "change_plan.py",
+        "    if change.policy == FAIL and change.differs:\n",
+        "    if False:\n",
+        (CHANGE, "-k", "fail_refuses"),
+    ),
+    Mutant(
+        "what was deleted comes back with the next image",
+        CORE + "changes.py",
+        "    if image is not None and own is None and old is not None:\n",
+        "    if False:\n",
+        (CHANGE, "-k", "keeps_what_was_written"),
+    ),
+    Mutant(
+        "what was written is replaced by the next image's",
+        CORE + "changes.py",
+        "    untouched = same(old, own)\n",
+        "    untouched = True\n",
+        (CHANGE, "-k", "keeps_what_was_written"),
+    ),
+    Mutant(
+        "what an original that a start has moved left behind, taken for an image",
+        CORE + "image_look.py",
+        "    notes = (removal_name, bound_name, aside_name)\n",
+        "    notes = ()\n",
+        (CHANGE, "-k", "is_no_image"),
+    ),
+    Mutant(
+        "a walk at each start",
+        CORE + "image_look.py",
+        "(spec.on_image_change == KEEP or old is None or old.id == new.id):\n        return None\n",
+        "(spec.on_image_change == KEEP or old is None or old.id == new.id):\n        pass\n",
+        (CHANGE, "-k", "without_a_walk"),
+    ),
+    Mutant(
+        "a number given out that is still to be taken away",
+        CORE + "owners.py",
+        "ready = {old: new for old, new in moves.items() if new not in moves}",
+        "ready = dict(moves)",
+        (OWNERS, "-k", "killed_before_each_change"),
+    ),
+    Mutant(
+        "a pass over owners that nobody wrote down",
+        CORE + "owner_steps.py",
+        "        write_owners(store.state_fd, Owners(self.owners.accounts, self.moves))\n",
+        "",
+        (OWNERS, "-k", "killed_before_each_change"),
+    ),
+    Mutant(
+        "set-user-ID and capabilities lost with the owner",
+        CORE + "owner_steps.py",
+        "status.st_mode & 0o6000 or _capability(step)",
+        "False",
+        (UPGRADES, "-k", "undisturbed and owners"),
+    ),
+    Mutant(
+        "directories above that their owner cannot enter",
+        CORE + "owner_steps.py",
+        "            _renumber_above(store, relative_of(key), users, groups)\n",
+        "",
+        (OWNERS, "-k", "killed_before_each_change"),
+    ),
+    Mutant(
+        "lists of access that name another's number",
+        CORE + "owner_steps.py",
+        "        _change_acls(store, step, path, users, groups)\n",
+        "        pass\n",
+        (UPGRADES, "-k", "undisturbed and owners"),
+    ),
+    Mutant(
+        "a note that leads out of the store",
+        CORE + "record.py",
+        ' or {"", ".", ".."} & set(path[1:].split("/"))',
+        "",
+        (OWNERS, "-k", "leads_out"),
     ),
 )

@@ -14,7 +14,7 @@ import sys
 
 sys.path.insert(0, os.environ.get("CM_PERSIST", os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from module_utils.cm_persist import crew, link, link_look, rollback, seed, seed_look, swap  # noqa: E402
+from module_utils.cm_persist import crew, image_look, link, link_look, rollback, seed, seed_look, swap  # noqa: E402
 from module_utils.cm_persist.accounts import Accounts  # noqa: E402
 from module_utils.cm_persist.errors import PersistError  # noqa: E402
 
@@ -27,7 +27,7 @@ def main():
     if timeout:
         options["lock_timeout"] = float(timeout)
     # Which call is whose must not depend on what else runs on this machine; who uses a path is tested in test_in_use.py.
-    for module in (seed_look, link_look, rollback, swap):
+    for module in (seed_look, image_look, link_look, rollback, swap):
         module.find_user = lambda *_paths, **_options: None
     lease = {"seed": {"lease": os.environ.get("LEASE") != "0"}}
     _force_workers(os.environ.get("WORKERS"))

@@ -6,14 +6,18 @@ import stat
 
 import pytest
 
+from tests.site import run
 from tests.upgrades import MERGED, texts
 
+from .blocklog import BlockLog
 from .inject import all_points, changes_files
+from .power import Replay, make_disk, mounted
 from .test_failed_calls import ERRORS, attempts
 from .test_killed_calls import kills
-from .upgrade_scene import CAPABILITY, OWNERS, SITUATIONS
+from .upgrade_scene import CAPABILITY, OWNERS, OWNERS_MERGED, SITUATIONS, UpgradeScene
 
 FEW, FEWER = 12, 5  # points of each situation in a sample
+POWER = 16  # and moments of a power loss
 
 
 def by_label(situation):
@@ -52,6 +56,45 @@ def test_undisturbed_it_ends_as_it_should(situation, top):
             assert found != MERGED and open(file).read() == "of 1"
             assert situation.goes_back == (before != texts(path))
         _check_owners(owned, *OWNERS[situation.numbers])
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs", "tmpfs"])
+def test_on_other_file_systems_it_ends_in_the_same_way(kind, file_system, tally):
+    """On the first two, data is not copied but shared with the tree that is replaced."""
+    point, problems, tried = file_system(kind), [], (OWNERS_MERGED, SITUATIONS[-1])
+    for situation in tried:
+        with situation.scene(point) as scene:
+            problems += scene.problems_after_rerun()
+    tally.count("merge and go back, {}".format(kind), len(tried), problems)
+    assert problems == []
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_a_power_loss_leaves_the_old_tree_or_the_new(kind, top, mounts, full, some, tally):
+    place, disk = os.path.join(top, "place"), mounts("-t", "tmpfs", "none", os.path.join(top, "ram")) + "/disk"
+    os.makedirs(place + "/store")
+    make_disk(kind, disk + ".base")
+    run("cp", "--sparse=always", disk + ".base", disk + ".now")
+    with BlockLog(disk + ".volume", disk + ".now", disk + ".log") as log:
+        with mounted(kind, log.path, place + "/store"):
+            scene = UpgradeScene(place + "/scene", OWNERS_MERGED, store=place + "/store")
+            run("sync", "-f", scene.store)
+            begun = log.position()
+            started = scene.start()
+            done = log.position()
+            assert not started.returncode, started.stderr
+        replay = Replay(disk + ".base", log.events())
+    images = [image for image in replay.images(1) if image.length >= begun]
+    assert any(event.data is None for event in replay.events[begun:done])
+    assert any(image.length >= done for image in images) and any(image.length < done for image in images)
+    tried, problems = some(images, POWER), []
+    for image in tried:
+        replay.build(image, disk + ".lost")
+        with mounted(kind, disk + ".lost", scene.store):
+            found = scene.problems_at_the_end() if image.length >= done else scene.problems_after_fault()
+            problems += [(what, "{}: {}".format(image, text)) for what, text in found + scene.problems_after_rerun()]
+    tally.count("power loss in {}, {}".format(OWNERS_MERGED.label, kind), len(tried), problems)
+    assert problems == []
 
 
 def _check_owners(owned, users, groups):

@@ -41,9 +41,9 @@ class UpgradeScene(Scene):
     NAMES = ("var/lib/app", "opt/owned", "etc/app.conf")
     BOOKS = (*Scene.BOOKS, "backups")
 
-    def __init__(self, top, situation):
+    def __init__(self, top, situation, store=None):
         self.version, self.situation = 1, situation
-        super().__init__(top, overlay=situation.overlay)
+        super().__init__(top, store, overlay=situation.overlay)
         self.undisturbed(self.seed(OLD, "keep"))
         for path, text in WRITTEN.items():
             write(os.path.join(self.stored(self.paths[0]), path), text, 1_550_000_000)
@@ -95,11 +95,11 @@ class UpgradeScene(Scene):
             again = self.start()
             if again.returncode:
                 problems.append((STUCK, "the next run failed: {}".format(again.stderr[-500:])))
-        problems += self.problems_at_the_end() + self.leftovers()
+        problems += self.problems_at_the_end()
         third = self.start(ACTS=json.dumps(self.situation.after(self)))
         if third.returncode or json.loads(third.stdout)["seed"]["changed"]:
             problems.append((STUCK, "the start after that changed or failed: {}{}".format(third.stdout, third.stderr[-500:])))
-        return problems
+        return problems + self.leftovers()
 
     def problems_at_the_end(self):
         """list of (kind, str): what differs from what the undisturbed act brings."""
@@ -268,11 +268,12 @@ def go_back(_scene):
 NO_EXCHANGE = ("renameat2:error=EINVAL",)
 MERGE = Situation("merge a new image", as_it_is, merge, again)
 BACK = Situation("go back to what a merge replaced", merged, go_back, old_twice, goes_back=True)
+OWNERS_MERGED = MERGE._replace(label=MERGE.label + ", owners get other numbers", numbers=1)
 SITUATIONS = [
     MERGE,
     MERGE._replace(label=MERGE.label + ", overlay image", overlay=True),
     MERGE._replace(label=MERGE.label + ", no exchange of names", faults=NO_EXCHANGE),
-    MERGE._replace(label=MERGE.label + ", owners get other numbers", numbers=1),
+    OWNERS_MERGED,
     Situation("owners get other numbers", as_it_is, keep, again, numbers=1),
     BACK,
     BACK._replace(label=BACK.label + ", no exchange of names", faults=NO_EXCHANGE),
