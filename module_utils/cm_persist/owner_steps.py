@@ -12,7 +12,7 @@ from . import inode, syscalls
 from .backups import BACKUPS
 from .directories import lstat, open_directory, open_regular, remove_tree
 from .durable import sync_tree, write_file
-from .errors import StoreError, because, printable
+from .errors import StoreError, printable
 from .mounts import mounts_at_or_below, read_mounts, real_path
 from .owners import Owners, Pass, after, write_owners
 from .record import check_path, write_record

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever stands in a store where a new image, or the way back, opens or makes something: refused with a remedy, or put up with."""
+"""Whatever stands in a store where a merge, or the way back, opens or makes something: refused with a remedy, or put up with."""
 
 import os
 
