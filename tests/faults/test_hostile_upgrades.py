@@ -19,8 +19,8 @@ PLACES = {
         "manifests/{label}.2", "manifests",
     ),
     BACK: (
-        "owners.json", "backups", "backups/{label}", "backups/{label}/2", "backups/{label}/1/kept.json", "backups/{label}/1/manifest",
-        "backups/{label}/1/tree", "staging", "staging/{label}-rollback", "manifests/{label}",
+        "owners.json", "backups", "backups/{label}", "backups/{label}/2", "backups/{label}/1/kept.json",
+        "backups/{label}/1/manifest", "backups/{label}/1/tree", "staging", "staging/{label}-rollback", "manifests/{label}",
     ),
 }  # fmt: skip
 CASES = [(situation, place) for situation, places in PLACES.items() for place in places]
