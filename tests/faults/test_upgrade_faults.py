@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGKILL before every system call that lets a store follow a new image or go back, errors from each; another run completes it."""
+"""SIGKILL before each system call that lets a store follow a new image or go back, errors from each; another run completes it."""
 
 import os
 import stat
