@@ -7,12 +7,27 @@ type: stdout
 short_description: What cm_persist did, a line for each state path
 description:
   - Prints what the modules of cm_persist report, warnings, and at the end one closing line.
-  - Where a start failed, the last line says what was found, where, and what to do.
+  - Where something failed, the last two lines say what was found, where, and what to do.
+  - A copy that takes longer tells every five seconds how far it is, on a terminal as a bar.
+  - With C(CM_PERSIST_LOG=json) in the environment each line is a JSON object instead, with the keys C(time), C(level), C(event),
+    C(host) and C(message), and with what the message is made of.
 """
 
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 
+from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
+
+HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROGRESS = "CM_PERSIST_PROGRESS"  # as module_utils/cm_persist/progress.py has it
+MENDED = "Mend that, then start again. With ANSIBLE_STDOUT_CALLBACK=default Ansible shows each task."
+CORRECTED = "Correct the variables; the README says what each of them takes."
 
 STORE_STATES = {
     "absent": "no persistence",
@@ -24,7 +39,7 @@ STORE_STATES = {
 
 
 class CallbackModule(CallbackBase):
-    """Takes the results of persist_seed, persist_link and secret_link; other tasks show only when they fail."""
+    """Takes the results of the modules of cm_persist; other tasks show only when they fail."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -35,11 +50,27 @@ class CallbackModule(CallbackBase):
         self._begin = time.monotonic()
         self._seeded = {}  # host -> the result of persist_seed
         self._closing = {}  # host -> the sentence to end with
-        self._failures = []
+        self._failures = []  # (host, what was found, what to do, the result's values)
         self._check_mode = False
+        self._json = {"": False, "text": False, "json": True}.get(os.environ.get("CM_PERSIST_LOG", ""))
+        if self._json is None:
+            raise AnsibleError("CM_PERSIST_LOG is {}; it takes text or json.".format(os.environ["CM_PERSIST_LOG"]))
+        # Before any process of Ansible's is forked: modules on this machine inherit it.
+        self._scratch = tempfile.mkdtemp(prefix="cm_persist-")
+        os.environ[PROGRESS] = os.path.join(self._scratch, "progress")
+        self._teller = None
+
+    def v2_runner_on_start(self, host, task):
+        """Have somebody watch a copy."""
+        if task.action.split(".")[-1] == "persist_seed" and self._teller is None:
+            teller = os.path.join(HOME, "container", "progress.py")
+            command = [sys.executable, "-B", teller, os.environ[PROGRESS], str(os.getpid())]
+            # Named one by one: newer releases of Ansible let no child inherit them.
+            self._teller = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=1, stderr=2)
 
     def v2_runner_on_ok(self, result):
         """Say what a module did."""
+        self._end_teller()
         values, host = result._result, self._name(result)
         self._check_mode = self._check_mode or result._task.check_mode
         self._warn(host, values)
@@ -51,8 +82,9 @@ class CallbackModule(CallbackBase):
                 self._closing[host] = values["msg"]
             back = [entry for entry in values["paths"] if entry["state"] == "rolled_back"]
             for entry in back:
-                said = "{}{}: {}rolled back, {}; what was there is kept"
-                self._say(said.format(host, entry["path"], "would be " if result._task.check_mode else "", _amount(entry)))
+                said = "{}: {}rolled back, {}; what was there is kept"
+                text = said.format(entry["path"], "would be " if result._task.check_mode else "", _amount(entry))
+                self._say(text, "path", host, **entry)
             if back:
                 self._closing[host] = "rolled back"
         elif action == "persist_link":
@@ -64,51 +96,81 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         """Keep the reason for the end."""
+        self._end_teller()
         if not ignore_errors:
             values = result._result
             self._warn(self._name(result), values)
-            reasons = values.get("argument_errors") or [values.get("msg") or values.get("module_stderr") or "unknown reason"]
-            self._failures.append("{}{}".format(self._name(result), " ".join("; ".join(map(str, reasons)).split())))
+            wrong = values.get("argument_errors")
+            reasons = wrong or [values.get("msg") or values.get("module_stderr") or "unknown reason"]
+            found, hint = " ".join("; ".join(map(str, reasons)).split()), values.get("hint") or (CORRECTED if wrong else MENDED)
+            if found.endswith(hint):
+                found = found[: -len(hint)].rstrip(" .")
+            self._failures.append((self._name(result), found, hint, values))
 
     def v2_runner_on_unreachable(self, result):
         """Keep the reason for the end."""
-        self._failures.append("{}unreachable: {}".format(self._name(result), result._result.get("msg")))
+        found = "unreachable: {}".format(result._result.get("msg"))
+        self._failures.append((self._name(result), found, "Mend the connection, then start again.", {}))
 
     def v2_on_file_diff(self, result):
         """Show the plan."""
         text = (result._result.get("diff") or {}).get("prepared", "")
         if text:
-            self._say(text.rstrip("\n"))
+            for line in text.splitlines():
+                self._say(line, "step", self._name(result))
 
     def v2_playbook_on_stats(self, stats):
         """Say the closing line, or what failed: the last line of the log is the one that is read."""
+        seconds = time.monotonic() - self._begin
         for host, sentence in sorted(self._closing.items()):
             if not self._failures:
-                self._say("{}{} ({:.1f} s)".format(host, sentence, time.monotonic() - self._begin))
+                self._say("{} ({:.1f} s)".format(sentence, seconds), "end", host, seconds=round(seconds, 1))
         if self._check_mode:
-            self._say("check mode: nothing was changed")
-        for failure in self._failures:
-            self._say("FAILED: {}".format(failure))
+            self._say("check mode: nothing was changed", "end", "")
+        for host, found, hint, values in self._failures:
+            more = {key: values[key] for key in ("where", "hint", "store_state") if key in values}
+            if self._json:
+                self._say(found, "failure", host, "error", **dict(more, hint=hint))
+                continue
+            self._say("FAILED: {}".format(found), "failure", host)
+            self._say("what to do: {}".format(hint), "failure", host)
+        self._end_teller()
+        with contextlib.suppress(OSError):
+            os.unlink(os.environ[PROGRESS])
+        os.rmdir(self._scratch)
+
+    def _end_teller(self):
+        if self._teller is not None:
+            self._teller.terminate()
+            self._teller.wait()
+            self._teller = None
 
     def _warn(self, host, values):
         for warning in values.get("warnings") or ():
             if warning != values.get("msg"):  # that will be the closing line
-                self._say("{}warning: {}".format(host, warning))
+                self._say(warning if self._json else "warning: {}".format(warning), "warning", host, "warning")
 
     def _paths(self, host, values, check):
         seeded = {entry["path"]: entry for entry in self._seeded.get(host, {}).get("paths", ())}
         for entry in values["paths"]:
-            words = [_seed_words(seeded[entry["path"]], check)] if entry["path"] in seeded else []
+            known = seeded.get(entry["path"], {})
+            words = [_seed_words(known, check)] if known else []
             words.append(_link_words(entry, check, bool(values["msg"])))
-            self._say("{}{}: {}".format(host, entry["path"], "; ".join(words)))
+            more = dict(entry, seeded=known) if known else entry
+            self._say("{}: {}".format(entry["path"], "; ".join(words)), "path", host, **more)
 
     def _name(self, result):
         host = result._host.get_name()
         return "" if host == "localhost" else "{}: ".format(host)
 
-    def _say(self, text):
-        for line in text.splitlines():
-            self._display.display("cm_persist: {}".format(line))
+    def _say(self, text, event, host, level="info", **more):
+        if not self._json:
+            self._display.display("cm_persist: {}{}".format(host, text))
+            return
+        head = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "level": level, "event": event}
+        if host:
+            head["host"] = host[:-2]
+        self._display.display(json.dumps(dict(head, message=text, **more), sort_keys=False))
 
 
 def _seed_words(entry, check):

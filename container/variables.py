@@ -1,6 +1,6 @@
 """The role's variables as a container is given them: a YAML file, and text in the environment, which wins.
 
-usage: variables.py check        says in one line what is wrong with them, and exits 4
+usage: variables.py check        says in a line what is wrong with them and in the next what to do, and exits 4
        variables.py value NAME   prints what one of them is here
 """
 
@@ -16,7 +16,11 @@ HINT = "Give it as YAML or JSON, such as {cm_persist_required: true}."
 
 
 class UnusableError(Exception):
-    """What is wrong with variables and what to do about it, one line."""
+    """What is wrong with variables, and what to do about it: two lines."""
+
+    def __init__(self, found, hint):
+        super().__init__("%s. %s" % (found, hint))
+        self.found, self.hint = found, hint
 
 
 def given(environment=os.environ):
@@ -39,16 +43,16 @@ def given(environment=os.environ):
         others = sorted(name for name in os.listdir(DIRECTORY) if name[0] != ".") if os.path.isdir(DIRECTORY) else []
         if others:
             found = "%s holds %s, but no vars.yml" % (DIRECTORY, ", ".join(others))
-            raise UnusableError(found + ". Call the file so; in a ConfigMap that is the key.")
+            raise UnusableError(found, "Call the file so; in a ConfigMap that is the key.")
     else:
         try:
             with open(path, encoding="utf-8") as file:
                 found.append(_parse(file, path))
         except OSError as error:
             hint = "Mount it there, or name another in CM_PERSIST_VARS_FILE."
-            raise UnusableError("%s cannot be read: %s. %s" % (path, error.strerror, hint)) from error
+            raise UnusableError("%s cannot be read: %s" % (path, error.strerror), hint) from error
         except UnicodeDecodeError as error:
-            raise UnusableError("%s is not UTF-8 text. %s" % (path, HINT)) from error
+            raise UnusableError("%s is not UTF-8 text" % path, HINT) from error
     if environment.get("CM_PERSIST_VARS"):
         found.append(_parse(environment["CM_PERSIST_VARS"], "CM_PERSIST_VARS"))
     return found
@@ -77,19 +81,18 @@ def _parse(source, name):
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = " (line %d, column %d)" % (mark.line + 1, mark.column + 1) if mark else ""
-        raise UnusableError(
-            "%s is not valid YAML: %s%s. %s" % (name, getattr(error, "problem", None) or error, place, HINT)
-        ) from error
+        found = "%s is not valid YAML: %s%s" % (name, getattr(error, "problem", None) or error, place)
+        raise UnusableError(" ".join(found.split()), HINT) from error
     if variables is not None and not isinstance(variables, dict):
-        raise UnusableError("%s is %s, not a mapping of variables. %s" % (name, type(variables).__name__, HINT))
+        raise UnusableError("%s is %s, not a mapping of variables" % (name, type(variables).__name__), HINT)
     # Ansible takes any name; a misspelt one would silently leave the default in force.
     known = {"cm_persist_hosts"}.union(
         *(point["options"] for point in _load("meta/argument_specs.yml")["argument_specs"].values())
     )
     unknown = sorted(name for name in variables or () if str(name).startswith("cm_persist_") and name not in known)
     if unknown:
-        said = "%s names %s, which is no variable of the role. It has: %s."
-        raise UnusableError(said % (name, ", ".join(unknown), ", ".join(sorted(known))))
+        said = "%s names %s, which is no variable of the role" % (name, ", ".join(unknown))
+        raise UnusableError(said, "Name one that it has: %s." % ", ".join(sorted(known)))
     return variables or {}
 
 
@@ -105,5 +108,5 @@ if __name__ == "__main__":
         else:
             print(in_force()[sys.argv[2]])
     except UnusableError as fault:
-        sys.stderr.write("cm_persist: FAILED: %s\n" % fault)
+        sys.stderr.write("%s\n%s\n" % (fault.found, fault.hint))
         sys.exit(4)

@@ -207,6 +207,7 @@ hint:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.cm_persist import progress
 from ..module_utils.cm_persist.door import answer
 from ..module_utils.cm_persist.rollback import roll_back
 from ..module_utils.cm_persist.seed import Settings, seed
@@ -235,6 +236,7 @@ def main():
         },
         supports_check_mode=True,
     )
+    progress.watch()
     act = {"seeded": seed, "unseeded": unseed, "rolled_back": roll_back}[module.params["state"]]
     answer(module, lambda: act(Settings(**module.params), rehearse=module.check_mode))
 

@@ -14,7 +14,7 @@ import select
 import signal
 import time
 
-from . import errors, syscalls
+from . import errors, progress, syscalls
 
 MOST = 16  # processes: they hide the latency of a usual network volume, and fit into a container's memory and quotas
 LIMITS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of processes, memory, descriptors
@@ -170,6 +170,7 @@ class _Member:
                 # The writing ends are the parent's alone, or nobody would see it end.
                 for fd in (task_writer, result_reader, *(other.tasks.fileno() for other in others)):
                     os.close(fd)
+                progress.in_member(len(others) + 1)
                 with contextlib.suppress(OSError):  # forbidden: then it ends when it sees that nobody gives it work
                     syscalls.die_with_parent(parent)
                 _serve(work, open(task_reader, "rb"), open(result_writer, "wb"))

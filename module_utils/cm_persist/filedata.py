@@ -4,11 +4,11 @@
 import errno
 import os
 
-from . import syscalls
+from . import progress, syscalls
 from .errors import CopyError
 from .manifest import digest_of, is_hashed
 
-CHUNK = 64 << 20  # bytes per copy_file_range: large, but a signal is served soon
+CHUNK = 8 << 20  # bytes per copy_file_range: large, but a signal is served soon, and who watches sees it go on
 BUFFER = 1 << 20  # bytes per read and write
 # Two file systems, or one without the call. EINVAL: the kernel is too old to know the pair of file systems.
 NO_SHORTCUT = (errno.EXDEV, *syscalls.UNAVAILABLE)
@@ -49,9 +49,11 @@ class FileData:
                 for start, end in data_ranges(source_fd, size):
                     self._copy_range(source_fd, target_fd, start, end, path)
             elif data:  # it is read already
-                _write(target_fd, data, 0)
+                progress.add(0, _write(target_fd, data, 0))
             else:
                 self._copy_range(source_fd, target_fd, 0, size, path)
+        else:
+            progress.add(0, size)
         after = os.fstat(source_fd)
         if (after.st_size, after.st_mtime_ns) != (size, status.st_mtime_ns):
             raise changed(path)
@@ -81,12 +83,14 @@ class FileData:
                 break
             if not count:
                 raise changed(path)
+            progress.add(0, count)
             start += count
         while start < end:
             data = os.pread(source_fd, min(BUFFER, end - start), start)
             if not data:
                 raise changed(path)
             start = _write(target_fd, data, start)
+            progress.add(0, len(data))
 
 
 def _write(fd, data, start):

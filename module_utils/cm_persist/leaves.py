@@ -8,7 +8,7 @@ several names, is settled in the target itself: the first name in the pool wins.
 import os
 import stat
 
-from . import inode, syscalls
+from . import inode, progress, syscalls
 from .directories import DIRECTORY, open_directory, open_quietly
 from .errors import CopyError, StoreError, Where, because
 from .filedata import FileData, changed
@@ -102,6 +102,7 @@ class LeafCopier:
                         at = directory + b"/" + name if directory not in (b"", b".") else name if directory else b"."
                         digest = self._leaf(name, name if directory else self._tree.target, known, atime, key, at)
                         self._digests.append(digest)
+                        progress.add(1, 0)
                 finally:
                     os.close(self._source_fd)
                     os.close(self._target_fd)

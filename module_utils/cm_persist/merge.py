@@ -7,7 +7,7 @@ import errno
 import os
 from typing import NamedTuple, Tuple
 
-from . import inode
+from . import inode, progress
 from .accounts import Accounts
 from .changes import ADD, ASIDE, BESIDE, CHANGE, HIDDEN, REMOVE, REPLACE, decide, from_manifest, from_tree
 from .directories import lstat, open_directory, open_regular, remove_tree
@@ -18,7 +18,7 @@ from .places import ImageParent
 from .spec import StatePath
 from .staging import TREE, new_manifest
 from .store import MANIFESTS
-from .survey import survey
+from .survey import Survey, survey
 from .swap import MERGE, Note, other_manifest, swap_name, write_note
 from .treecopy import copy_tree
 
@@ -88,12 +88,13 @@ def seeded_entries(store, entry):
 
 
 class Merge(NamedTuple):
-    """Build the merged tree of a state path in private staging; image is the one that it then follows."""
+    """Build the merged tree of a state path in private staging; image is the one that it then follows, size what both are."""
 
     spec: StatePath
     store: str
     image: Image
     accounts: Accounts
+    size: Survey
 
     def describe(self):
         """str: what will be done."""
@@ -105,6 +106,7 @@ class Merge(NamedTuple):
         """Do it."""
         begin, path, entry = run.clock.monotonic(), self.spec.path, run.record[self.spec.key]
         name, where = swap_name(path, MERGE), self.store + path
+        progress.begin(path, self.size.files, self.size.data)
         with run.private(name) as private, ImageParent(path) as image:
             parent = run.store.open_parent(self.spec.relative)
             try:

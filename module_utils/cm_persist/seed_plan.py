@@ -143,8 +143,8 @@ def plan_seed(store, paths, wanted, context):
         refuse_traps(store, path)
     if copies or merges:
         preflight(store, copies + [path._replace(survey=path.change.survey) for path in merges])
-        plan.steps.extend((Copy if path.original.real else Make)(path.spec, store.path) for path in copies)
-        plan.steps.extend(Merge(path.spec, store.path, path.change.new, context.accounts) for path in merges)
+        plan.steps.extend(_copy(store, path) for path in copies)
+        plan.steps.extend(Merge(path.spec, store.path, path.change.new, context.accounts, path.change.survey) for path in merges)
         plan.steps.append(Sync(store.path))
         plan.steps.extend(Publish(path.spec, store.path) for path in copies)
         for path in merges:
@@ -178,6 +178,12 @@ def plan_seed(store, paths, wanted, context):
     if not store.read_only and (writes or clear or store.staging):
         plan.steps.append(RemoveStaging())
     return plan
+
+
+def _copy(store, path):
+    if not path.original.real:
+        return Make(path.spec, store.path)
+    return Copy(path.spec, store.path, path.survey.files, path.survey.data)
 
 
 def _decide(store, path, wanted, kept, plan, copies, context):

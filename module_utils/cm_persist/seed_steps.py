@@ -10,6 +10,7 @@ import os
 import stat
 from typing import NamedTuple, Optional, Tuple
 
+from . import progress
 from .directories import DIRECTORY as OPEN_DIRECTORY
 from .directories import make_directories, open_directory, remove_tree
 from .durable import sync_tree
@@ -167,10 +168,12 @@ class RemoveEmpty(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """Copy an original into private staging."""
+    """Copy an original into private staging; files and bytes are how many that will be."""
 
     spec: StatePath
     store: str
+    files: int
+    bytes: int
 
     def describe(self):
         """str: what will be done."""
@@ -181,6 +184,7 @@ class Copy(NamedTuple):
         from .treecopy import copy_tree
 
         begin, path = run.clock.monotonic(), self.spec.path
+        progress.begin(path, self.files, self.bytes)
         with run.staging_for(self.spec) as (name, private):
             with ImageParent(path) as image, new_manifest(private) as manifest:
                 copied = copy_tree(image.fd, image.name, path, private, TREE, manifest, run.context.accounts)
@@ -233,6 +237,7 @@ class Sync(NamedTuple):
 
     def execute(self, run):
         """Do it."""
+        progress.begin()
         sync_tree(run.store.state_fd, STAGING, run.release, run.fs_type)
 
 

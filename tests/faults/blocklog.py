@@ -13,6 +13,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from typing import NamedTuple
 
 GETATTR, SETATTR, OPEN, READ, WRITE, STATFS, RELEASE, FSYNC, FLUSH = 3, 4, 14, 15, 16, 17, 18, 20, 25
@@ -40,10 +41,11 @@ class BlockLog:
         path (str): where the file is to be.
         backing (str): the file that holds its content.
         log (str): takes the log.
+        delay (float): seconds that each write takes.
     """
 
-    def __init__(self, path, backing, log):
-        self.path, self._backing, self._log = path, backing, log
+    def __init__(self, path, backing, log, delay=0.0):
+        self.path, self._backing, self._log, self._delay = path, backing, log, delay
         self._stack = contextlib.ExitStack()
 
     def __enter__(self):
@@ -55,7 +57,7 @@ class BlockLog:
                 options = "fd={},rootmode=100000,user_id=0,group_id=0".format(fuse)
                 subprocess.run(["mount", "-i", "-t", "fuse", "-o", options, "blocklog", self.path], pass_fds=[fuse], check=True)
                 stack.callback(subprocess.run, ["umount", "--lazy", self.path], check=False)
-                command = [sys.executable, "-B", __file__, str(fuse), self._backing, self._log]
+                command = [sys.executable, "-B", __file__, str(fuse), self._backing, self._log, str(self._delay)]
                 self._server = subprocess.Popen(command, pass_fds=[fuse])
             finally:
                 os.close(fuse)
@@ -92,7 +94,8 @@ def _read(file):
 class Server:
     """Answers the kernel's requests, one after another."""
 
-    def __init__(self, fuse, backing, log):
+    def __init__(self, fuse, backing, log, delay):
+        self._delay = float(delay)
         self._fuse, self._log = fuse, os.open(log, os.O_WRONLY | os.O_APPEND)
         self._file = os.open(backing, os.O_RDWR)
         self._answers = {
@@ -139,6 +142,7 @@ class Server:
     def _write(self, body):
         _handle, offset, size = TRANSFER.unpack_from(body)
         data = body[WRITE_HEADER : WRITE_HEADER + size]
+        time.sleep(self._delay)
         os.pwrite(self._file, data, offset)
         os.write(self._log, ENTRY.pack(WRITTEN, offset, size) + data)
         return struct.pack("<II", size, 0)

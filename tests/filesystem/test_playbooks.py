@@ -104,7 +104,7 @@ def test_the_log_of_a_restore(site, wanted):
     lines = play("restore.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
     assert lines[:-1] == ["cm_persist: {}: not linked".format(site.path())]
     failed = play("restore.yml", dict(wanted, cm_persist_restore="perhaps"), ANSIBLE_STDOUT_CALLBACK="cm_persist")
-    assert failed.returncode != 0 and "cm_persist_restore" in failed.stdout.splitlines()[-1]
+    assert failed.returncode != 0 and "cm_persist_restore" in failed.stdout.splitlines()[-2]
 
 
 def test_the_log_of_a_link_that_an_application_replaced(site, wanted):
@@ -131,8 +131,8 @@ def test_the_log_of_a_failed_link_tells_what_is_kept_before_the_reason(site, wan
     run("chattr", "+i", site.path("other"))  # which nobody can rename
     lines = play("start.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
     run("chattr", "-i", site.path("other"))
-    assert "FAILED" in lines[-1] and site.path("other") in lines[-1]
-    assert any("warning: " in line and site.path("data-initial.1") in line for line in lines[:-1])
+    assert "FAILED" in lines[-2] and site.path("other") in lines[-2]
+    assert any("warning: " in line and site.path("data-initial.1") in line for line in lines[:-2])
 
 
 @pytest.mark.parametrize(
@@ -201,11 +201,34 @@ def test_without_a_volume_it_says_so_and_succeeds(site, wanted):
     assert site.untouched() == before
 
 
-def test_the_last_line_of_the_log_is_the_reason_of_a_failure(site, wanted):
+def test_the_last_two_lines_of_the_log_are_the_reason_of_a_failure_and_what_to_do(site, wanted):
     write(os.path.join(site.store, "precious"), "someone's")
     done = play("start.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist")
-    last = done.stdout.splitlines()[-1]
-    assert done.returncode != 0 and site.store in last and "precious" in last and "cm_persist_allow_foreign" in last
+    assert done.returncode != 0 and done.stdout.splitlines() == [
+        "cm_persist: FAILED: {}: the store holds content that no state path claims: precious".format(site.store),
+        "cm_persist: what to do: Mount the right volume, or set cm_persist_allow_foreign to seed beside it.",
+    ]
+    done = play("start.yml", dict(wanted, cm_persist_missing="perhaps"), ANSIBLE_STDOUT_CALLBACK="cm_persist")
+    last = done.stdout.splitlines()
+    assert "FAILED" in last[-2] and "perhaps" in last[-2] and last[-1].startswith("cm_persist: what to do: Correct the variables")
+
+
+def test_the_log_as_json(site, wanted):
+    done = play("start.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist", CM_PERSIST_LOG="json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events if event["event"] != "warning"] == ["path", "end"]
+    (path,) = [event for event in events if event["event"] == "path"]
+    assert (path["path"], path["seeded"]["files"], path["aside"]) == (site.path(), 3, site.path("data-initial"))
+    assert events[-1]["message"].startswith("first run (") and events[-1]["seconds"] > 0 and events[-1]["time"][-1] == "Z"
+    write(os.path.join(site.store, "precious"), "someone's")
+    os.unlink(site.books + "/record.json")
+    os.rename(site.stored(), site.store + "/away")
+    done = play("start.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist", CM_PERSIST_LOG="json")
+    (failure,) = [json.loads(line) for line in done.stdout.splitlines() if '"failure"' in line]
+    assert failure["level"] == "error" and failure["where"] == site.store and failure["hint"].endswith(".")
+    assert failure["message"].startswith(site.store + ": ") and failure["hint"] not in failure["message"]
+    done = play("start.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist", CM_PERSIST_LOG="xml")
+    assert done.returncode != 0 and "CM_PERSIST_LOG" in done.stdout + done.stderr
 
 
 @pytest.mark.root

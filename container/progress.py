@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells how far a copy is: every five seconds a line in the log, on a terminal a bar. Ends with the process that has started it.
+
+usage: progress.py FILE PID
+
+PID is that process; FILE is what module_utils/cm_persist/progress.py counts in. CM_PERSIST_LOG=json makes lines of JSON.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from module_utils.cm_persist.progress import read  # noqa: E402
+
+INTERVAL = 4.5  # seconds, and a look each quarter: a line at least every five
+WIDTH = 24  # of a bar
+
+
+def size(count):
+    """str: a number of bytes for people."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return "{} {}".format(count, unit) if unit == "bytes" else "{:.1f} {}".format(count, unit)
+        count /= 1000
+    return "{:.1f} GB".format(count)
+
+
+class Teller:
+    """Says what was seen.
+
+    Args:
+        stream (text file): where to.
+        as_json (bool): JSON, not text.
+        terminal (bool): a bar instead of lines.
+    """
+
+    def __init__(self, stream, as_json=False, terminal=False):
+        self._stream, self._json, self._terminal = stream, as_json, terminal and not as_json
+        self._last, self._told = None, 0.0
+
+    def see(self, seen, now):
+        """Take what was read (Seen or None) at a time (float, seconds), and say it when it is time."""
+        if self._last is not None and (seen is None or (seen.path, seen.began) != (self._last.path, self._last.began)):
+            if seen is None:
+                return
+            self.finish(now)
+        if seen is None:
+            return
+        self._told = self._told or seen.began
+        if now - self._told < (0.5 if self._terminal else INTERVAL):
+            if self._last is not None:
+                self._last = seen
+            return
+        self._last, self._told = seen, now
+        self._say(seen, now, False)
+
+    def finish(self, now):
+        """Say the totals of what was told of before, if anything was."""
+        last, self._last = self._last, None
+        if last is not None:
+            self._say(last, now, True)
+
+    def _say(self, seen, now, over):
+        seconds = max(now - seen.began, 0.001)
+        rate = seen.bytes / seconds
+        left = (seen.of_bytes - seen.bytes) / rate if rate and seen.of_bytes > seen.bytes else 0.0
+        if self._json:
+            self._stream.write(json.dumps(_event(seen, seconds, rate, left, over)) + "\n")
+        elif self._terminal:
+            share = min(seen.bytes / seen.of_bytes, 1.0) if seen.of_bytes else 0.0
+            bar = "#" * int(WIDTH * share) + "." * (WIDTH - int(WIDTH * share))
+            text = "[{}] {:3.0f} % ".format(bar, 100 * share) if seen.path else ""
+            self._stream.write("\r\x1b[Kcm_persist: {}{}{}".format(text, _words(seen, seconds, rate, left, over), "\n" * over))
+        else:
+            self._stream.write("cm_persist: {}\n".format(_words(seen, seconds, rate, left, over)))
+        self._stream.flush()
+
+
+def _words(seen, seconds, rate, left, over):
+    if not seen.path:
+        return "{} to disk, {:.0f} s".format("written" if over else "writing", seconds)
+    if over:
+        return "{}: copied {:,} files, {} in {:.1f} s, {}/s".format(seen.path, seen.files, size(seen.bytes), seconds, size(rate))
+    return "{}: copying, {:,} of {:,} files, {} of {}, {}/s, {:.0f} s left".format(
+        seen.path, seen.files, seen.of_files, size(seen.bytes), size(seen.of_bytes), size(rate), left
+    )
+
+
+def _event(seen, seconds, rate, left, over):
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "level": "info",
+        "event": "progress",
+        "message": _words(seen, seconds, rate, left, over),
+        "path": seen.path,
+        "files": seen.files,
+        "of_files": seen.of_files,
+        "bytes": seen.bytes,
+        "of_bytes": seen.of_bytes,
+        "seconds": round(seconds, 1),
+        "bytes_per_second": round(rate),
+        "seconds_left": round(left),
+        "done": over,
+    }
+
+
+def main():
+    """Tell until SIGTERM comes, or whoever started this is gone."""
+    file, parent = sys.argv[1], int(sys.argv[2])
+    over = []
+    signal.signal(signal.SIGTERM, lambda *_what: over.append(True))
+    teller = Teller(sys.stdout, os.environ.get("CM_PERSIST_LOG") == "json", sys.stdout.isatty())
+    while not over and os.getppid() == parent:
+        teller.see(read(file), time.monotonic())
+        time.sleep(0.25)
+    teller.see(read(file), time.monotonic())
+    teller.finish(time.monotonic())
+
+
+if __name__ == "__main__":
+    main()
