@@ -11,8 +11,10 @@ import pytest
 
 from tests.site import is_mounted, run
 
+from .mutants import MUTANTS
 from .tally import Tally
 
+FEW_MUTANTS = 30  # in a run of all tests that is not full
 TALLY = pytest.StashKey()
 MEMORY = "/dev/shm"
 
@@ -27,10 +29,15 @@ def pytest_configure(config):
     config.stash[TALLY] = Tally()
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     for item in items:
         if "tests/faults/" in item.nodeid:
             item.add_marker(pytest.mark.root)  # mounts, loop devices, ptrace
+    mutants = [item for item in items if "mutant" in getattr(item, "fixturenames", ())]
+    if len(mutants) == len(MUTANTS) and not config.getoption("full"):
+        left = set(mutants) - set(evenly(mutants, FEW_MUTANTS))
+        config.hook.pytest_deselected(items=sorted(left, key=lambda item: item.nodeid))
+        items[:] = [item for item in items if item not in left]
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus, config):
@@ -58,12 +65,14 @@ def full(request):
 def some(full):
     """callable: takes a list and a number; gives the whole list in a full run, else that many, evenly spread."""
 
-    def choose(points, most):
-        if full or len(points) <= most:
-            return list(points)
-        return [points[index * (len(points) - 1) // (most - 1)] for index in range(most)]
+    return lambda points, most: list(points) if full else evenly(points, most)
 
-    return choose
+
+def evenly(points, most):
+    """list: so many of them (int), or all where there are no more, from the first to the last."""
+    if len(points) <= most:
+        return list(points)
+    return [points[index * (len(points) - 1) // (most - 1)] for index in range(most)]
 
 
 @pytest.fixture(scope="session")

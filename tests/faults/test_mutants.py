@@ -29,6 +29,13 @@ def test_a_broken_rule_is_noticed(mutant, top, tally):
     assert done.returncode == FAILED, "the tests {} do not notice it:\n{}".format(mutant.tests, done.stdout[-3000:])
 
 
+def test_every_rule_stands_once():
+    for each in MUTANTS:
+        with open(os.path.join(ROOT, each.file)) as file:
+            assert file.read().count(each.rule) == 1, each.name
+    assert len({each.name for each in MUTANTS}) == len(MUTANTS)
+
+
 def mutate(mutant, place):
     """Make a copy of the product and its tests in which one rule is broken."""
     for name in ("module_utils", "library", "tests"):

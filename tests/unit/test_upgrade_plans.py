@@ -49,8 +49,8 @@ def decided(base, store, new):
     [
         ("a", "a", "a", None), ("a", "a", "b", CHANGE), ("a", "b", "a", None), ("a", "b", "b", None), ("a", "b", "c", ASIDE),
         ("a", "a", None, REMOVE), ("a", "b", None, None), ("a", None, "b", None), ("a", None, None, None), (None, None, "a", ADD),
-        (None, "a", None, None), (None, "a", "a", None), (None, "a", "b", ASIDE), ("a", "a", "/", REPLACE), ("a", "b", "/", ASIDE),
-        ("/", "/", "a", ASIDE), ("/", "a", "b", ASIDE), (">a", ">a", ">b", CHANGE), ("a", ">a", "b", ASIDE),
+        (None, "a", None, None), (None, "a", "a", None), (None, "a", "b", ASIDE), ("a", "a", "/", REPLACE),
+        ("a", "b", "/", ASIDE), ("/", "/", "a", ASIDE), ("/", "a", "b", ASIDE), (">a", ">a", ">b", CHANGE), ("a", ">a", "b", ASIDE),
     ],
 )  # fmt: skip
 def test_what_becomes_of_a_file(base, store, new, what):
