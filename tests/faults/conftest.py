@@ -29,6 +29,7 @@ def pytest_configure(config):
     config.stash[TALLY] = Tally()
 
 
+@pytest.hookimpl(trylast=True)  # after -k, which may ask for others than the sample has
 def pytest_collection_modifyitems(config, items):
     for item in items:
         if "tests/faults/" in item.nodeid:
