@@ -159,6 +159,8 @@ def _report_unknown(change, store, spec, parent, original, context):
     if original.kind != store.look(spec.relative).kind:
         return change
     with _stored(store, spec) as (fd, name):
+        if _database(fd, name):  # its files are no two programs' to compare
+            return change
         found = newer(from_tree(fd, name, context.store_accounts), from_tree(parent.fd, parent.name, context.accounts))
         count, names = some_of(found, NAMED)
     return change._replace(hidden=count, names=names)
