@@ -62,7 +62,7 @@ def plan_owners(store, accounts):
         owners = Owners(after(owners.accounts, moves))
     if passes:
         said = "{}: owners have other numbers in this image; the files in the store follow them: {}."
-        moved = [word for step in steps for word in step.names]
+        moved = list(dict.fromkeys(word for step in steps for word in step.names))  # of user and group once
         warnings.append(said.format(printable(store.path), some(moved, 10)))
     for name in torn:
         said = "{}: {} had a number that another name had too, and now has its own; its files cannot be told from the other's."
@@ -146,7 +146,8 @@ def told_of_change(path, plan):
         )
     if change.reason:
         plan.warnings.append("{}: it is kept as it is, not merged: {}.".format(own, change.reason))
-    before = change.old if change.policy == MERGE else change.seen or change.old
+    met_before = change.seen is not None and change.seen.id == change.new.id  # for another policy
+    before = change.old if change.policy == MERGE or met_before else change.seen or change.old
     met = "the image has changed ({} to {})".format(_name(before), change.new.describe())
     if path.entry is None:
         met = "this image ({})".format(change.new.describe())
@@ -154,19 +155,23 @@ def told_of_change(path, plan):
         tally = change.tally
         if tally.beside + tally.hidden:
             said = (
-                "{}: {}; {} files were changed on both sides: the store's stay, the image's lie beside, NAME.cm_persist-new: {}."
+                "{}: {}; {} changed on both sides: the store's stay, the image's lie beside, NAME.cm_persist-new: {}."
             )
-            plan.warnings.append(said.format(own, met, tally.beside + tally.hidden, _some(change)))
+            plan.warnings.append(said.format(own, met, _files(tally.beside + tally.hidden), _some(change)))
         return
     if change.hidden and path.entry is None:
-        said = "{}: {} has {} files that the volume lacks, or has older: {}."
-        plan.warnings.append(said.format(own, met, change.hidden, _some(change)))
+        said = "{}: {} has {} that the volume lacks, or has older: {}."
+        plan.warnings.append(said.format(own, met, _files(change.hidden), _some(change)))
     elif change.hidden:
-        said = "{}: {}, and the volume hides {} files that it has newer: {}."
-        plan.warnings.append(said.format(own, met, change.hidden, _some(change)))
+        said = "{}: {}, and the volume hides {} that it has newer: {}."
+        plan.warnings.append(said.format(own, met, _files(change.hidden), _some(change)))
     if change.removed:
-        said = "{}: {}, and no longer has {} files that are still in the volume."
-        plan.warnings.append(said.format(own, met, change.removed))
+        said = "{}: {}, and the volume still has {} that the image no longer has."
+        plan.warnings.append(said.format(own, met, _files(change.removed)))
+
+
+def _files(count):
+    return "1 file" if count == 1 else "{} files".format(count)
 
 
 def _names(accounts, moves):

@@ -1,4 +1,4 @@
-"""Each command of the README is run as it stands there, on the stand-in for a manager's image; what stands for something is filled in.
+"""Each command of the README is run as it stands, on the stand-in for a manager's image; what stands for something is filled in.
 
 What a command begins with says where it is run; one that nobody has thought of fails the last test.
 """

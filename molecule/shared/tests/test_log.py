@@ -1,7 +1,7 @@
 """The log of the last start is, line by line, one of the parts of the scenario's expected.log; blank lines part them.
 
-There # stands for a number, SIZE for an amount of bytes, and three dots for anything. Where no container's start has written it, a
-scenario leaves it in start.log. The lines that init writes later are not cm_persist's.
+There # stands for a number, SIZE for an amount of bytes, and three dots for anything. Where no container's start has written it,
+a scenario leaves it in start.log. The lines that init writes later are not cm_persist's.
 """
 
 import os
