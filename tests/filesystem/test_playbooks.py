@@ -10,6 +10,7 @@ import pytest
 
 from tests.site import read, run, write
 from tests.tree import assert_same, footprint
+from tests.upgrades import texts, upgraded
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -91,6 +92,22 @@ def test_restore_check_and_diff_then_for_real_then_again(site, wanted, choice):
     assert os.path.exists(site.path("data/row")) is (choice == "store") and not os.path.islink(site.path())
     code, again = results("restore.yml", wanted)
     assert code == 0 and not again["persist_link"]["changed"]
+
+
+def test_rollback_check_and_diff_then_for_real(top):
+    site = upgraded(top, "upgraded")
+    before = texts(site.stored())
+    site.start_as(policy="merge")
+    wanted = {"cm_persist_store": site.store, "cm_persist_paths": [site.path()], "cm_persist_require_mount": False}
+    untouched = site.untouched()
+    _code, rehearsed = results("rollback.yml", wanted, "--check", "--diff")
+    assert site.untouched() == untouched
+    code, told = results("rollback.yml", wanted, "--diff")
+    assert code == 0 and told["persist_seed"]["steps"] == rehearsed["persist_seed"]["steps"] != []
+    assert told["persist_seed"]["diff"] == rehearsed["persist_seed"]["diff"] and texts(site.stored()) == before
+    lines = play("rollback.yml", wanted, "--check", "--diff", ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
+    assert lines[0].startswith("cm_persist: + take back what was kept of ") and lines[-1] == "cm_persist: check mode: nothing was changed"
+    assert any("would be rolled back, " in line for line in lines)
 
 
 def test_the_log_of_a_restore(site, wanted):
