@@ -25,7 +25,8 @@ def say(*words, form=""):
 
 def test_as_text():
     assert say("info", "waits", "it waits") == ["cm_persist: it waits"]
-    assert say("error", "failure", "/a: found", "Do this.") == ["cm_persist: FAILED: /a: found", "cm_persist: what to do: Do this."]
+    two = say("error", "failure", "/a: found", "Do this.")
+    assert two == ["cm_persist: FAILED: /a: found", "cm_persist: what to do: Do this."]
 
 
 def test_as_json():
@@ -42,4 +43,4 @@ def test_play_outside_an_image(form):
     if form:
         assert json.loads(lines[0])["hint"] == "In a clone, run ansible-playbook playbooks/start.yml." and len(lines) == 1
     else:
-        assert "this is not an image" in lines[0] and lines[1].startswith("cm_persist: what to do: In a clone") and len(lines) == 2
+        assert "this is not an image" in lines[0] and "what to do: In a clone" in lines[1] and len(lines) == 2
