@@ -91,6 +91,14 @@ class CallbackModule(CallbackBase):
             self._paths(host, values, "would be " if result._task.check_mode else "")
             if values["msg"]:
                 self._closing.setdefault(host, values["msg"])
+        elif action in ("persist_info", "persist_audit"):
+            if self._json:
+                more = {key: value for key, value in values.items() if key not in ("msg", "table") and key[0] != "_"}
+                self._say(values["msg"] or values["table"][0], action.split("_")[1], host, **more)
+            else:
+                for line in values["table"]:
+                    self._say(line, "table", host)
+                self._closing.update({host: values["msg"]} if values["msg"] else {})
         elif action == "secret_link":
             self._closing[host] = values["msg"]
 

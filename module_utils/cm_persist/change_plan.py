@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is done where a new image meets an old volume, for plan_seed(). Pure: no disk is touched."""
 
-from .backups import KeepOld
 from .errors import PathError, printable
 from .image_look import FAIL, MERGE
 from .owner_steps import Renumber, RepairTop, WriteOwners
@@ -9,35 +8,8 @@ from .owners import Owners, after, known, plan_passes
 from .places import DIRECTORY
 from .seed_checks import some
 from .seed_steps import NoteImage
-from .swap import BEFORE, ROLLBACK, Complete
 
 WIDENED = {DIRECTORY: 0o2770, "file": 0o660}  # what kubelet adds to the modes of a volume with an fsGroup
-
-
-def plan_swaps(store, backups, plan):
-    """Complete what earlier runs began to put in the place of state paths.
-
-    Args:
-        store (StoreSeen): the store.
-        backups (int): how many generations are kept.
-        plan (Plan): gets the steps.
-
-    Returns:
-        list: steps for when the record is written.
-
-    Raises:
-        PathError: a tree that is to be replaced is in use.
-    """
-    later = []
-    for swap in store.swaps:
-        back = swap.name.endswith(ROLLBACK)
-        if swap.user:
-            raise PathError(swap.note.path, "the store's copy is in use: {}".format(swap.user.describe()), swap.user.hint)
-        if swap.state != BEFORE:
-            plan.steps.append(Complete(swap, store.path))
-        if (swap.state != BEFORE or back) and not store.read_only:
-            later.append(KeepOld(swap.name, max(1, backups) if back else backups))
-    return later
 
 
 def plan_owners(store, accounts):
@@ -154,9 +126,7 @@ def told_of_change(path, plan):
     if change.policy == MERGE:
         tally = change.tally
         if tally.beside + tally.hidden:
-            said = (
-                "{}: {}; {} changed on both sides: the store's stay, the image's lie beside, NAME.cm_persist-new: {}."
-            )
+            said = "{}: {}; {} changed on both sides: the store's stay, the image's lie beside, NAME.cm_persist-new: {}."
             plan.warnings.append(said.format(own, met, _files(tally.beside + tally.hidden), _some(change)))
         return
     if change.hidden and path.entry is None:

@@ -19,7 +19,7 @@ from .spec import StatePath
 from .staging import TREE, new_manifest
 from .store import MANIFESTS
 from .survey import Survey, survey
-from .swap import MERGE, Note, other_manifest, swap_name, write_note
+from .swap import MERGE, Note, other_manifest, stamp, swap_name, write_note
 from .treecopy import copy_tree
 
 NEW = b"new"  # what is taken from the image, until it has its place
@@ -110,6 +110,7 @@ class Merge(NamedTuple):
         with run.private(name) as private, ImageParent(path) as image:
             parent = run.store.open_parent(self.spec.relative)
             try:
+                run.stamps[self.spec.key] = stamp(parent, os.path.basename(self.spec.relative))
                 with open(os.devnull, "wb") as nowhere:
                     copied = copy_tree(parent, os.path.basename(self.spec.relative), where, private, TREE, nowhere)
             finally:

@@ -189,7 +189,8 @@ def _change_delicate(store, step, path, uid, gid):
         flags, mode = syscalls.get_flags(fd), stat.S_IMODE(step.status.st_mode)
     finally:
         os.close(fd)
-    note = {"path": path.hex(), "uid": uid, "gid": gid, "mode": mode, "capability": _capability(step).hex(), "flags": flags}
+    note = {"path": path.hex(), "uid": uid, "gid": gid, "mode": mode, "flags": flags, "inode": step.status.st_ino}
+    note["capability"] = _capability(step).hex()
     write_file(store.state_fd, DELICATE, json.dumps(note).encode("ascii"))
     _finish_delicate(store)
 
@@ -200,7 +201,7 @@ def _finish_delicate(store):
         with open(open_regular(DELICATE, store.state_fd, LARGEST), "rb") as file:
             note = json.loads(file.read().decode("ascii"))
         path = relative_of(check_path("/" + bytes.fromhex(note["path"]).decode("utf-8", "surrogateescape")))
-        uid, gid, mode, flags = (int(note[key]) for key in ("uid", "gid", "mode", "flags"))
+        uid, gid, mode, flags, inode_number = (int(note[key]) for key in ("uid", "gid", "mode", "flags", "inode"))
         capability = bytes.fromhex(note["capability"])
     except FileNotFoundError:
         return
@@ -214,6 +215,8 @@ def _finish_delicate(store):
     try:
         fd = os.open(os.path.basename(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
         try:
+            if os.fstat(fd).st_ino != inode_number:
+                return  # another tree took the place of the one that it was in
             if syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND):
                 syscalls.set_flags(fd, 0)
             os.fchown(fd, uid, gid)

@@ -88,6 +88,9 @@ def plan_passes(owners, accounts):
                 torn.append(name)
             elif old and new:  # root's number is root's everywhere
                 moves[old] = new
+        for name in sorted(set(names) - set(current)):  # a number that another gets: its files would be that one's for good
+            if names[name] in moves.values() and names[name] not in moves and names[name]:
+                moves[names[name]] = names[name] + PARKED
         both.append(_in_order({old: new for old, new in moves.items() if old != new}))
     count = max(map(len, both))
     users, groups = (each + [()] * (count - len(each)) for each in both)

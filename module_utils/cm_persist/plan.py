@@ -7,9 +7,15 @@ from typing import List, NamedTuple
 class Plan(NamedTuple):
     """steps to execute in this order, each with describe() and execute(); the result of each state path as it will be;
 
-    and what to warn of.
+    and what to warn of. goes_on says that it only completes what was begun before, and that another has to be made then.
     """
 
     steps: List[tuple]
     paths: List[dict]
     warnings: List[str]
+    goes_on: bool = False
+
+
+def result_of(spec, state, files, size):
+    """dict: the result of a state path (StatePath), with what it has in files and bytes."""
+    return {"path": spec.path, "state": state, "files": files, "bytes": size}

@@ -11,13 +11,15 @@ import time
 from typing import NamedTuple, Optional
 
 from .backups import KeepOld, newest, take
-from .change_plan import plan_swaps
+from .begun_plan import plan_swaps
 from .directories import lstat
 from .errors import PathError, StoreError, printable
 from .in_use import User, find_user
 from .lease import FREE, HELD, Lease, LeaseSeen
 from .lock import locked
 from .outcome import Outcome
+from .owner_steps import Renumber
+from .owners import read_owners
 from .places import Place
 from .plan import Plan
 from .record import read_record
@@ -91,7 +93,7 @@ def roll_back(settings, rehearse=False, mounts=None, clock=time):
             return _outcome([step.describe() for step in plan.steps], plan)
         with locked(store.state_fd, store.state_path, settings.lock_timeout):
             steps = []
-            for _turn in ("complete what was begun", "go back"):
+            for _turn in ("complete owners and swaps", "what that has left", "go back"):
                 plan = _look_and_plan(store, specs, settings.backups)
                 execute(plan.steps, Run(store, read_record(store.state_fd, store.state_path), clock, "", ""))
                 steps.extend(step.describe() for step in plan.steps)
@@ -119,6 +121,9 @@ def plan_rollback(seen, paths, backups):
     later = plan_swaps(seen, backups, plan)
     done = {swap.note.path for swap in seen.swaps if swap.name.endswith(ROLLBACK) and swap.state != BEFORE}
     begun = bool(later) and not done
+    if seen.owners and seen.owners.begun:  # first, as a file may be without what its new owner took from it
+        plan.steps.insert(0, Renumber(seen.owners, seen.owners.begun, ("as was begun",)))
+        begun, later = True, later or [RemoveStaging()]
     going = [] if later else [path for path in paths if path.kept]
     for path in going:
         if not path.stored.real or path.entry is None:
@@ -154,6 +159,7 @@ def _look_and_plan(store, specs, backups):
         path=store.path,
         record=record,
         swaps=tuple(swaps),
+        owners=read_owners(store.state_fd, store.state_path),
         read_only=bool(os.fstatvfs(store.fd).f_flag & os.ST_RDONLY),
     )
     plan = plan_rollback(seen, [_see_path(store, spec, record) for spec in specs], backups)
@@ -167,7 +173,10 @@ def _look_and_plan(store, specs, backups):
 def _see_path(store, spec, record):
     stored = store.look(spec.relative)
     user = find_user(store.place(spec.path)) if stored.real else None
-    return PathKept(spec, record.get(spec.key), stored, newest(store, spec.path), user)
+    entry = record.get(spec.key)
+    # No merge is ever made of what was adopted: what is kept is of the path's life before that.
+    kept = newest(store, spec.path) if entry is not None and entry["origin"] == "seeded" else None
+    return PathKept(spec, entry, stored, kept, user)
 
 
 def _outcome(steps, plan):

@@ -120,13 +120,19 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
                 _seen, plan, state = plan_now()
             if plan is None or plan.steps:
                 with locked(store.state_fd, store.state_path, settings.lock_timeout):
-                    (seen, context), plan, state_now = plan_now()
-                    fs_type = found.mount.fs_type if found.mount else ""
-                    run = Run(store, seen.record, clock, release or os.uname().release, fs_type, selinux, context)
-                    execute(plan.steps, run)
-                    results = [dict(result, seconds=round(run.seconds.get(result["path"], 0), 3)) for result in plan.paths]
-                    plan, state = plan._replace(paths=results), state or state_now
-                    warnings.extend(run.warnings)
+                    done, steps, goes_on = {}, [], True
+                    while goes_on:
+                        (seen, context), plan, state_now = plan_now()
+                        fs_type = found.mount.fs_type if found.mount else ""
+                        run = Run(store, seen.record, clock, release or os.uname().release, fs_type, selinux, context)
+                        execute(plan.steps, run)
+                        steps, state, goes_on = steps + plan.steps, state or state_now, plan.goes_on
+                        warnings.extend(run.warnings)
+                        results = [dict(result, seconds=round(run.seconds.get(result["path"], 0), 3)) for result in plan.paths]
+                        if goes_on:
+                            done = {result["path"]: result for result in results if result["state"] != "begun"}
+                    kept = [done.get(result["path"], result) if result["state"] == "already" else result for result in results]
+                    plan = plan._replace(paths=kept, steps=steps)
         return _outcome(state, plan, lease, warnings)
 
 

@@ -60,8 +60,7 @@ def observe(store, found, specs, mounts, counted, selinux, look_at_image, stoppi
         del record[key]
     tops = [spec.path for spec in specs]
     look = _Look(store, record or {}, unfinished, mounts, counted, stopping, tops, context)
-    swapped = {swap.note.path for swap in swaps if swap.state != BEFORE}
-    paths = [_see_path(look, spec)._replace(swapped=spec.key in swapped) for spec in specs]
+    paths = [_see_path(look, spec) for spec in specs]
     _refuse_shared_places(store, paths)
     space = os.fstatvfs(store.fd)
     status = os.fstat(store.fd)

@@ -4,7 +4,8 @@
 from typing import Dict, NamedTuple, Optional, Tuple
 
 from .backups import KeepOld
-from .change_plan import plan_change, plan_owners, plan_repair, plan_swaps, told_of_change, widened_top
+from .begun_plan import plan_begun
+from .change_plan import plan_change, plan_owners, plan_repair, told_of_change, widened_top
 from .errors import PathError, StoreError, printable
 from .image import refuse_older
 from .image_look import MERGE, ImageChange
@@ -12,15 +13,15 @@ from .in_use import User
 from .merge import Merge
 from .owners import Owners
 from .places import LINK, NONE, OTHER, Place
-from .plan import Plan
+from .plan import Plan, result_of
 from .seed_checks import general_warnings, preflight, some
-from .seed_steps import Adopt, ClearStaging, Complete, Copy, Make, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
+from .seed_steps import Adopt, ClearStaging, Copy, Make, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
 from .selinux import Labels, plan_labels
 from .spec import StatePath, inside
 from .staging import Unfinished
 from .survey import Survey
-from .swap import BEFORE, ROLLBACK, Exchange, Swap, swap_name
 from .swap import MERGE as MERGING
+from .swap import Exchange, Swap, swap_name
 from .traps import Database, Traps, refuse_traps, trap_warnings
 
 
@@ -33,8 +34,7 @@ class PathSeen(NamedTuple):
     lacking are names at the top of the original that the store's copy does not have; fixed is an original that is itself
     immutable or append-only; other_mount says that its place in the store lies on another mount than the store; user is a process
     that has something of the original open; traps is what a copy alone would not tell; parent is the directory that holds it;
-    change is what another image means for it; swapped says that an earlier run put another tree in its place, and did not come to
-    its end.
+    change is what another image means for it.
     """
 
     spec: StatePath
@@ -54,7 +54,6 @@ class PathSeen(NamedTuple):
     traps: Traps = Traps()
     parent: Optional[Place] = None
     change: Optional[ImageChange] = None
-    swapped: bool = False
 
 
 class StoreSeen(NamedTuple):
@@ -116,11 +115,14 @@ def plan_seed(store, paths, wanted, context):
         context (ImageContext): what is known of the image.
 
     Returns:
-        Plan: without steps where the store is as it should be.
+        Plan: without steps where the store is as it should be; one that goes on where an earlier run did not come to its end.
 
     Raises:
         PersistError: a refusal; nothing must be changed.
     """
+    begun = plan_begun(store, paths, wanted.backups)
+    if begun:
+        return begun
     state = store_state(store, paths)
     if state == "foreign" and not wanted.allow_foreign:
         raise StoreError(
@@ -132,8 +134,7 @@ def plan_seed(store, paths, wanted, context):
     if not wanted.allow_downgrade:
         refuse_older(context.image, {path.spec.path: path.entry for path in paths if path.entry is not None})
     plan = Plan([], [], general_warnings(store, paths))
-    kept_later = plan_swaps(store, wanted.backups, plan)
-    completed, copies = len(plan.steps), []
+    kept_later, copies = [], []
     kept, named = [path.aside for path in paths if path.aside], [path.spec.path for path in paths]
     for path in paths:
         plan.warnings.extend(trap_warnings(path, named))
@@ -154,7 +155,7 @@ def plan_seed(store, paths, wanted, context):
     owner_steps, told = plan_owners(store, context.accounts)
     plan.warnings.extend(told)
     if plan.steps or store.record is not None:  # before anything comes into the store, and in all that is there
-        plan.steps[completed:completed] = owner_steps
+        plan.steps[:0] = owner_steps
     # Before the record: a run that is killed here is completed, labels included.
     writes = bool(plan.steps)
     tops = [result["path"].split("/")[1] for result in plan.paths if result["state"] != "missing"]
@@ -164,9 +165,7 @@ def plan_seed(store, paths, wanted, context):
     if writes:
         plan.steps.append(WriteRecord(store.path))
     plan.steps.extend(kept_later)
-    busy = {path.unfinished.name for path in paths if path.unfinished and path.entry is None}
-    busy |= {swap.name for swap in store.swaps if swap.state != BEFORE or swap.name.endswith(ROLLBACK)}
-    clear = tuple(name for name in store.leftovers if name not in busy)
+    clear = store.leftovers
     if writes and store.read_only:
         raise StoreError(
             store.path, "the store is read-only and would have to be written", "Mount the volume read-write.", store_state=state
@@ -189,8 +188,6 @@ def _copy(store, path):
 def _decide(store, path, wanted, kept, plan, copies, context):
     spec, place = path.spec, store.path + path.spec.path
     survey = path.survey
-    if path.swapped:
-        return plan.paths.append(_result(spec, "merged", path.entry["files"], path.entry["bytes"]))
     if path.stored.kind not in (NONE, "directory", "file"):
         raise StoreError(
             place, "the store has a {} there".format(path.stored.kind), "Remove it, after a look at where it came from."
@@ -200,11 +197,7 @@ def _decide(store, path, wanted, kept, plan, copies, context):
         plan_repair(store, path, plan)
         if path.change is not None:
             return plan_change(store, path, plan)
-        return plan.paths.append(_result(spec, "already", path.entry["files"], path.entry["bytes"]))
-    if path.unfinished:
-        entry = path.unfinished.entry
-        plan.steps.append(Complete(spec, store.path, path.unfinished))
-        return plan.paths.append(_result(spec, "seeded", entry["files"], entry["bytes"]))
+        return plan.paths.append(result_of(spec, "already", path.entry["files"], path.entry["bytes"]))
     _refuse_recorded_neighbours(store, spec)
     if path.stored.empty and path.original.kind == LINK:
         return _without_original(path, place, wanted, kept, plan, copies)
@@ -216,7 +209,7 @@ def _decide(store, path, wanted, kept, plan, copies, context):
         plan_repair(store, path._replace(entry={"top": top._asdict()}), plan)
         if path.change is not None:
             told_of_change(path, plan)
-        return plan.paths.append(_result(spec, "adopted", survey.files, survey.data))
+        return plan.paths.append(result_of(spec, "adopted", survey.files, survey.data))
     if path.torn:
         raise PathError(
             spec.path,
@@ -250,7 +243,7 @@ def _decide(store, path, wanted, kept, plan, copies, context):
     if path.stored.real:
         plan.steps.append(RemoveEmpty(spec, store.path))
     copies.append(path)
-    return plan.paths.append(_result(spec, "seeded", survey.files, survey.data))
+    return plan.paths.append(result_of(spec, "seeded", survey.files, survey.data))
 
 
 def _check_recorded(path, place, warnings):
@@ -345,7 +338,7 @@ def _without_original(path, place, wanted, kept, plan, copies):
                 spec.path, "neither it nor its directory is there, so it cannot be made", "Correct it, or say missing: ignore."
             )
         copies.append(path)
-        return plan.paths.append(_result(spec, "seeded", 0, 0))
+        return plan.paths.append(result_of(spec, "seeded", 0, 0))
     if missing == "fail":
         raise PathError(
             spec.path,
@@ -355,8 +348,4 @@ def _without_original(path, place, wanted, kept, plan, copies):
     if missing == "skip":
         said = "{}: neither the image nor the store has it; skipped until a start finds it."
         plan.warnings.append(said.format(printable(spec.path)))
-    return plan.paths.append(_result(spec, "missing", 0, 0))
-
-
-def _result(spec, state, files, size):
-    return {"path": spec.path, "state": state, "files": files, "bytes": size}
+    return plan.paths.append(result_of(spec, "missing", 0, 0))

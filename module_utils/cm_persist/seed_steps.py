@@ -34,6 +34,7 @@ class Run:
         publishing (bool): whether some of them may have been published.
         staged (dict): state path to the name in staging.
         seconds (dict): state path to the time that its copy took.
+        stamps (dict): state path, as the record spells it, to what tells whether the store's copy was written to since.
         warnings (list of str): what turned up on the way.
         clock (module): as time.
         release (str): the kernel's release.
@@ -45,7 +46,7 @@ class Run:
     def __init__(self, store, record, clock, release, fs_type, selinux=None, context=None):
         self.store, self.record, self.clock, self.release = store, dict(record or {}), clock, release
         self.fs_type, self.selinux, self.context = fs_type, selinux, context
-        self.begun, self.publishing, self.staged, self.seconds, self.warnings = [], False, {}, {}, []
+        self.begun, self.publishing, self.staged, self.seconds, self.stamps, self.warnings = [], False, {}, {}, {}, []
 
     def note(self, spec, kind, origin, files, size, manifest, image, top):
         """dict: the entry of a state path, noted for the record; image (Image) is the one that is there, top (Place) its top."""
@@ -72,9 +73,9 @@ class Run:
     def private(self, name):
         """Make a private directory of that name (str) in staging. Yields: int, the open directory."""
         staging = self.open_staging()
-        self.begun.append(name)
         try:
             os.mkdir(name, 0o700, dir_fd=staging)
+            self.begun.append(name)  # not before: what is there already is another's
             private = open_directory(staging, os.fsencode(name), self.store.state_path)
         finally:
             os.close(staging)

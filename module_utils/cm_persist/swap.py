@@ -6,19 +6,21 @@ is completed by the next. What is under way is told by a note beside the new tre
 by their inode numbers, which a rename does not change.
 """
 
+import hashlib
 import json
 import os
 from typing import NamedTuple, Optional
 
 from .directories import lstat, open_directory, open_regular
 from .durable import write_file
-from .errors import StoreError, printable
+from .errors import PathError, StoreError, printable
 from .in_use import User, find_user
 from .places import label
 from .record import check_entry, check_path
 from .staging import LARGEST, MANIFEST, TREE
 from .store import MANIFESTS, STAGING
 from .syscalls import UNAVAILABLE, rename_exchange, rename_noreplace
+from .walk import LEAVE, walk
 
 NOTE, OLD = b"swap.json", b"old"
 MERGE, ROLLBACK = "-merge", "-rollback"  # how the names in staging end
@@ -46,6 +48,11 @@ class Swap(NamedTuple):
     note: Optional[Note]
     state: str
     user: Optional[User] = None
+
+    @property
+    def done(self):
+        """str: what has become of the path once it is completed, as results have it."""
+        return "rolled_back" if self.name.endswith(ROLLBACK) else "merged"
 
 
 def swap_name(path, what):
@@ -166,6 +173,7 @@ class Exchange(NamedTuple):
 
     def execute(self, run):
         """Do it."""
+        self._refuse_use(run)
         run.publishing = True
         with OpenSwap(run.store, self.name) as private:
             note = read_note(private)
@@ -173,6 +181,31 @@ class Exchange(NamedTuple):
                 place_manifest(run.store, private, note.entry["manifest"])
             exchange(run.store, note, private)
         run.record[note.path] = note.entry
+
+    def _refuse_use(self, run):
+        # What was written since it was copied would be in the tree that is only kept.
+        user = find_user(run.store.place(self.path))
+        if user:
+            raise PathError(self.path, "the store's copy is in use: {}".format(user.describe()), user.hint)
+        if self.path in run.stamps:
+            relative = relative_of(self.path)
+            parent = run.store.open_parent(relative)
+            try:
+                if stamp(parent, os.path.basename(relative)) != run.stamps[self.path]:
+                    found = "the store's copy was written to while it was merged"
+                    raise PathError(self.path, found, "Stop what writes there, then start again.")
+            finally:
+                os.close(parent)
+
+
+def stamp(dir_fd, name):
+    """str: a digest of what tells whether anything at a name in a directory was written to: names, sizes, and times of change."""
+    told = hashlib.sha256()
+    for step in walk(dir_fd, name):
+        if step.event != LEAVE:
+            status = step.status
+            told.update(b"%s %d %d %d\0" % (step.path, status.st_ino, status.st_size, status.st_ctime_ns))
+    return told.hexdigest()
 
 
 def relative_of(key):

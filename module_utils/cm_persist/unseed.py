@@ -11,6 +11,7 @@ import os
 import time
 from typing import NamedTuple, Optional, Tuple
 
+from .backups import prune
 from .beside import bound_name, removal_name
 from .errors import PathError, StoreError, printable
 from .evidence import is_as_seeded
@@ -28,6 +29,7 @@ from .seed_steps import ClearStaging, RemoveStaging, Run, execute
 from .spec import StatePath, parse_paths
 from .staging import unseeded_name
 from .store import MANIFESTS, required_store
+from .swap import BEFORE, ROLLBACK, find_swaps
 from .syscalls import rename_noreplace
 
 
@@ -55,7 +57,7 @@ class Withdraw(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """Take state paths out of the record, if there is one, and remove their manifests."""
+    """Take state paths out of the record, if there is one, and remove their manifests and what merges kept of them."""
 
     specs: Tuple[StatePath, ...]
     store: str
@@ -66,7 +68,9 @@ class Forget(NamedTuple):
         return "forget what the store had of {}".format(", ".join(printable(spec.path) for spec in self.specs))
 
     def execute(self, run):
-        """Do it: the manifests last, as an entry names its own."""
+        """Do it: what merges kept first, as it belongs to the life that ends; the manifests last, as an entry names its own."""
+        for spec in self.specs:
+            prune(run.store, label(spec.path), 0)
         entries = [run.record.pop(spec.key, None) for spec in self.specs]
         if self.recorded:
             write_record(run.store.state_fd, run.record)
@@ -191,6 +195,13 @@ def _refuse(path, place):
         raise PathError(place, "it is in use: {}".format(path.user.describe()), path.user.hint)
 
 
+def _refuse_begun(swaps, keys):
+    for swap in swaps:
+        if swap.note and swap.note.path in keys and (swap.state != BEFORE or swap.name.endswith(ROLLBACK)):
+            found = "an earlier run began to put another tree in its place in the store, and did not come to its end"
+            raise PathError(swap.note.path, found, "Start once, which completes that, and then take it out.")
+
+
 def _look_and_plan(store, specs):
     record = leftovers = None
     if store.state_fd is not None:
@@ -204,6 +215,7 @@ def _look_and_plan(store, specs):
         leftovers=tuple(leftovers or ()),
         read_only=bool(os.fstatvfs(store.fd).f_flag & os.ST_RDONLY),
     )
+    _refuse_begun(find_swaps(store, leftovers or ()), {spec.key for spec in specs})
     plan = plan_unseed(seen, [_see_path(store, spec, record or {}, unfinished) for spec in specs])
     lease = Lease(store).look() if plan.steps else LeaseSeen(FREE)
     if lease.state == HELD:

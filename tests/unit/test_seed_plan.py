@@ -75,11 +75,11 @@ PLANS = {
     ),
     "published, not recorded": (
         store(leftovers=("data-1",)), seen(stored=FULL, unfinished=UNFINISHED), "seeded", 7, 70,
-        ["Complete", "WriteRecord", "RemoveStaging"],
+        ["Complete", "WriteRecord"],
     ),
     "published, not recorded, and another's leftover": (
         store(leftovers=("data-1", "other")), seen(stored=FULL, unfinished=UNFINISHED), "seeded", 7, 70,
-        ["ClearStaging", "Complete", "WriteRecord", "RemoveStaging"],
+        ["Complete", "WriteRecord"],
     ),
     "leftovers before a copy": (store(leftovers=("data-1",)), seen(), "seeded", 3, 30, ["ClearStaging", *COPY]),
     "leftovers of a recorded path": (
