@@ -111,6 +111,24 @@ def test_rollback_check_and_diff_then_for_real(top):
     assert any("would be rolled back, " in line for line in lines)
 
 
+def test_the_log_of_those_that_only_look(site, wanted):
+    site.start()
+    before = site.untouched()
+    for book in ("status.yml", "verify.yml"):
+        done = play(book, wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist")
+        assert done.returncode == 0 and site.path() in done.stdout and "cm_persist: healthy (" in done.stdout, done.stdout
+    done = play("status.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist", CM_PERSIST_LOG="json")
+    (event,) = map(json.loads, done.stdout.splitlines())
+    assert event["event"] == "info" and event["healthy"] and event["paths"][0]["path"] == site.path()
+    os.rename(site.stored(), site.stored() + "-away")
+    done = play("status.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist")
+    assert done.returncode != 0 and done.stdout.splitlines()[-2].startswith("cm_persist: FAILED: " + site.stored())
+    os.rename(site.stored() + "-away", site.stored())
+    assert site.untouched().keys() == before.keys()
+    done = play("audit.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist")  # no image was built here
+    assert done.returncode != 0 and "container/build" in done.stdout.splitlines()[-1]
+
+
 def test_the_log_of_a_restore(site, wanted):
     site.start()
     lines = play("restore.yml", wanted, "--check", ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()

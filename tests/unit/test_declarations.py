@@ -141,7 +141,8 @@ def test_examples_use_the_module_with_options_that_it_has(module):
 
 def test_what_is_returned_is_documented(module):
     documented = set(Declared(module).returned) | {"changed", "msg", "diff", "warnings"}
-    outcome = {"secret_link": secret.SecretOutcome, "persist_info": info.Info, "persist_audit": audit.Audit}.get(module, seed.Outcome)
+    own = {"secret_link": secret.SecretOutcome, "persist_info": info.Info, "persist_audit": audit.Audit}
+    outcome = own.get(module, seed.Outcome)
     assert (set(outcome._fields) - {"message"}) | {"where", "hint"} <= documented
 
 

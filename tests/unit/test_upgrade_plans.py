@@ -50,7 +50,8 @@ def decided(base, store, new):
         ("a", "a", "a", None), ("a", "a", "b", CHANGE), ("a", "b", "a", None), ("a", "b", "b", None), ("a", "b", "c", ASIDE),
         ("a", "a", None, REMOVE), ("a", "b", None, None), ("a", None, "b", None), ("a", None, None, None), (None, None, "a", ADD),
         (None, "a", None, None), (None, "a", "a", None), (None, "a", "b", ASIDE), ("a", "a", "/", REPLACE),
-        ("a", "b", "/", ASIDE), ("/", "/", "a", ASIDE), ("/", "a", "b", ASIDE), (">a", ">a", ">b", CHANGE), ("a", ">a", "b", ASIDE),
+        ("a", "b", "/", ASIDE), ("/", "/", "a", ASIDE), ("/", "a", "b", ASIDE), (">a", ">a", ">b", CHANGE),
+        ("a", ">a", "b", ASIDE),
     ],
 )  # fmt: skip
 def test_what_becomes_of_a_file(base, store, new, what):
@@ -96,6 +97,18 @@ def test_a_pass_that_was_begun_comes_first():
     begun = owners.Pass(((1, 2),), ())
     passes, _torn = owners.plan_passes(owners.Owners(Accounts({"a": 1}, {}), begun), Accounts({"a": 3}, {}))
     assert passes == [begun, owners.Pass(((2, 3),), ())]
+
+
+def test_the_number_of_a_name_that_is_gone_is_not_given_to_another_with_its_files():
+    one, two = Accounts({"app": 1, "db": 2}, {}), Accounts({"app": 2}, {})
+    passes, _torn = owners.plan_passes(owners.Owners(one), two)
+    files = numbers_after([1, 2], passes)
+    assert files[0] == 2 and files[1] not in (1, 2)
+    recorded = one
+    for moves in passes:
+        recorded = owners.after(recorded, moves)
+    back, _torn = owners.plan_passes(owners.Owners(owners.known(recorded, two)), one)
+    assert numbers_after(files, back) == [1, 2]
 
 
 def test_root_is_root_and_two_names_of_one_number_are_not_parted():
