@@ -171,8 +171,9 @@ paths:
     state:
       description:
         - C(seeded), C(already), C(merged), C(adopted) or C(missing); with O(state=unseeded), C(unseeded) or C(missing); with
-          O(state=rolled_back), C(rolled_back) or C(already), and in check mode C(begun), where a start that was interrupted
-          is completed first.
+          O(state=rolled_back), C(rolled_back) or C(already).
+        - In check mode C(begun), where what an earlier run began on another path is completed first. What is done with this
+          one is only known after that.
       type: str
     files:
       description: How many files were seeded or adopted, directories not counted.
