@@ -8,15 +8,18 @@ deleted. Owners are compared by their names: an image may number them anew.
 
 import itertools
 import os
-from typing import NamedTuple
+from typing import NamedTuple, Optional, Tuple
 from urllib.parse import unquote_to_bytes
 
 from .errors import StoreError
+from .inode import NO_ATTRIBUTES
 from .manifest import CUT_SHORT, DIGEST, GROUP, MTIME, PATH, TARGET, USER, content_digest, is_rounded, line, listed, read_fields
 from .walk import walk
 
 BESIDE = b".cm_persist-new"
 LONGEST_NAME = 255  # bytes of a file's name
+SIZE = 4  # index of the field in a manifest's line
+ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 ADD, CHANGE, REPLACE, REMOVE, ASIDE, PART, HIDDEN = "add", "change", "replace", "remove", "beside", "part", "hidden"
 
 
@@ -30,10 +33,10 @@ class Entry:
         owner (tuple of bytes): names of user and group, numbers where they have none.
     """
 
-    __slots__ = ("_digest", "fields", "key", "owner", "path")
+    __slots__ = ("_digest", "_marks", "fields", "key", "owner", "path")
 
-    def __init__(self, fields, path, owner, digest):
-        self.fields, self.path, self.owner, self._digest = fields, path, owner, digest
+    def __init__(self, fields, path, owner, digest, marks=frozenset):
+        self.fields, self.path, self.owner, self._digest, self._marks = fields, path, owner, digest, marks
         self.key = () if path == b"." else tuple(path.split(b"/"))
 
     @property
@@ -48,18 +51,26 @@ class Entry:
             self._digest = self._digest()
         return self._digest
 
+    @property
+    def marks(self):
+        """frozenset of str: names of attributes and ACLs that a person or a program gives a file; of a manifest none are known.
+        As digest, it can be had until the next entry is."""
+        return self._marks()
+
 
 class Action(NamedTuple):
     """What is to be done at a path (bytes, relative), what being
 
     ADD (the store has nothing there), CHANGE (a leaf is replaced, a directory gets its owner and mode), REPLACE (a leaf becomes a
     directory), REMOVE, ASIDE (the image's version goes beside the store's), PART (of what goes beside), HIDDEN (the store's
-    stays, and the image's cannot go beside it).
+    stays, and the image's cannot go beside it). before are size and time, as a manifest has them, of what the image that was
+    merged last has there; None where that is no leaf.
     """
 
     what: str
     path: bytes
     is_directory: bool
+    before: Optional[Tuple[bytes, bytes]] = None
 
 
 def from_manifest(file, path, within=b"", accounts=None):
@@ -103,7 +114,8 @@ def from_tree(dir_fd, name, accounts):
         if listed(step):
             status = step.status
             owner = users.get(status.st_uid, b"%d" % status.st_uid), groups.get(status.st_gid, b"%d" % status.st_gid)
-            yield Entry(line(step).split(b" "), step.path, owner, lambda step=step: _digest(step))
+            fields = line(step).split(b" ")
+            yield Entry(fields, step.path, owner, lambda step=step: _digest(step), lambda step=step: _marks(step))
 
 
 def same(one, other):
@@ -162,7 +174,8 @@ def decide(base, store, new):
             entry = own if image is None else image
             if action == ASIDE and (not key or len(key[-1] + BESIDE) > LONGEST_NAME):
                 action, parts = HIDDEN, False
-            yield Action(action, entry.path, entry.is_directory)
+            before = None if old is None or old.is_directory else (old.fields[SIZE], old.fields[MTIME])
+            yield Action(action, entry.path, entry.is_directory, before)
 
 
 def _decide(old, own, image):
@@ -173,7 +186,8 @@ def _decide(old, own, image):
         return "", own is not None and image is not None and own.is_directory != image.is_directory
     if own is None:
         return ADD if image is not None else "", False
-    untouched = same(old, own)
+    # What has got attributes or an ACL since has been touched as well; no list tells those that it had.
+    untouched = same(old, own) and (own.is_directory or not own.marks - (image.marks if image is not None else frozenset()))
     if image is None:
         return REMOVE if untouched else "", False
     if own.is_directory != image.is_directory:
@@ -218,6 +232,16 @@ def some_of(paths, most):
     paths = iter(paths)
     first = tuple(itertools.islice(paths, most))
     return len(first) + sum(1 for _path in paths), first
+
+
+def _marks(step):
+    try:
+        names = os.listxattr(b"/proc/self/fd/%d/" % step.dir_fd + step.name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in NO_ATTRIBUTES:
+            return frozenset()
+        raise
+    return frozenset(name for name in names if name.startswith("user.") or name in ACLS)
 
 
 def _digest(step):

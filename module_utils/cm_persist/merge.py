@@ -4,7 +4,9 @@ one that is there, which is kept.
 """
 
 import errno
+import itertools
 import os
+import stat
 from typing import NamedTuple, Tuple
 
 from . import inode, progress
@@ -173,11 +175,25 @@ def _apply(actions, private, where):
 def _take(private, path, action):
     def place(fd, name):
         target = name + BESIDE if action.what == ASIDE else name
-        if action.what in (REPLACE, ASIDE):
+        if action.what == REPLACE:
             remove_tree(fd, target)
+        elif action.what == ASIDE:
+            _make_room(fd, target, action.before)
         _at(private, NEW, path, lambda new, own: os.rename(own, target, src_dir_fd=new, dst_dir_fd=fd))
 
     _at(private, TREE, path, place)
+
+
+def _make_room(fd, name, before):
+    """Take away what an earlier merge has put beside, or, if somebody has written to it since, give it another name."""
+    status = lstat(name, fd)
+    if status is None:
+        return
+    if stat.S_ISREG(status.st_mode) and before == (b"%d" % status.st_size, b"%d" % status.st_mtime_ns):
+        os.unlink(name, dir_fd=fd)
+        return
+    number = next(number for number in itertools.count(1) if lstat(name + b".%d" % number, fd) is None)
+    os.rename(name, name + b".%d" % number, src_dir_fd=fd, dst_dir_fd=fd)
 
 
 def _change_directory(private, path, where):

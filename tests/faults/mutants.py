@@ -16,6 +16,7 @@ TRAPS = "tests/filesystem/test_traps.py"
 CHANGE, BACK, OWNERS = (
     "tests/filesystem/test_image_change.py", "tests/filesystem/test_rollback.py", "tests/filesystem/test_owners.py"
 )  # fmt: skip
+BEGUN = "tests/filesystem/test_begun.py"
 UPGRADES = "tests/faults/test_upgrade_faults.py"
 RENAME = "            rename_noreplace(TREE, os.path.basename(relative), private, parent)\n"
 
@@ -597,8 +598,8 @@ MUTANTS = (
     Mutant(
         "what was written is replaced by the next image's",
         CORE + "changes.py",
-        "    untouched = same(old, own)\n",
-        "    untouched = True\n",
+        "    untouched = same(old, own) and",
+        "    untouched = True or",
         (CHANGE, "-k", "keeps_what_was_written"),
     ),
     Mutant(
@@ -649,6 +650,41 @@ MUTANTS = (
         "        _change_acls(store, step, path, users, groups)\n",
         "        pass\n",
         (UPGRADES, "-k", "undisturbed and owners"),
+    ),
+    Mutant(
+        "what was begun passed over by what comes next",
+        CORE + "seed_plan.py",
+        "    if begun:\n        return begun\n",
+        "",
+        (BEGUN,),
+    ),
+    Mutant(
+        "what was written during a merge left behind",
+        CORE + "swap.py",
+        "                if stamp(parent, os.path.basename(relative)) != run.stamps[self.path]:\n",
+        "                if False:\n",
+        (BEGUN, "-k", "left_behind"),
+    ),
+    Mutant(
+        "a directory of another run taken for this one's",
+        CORE + "seed_steps.py",
+        "            os.mkdir(name, 0o700, dir_fd=staging)\n            self.begun.append(name)",
+        "            self.begun.append(name)\n            os.mkdir(name, 0o700, dir_fd=staging)",
+        (BEGUN, "-k", "another_run"),
+    ),
+    Mutant(
+        "the number of a name that is gone given to another",
+        CORE + "owners.py",
+        "            if names[name] in moves.values() and",
+        "            if False and",
+        ("tests/unit/test_upgrade_plans.py", "-k", "is_gone"),
+    ),
+    Mutant(
+        "what was written beside lost with the next merge",
+        CORE + "merge.py",
+        "    if stat.S_ISREG(status.st_mode) and before ==",
+        "    if before !=",
+        (CHANGE, "-k", "written_beside"),
     ),
     Mutant(
         "a note that leads out of the store",

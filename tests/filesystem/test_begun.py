@@ -10,9 +10,10 @@ import pytest
 
 from module_utils.cm_persist import seed_steps
 from module_utils.cm_persist.accounts import Accounts
-from module_utils.cm_persist.errors import PathError
+from module_utils.cm_persist.errors import PathError, StoreError
 from module_utils.cm_persist.places import label
 from module_utils.cm_persist.seed import Settings
+from module_utils.cm_persist.store import Store
 from module_utils.cm_persist.unseed import unseed
 from tests.kill import killed_before_change
 from tests.site import read, write
@@ -158,6 +159,28 @@ def test_what_is_written_while_it_is_merged_is_not_left_behind(tmp_path, monkeyp
     monkeypatch.undo()
     site.start_as(policy="merge", backups=backups)
     assert texts(site.stored()) == dict(MERGED, **{"own/late": "late"})
+
+
+def test_a_directory_of_another_run_is_not_cleaned_up(site):
+    """Whatever comes in the way of making one: what is in it is another's, and may be all that there is."""
+    site.seed()
+    with Store(site.store) as store:
+        run = seed_steps.Run(store, {}, None, "", "")
+        with run.private("other-merge") as private:
+            os.mkdir("precious", dir_fd=private)
+        mine = seed_steps.Run(store, {}, None, "", "")
+
+        class Step:
+            def describe(self):
+                return "make one"
+
+            def execute(self, run):
+                with run.private("other-merge"):
+                    pass
+
+        with pytest.raises(StoreError):
+            seed_steps.execute([Step()], mine)
+    assert os.path.isdir(site.books + "/staging/other-merge/precious")
 
 
 def test_what_is_kept_of_an_earlier_life_does_not_come_back(tmp_path):

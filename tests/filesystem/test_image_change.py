@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import struct
 import sys
 
 import pytest
@@ -87,6 +88,31 @@ def test_the_next_merge_is_against_the_image_that_was_merged_last(site):
     expected = dict(MERGED, **{"changed2": "of three", "touched2.cm_persist-new": "of three", "same": "of three"})
     del expected["sub/added2"]
     assert texts(site.stored()) == expected, "what was deleted stays deleted, and what lies beside is the newest"
+
+
+def test_what_was_written_beside_is_not_lost_with_the_next_merge(site):
+    site.start_as(policy="merge")
+    write(site.stored() + "/touched2.cm_persist-new", "merged by hand")
+    ship(site, dict(SECOND, touched2="of three", both2="of three"), when=1600000000)
+    site.start_as("manager:3.0", policy="merge", backups=0)
+    found = texts(site.stored())
+    assert found["touched2.cm_persist-new"] == found["both2.cm_persist-new"] == "of three"
+    assert found["touched2.cm_persist-new.1"] == "merged by hand" and "both2.cm_persist-new.1" not in found
+
+
+@pytest.mark.root
+def test_what_has_got_attributes_has_been_touched(site):
+    for name in ("changed2", "removed2", "sub/changed2"):
+        os.setxattr(os.path.join(site.stored(), name), "user.note", b"mine")
+    acl = b"".join(struct.pack("<HHI", *entry) for entry in ((1, 6, -1 & 0xFFFFFFFF), (2, 4, 7), (4, 4, -1 & 0xFFFFFFFF)))
+    acl += b"".join(struct.pack("<HHI", tag, 4, 0xFFFFFFFF) for tag in (0x10, 0x20))
+    os.setxattr(site.stored() + "/gone/only", "system.posix_acl_access", struct.pack("<I", 2) + acl)
+    os.setxattr(site.path() + "/sub/changed2", "user.note", b"the image's own")
+    site.start_as(policy="merge")
+    found = texts(site.stored())
+    assert found["changed2"] == found["removed2"] == found["gone/only"] == "of one"
+    assert found["changed2.cm_persist-new"] == found["sub/changed2"] == "of two"
+    assert os.getxattr(site.stored() + "/changed2", "user.note") == b"mine"
 
 
 def test_check_mode_tells_the_same_and_changes_nothing(site):
