@@ -15,18 +15,10 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from module_utils.cm_persist.progress import read  # noqa: E402
+from module_utils.cm_persist.words import files, size  # noqa: E402
 
 INTERVAL = 4.5  # seconds, and a look each quarter: a line at least every five
 WIDTH = 24  # of a bar
-
-
-def size(count):
-    """str: a number of bytes for people."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return "{} {}".format(count, unit) if unit == "bytes" else "{:.1f} {}".format(count, unit)
-        count /= 1000
-    return "{:.1f} GB".format(count)
 
 
 class Teller:
@@ -84,9 +76,9 @@ def _words(seen, seconds, rate, left, over):
     if not seen.path:
         return "{} to disk, {:.0f} s".format("written" if over else "writing", seconds)
     if over:
-        return "{}: copied {:,} files, {} in {:.1f} s, {}/s".format(seen.path, seen.files, size(seen.bytes), seconds, size(rate))
-    return "{}: copying, {:,} of {:,} files, {} of {}, {}/s, {:.0f} s left".format(
-        seen.path, seen.files, seen.of_files, size(seen.bytes), size(seen.of_bytes), size(rate), left
+        return "{}: copied {}, {} in {:.1f} s, {}/s".format(seen.path, files(seen.files), size(seen.bytes), seconds, size(rate))
+    return "{}: copying, {:,} of {}, {} of {}, {}/s, {:.0f} s left".format(
+        seen.path, seen.files, files(seen.of_files), size(seen.bytes), size(seen.of_bytes), size(rate), left
     )
 
 

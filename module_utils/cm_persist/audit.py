@@ -15,9 +15,10 @@ from .errors import SpecError, printable
 from .evidence import IMAGE_MANIFEST
 from .mounts import read_mounts, real_path
 from .places import ImageParent
-from .seed_look import _foreign, _tree_of
+from .seed_look import foreign_names, tree_of
 from .spec import inside, parse_paths
 from .store import Store, find_store, wake
+from .words import files, size
 
 MADE_ANEW = (b"dev", b"proc", b"run", b"sys", b"tmp")  # below the root; what container/image_manifest.py does not list
 
@@ -85,7 +86,7 @@ def audit(settings, mounts=None):
     unclaimed = [] if found.absent else _unclaimed(store_path, specs)
     totals = comparison.totals
     said = "{added:,} added, {changed:,} changed, {removed:,} removed".format(**totals)
-    message = "lost with the container: {}; {}, {}".format(said, _files(totals["files"]), _size(totals["bytes"]))
+    message = "lost with the container: {}; {}, {}".format(said, files(totals["files"]), size(totals["bytes"]))
     lines = _table(message, found.absent, changes, sum(totals[what] for what in (ADDED, CHANGED, REMOVED)), asides, unclaimed)
     return Audit(False, changes, totals, asides, unclaimed, lines, message)
 
@@ -108,7 +109,7 @@ def _look_beside(specs):
 def _unclaimed(store_path, specs):
     found = []
     with looking_at(store_path), Store(store_path) as store:
-        for path in _foreign(store.fd, _tree_of(specs)):
+        for path in foreign_names(store.fd, tree_of(specs)):
             above, name = os.path.split(path)
             parent = open_directory(store.fd, os.fsencode(above), store_path)
             try:
@@ -119,8 +120,8 @@ def _unclaimed(store_path, specs):
 
 
 def _counted(dir_fd, name, directory):
-    files, size = count(dir_fd, name)
-    return {"path": printable(os.path.join(directory, os.fsdecode(name))), "bytes": size, "files": files}
+    number, data = count(dir_fd, name)
+    return {"path": printable(os.path.join(directory, os.fsdecode(name))), "bytes": data, "files": number}
 
 
 def _rank(entry):
@@ -129,9 +130,9 @@ def _rank(entry):
 
 def _table(message, absent, changes, most, asides, unclaimed):
     """list of str: lines; absent (str) is why there is no store, most (int) how many changes there are."""
-    rows = [(_size(each["bytes"]), each["what"], _files(each["files"]), each["path"]) for each in changes]
-    rows += [(_size(each["bytes"]), "aside", _files(each["files"]), each["path"]) for each in asides]
-    rows += [(_size(each["bytes"]), "unclaimed", _files(each["files"]), each["path"]) for each in unclaimed]
+    rows = [(size(each["bytes"]), each["what"], files(each["files"]), each["path"]) for each in changes]
+    rows += [(size(each["bytes"]), "aside", files(each["files"]), each["path"]) for each in asides]
+    rows += [(size(each["bytes"]), "unclaimed", files(each["files"]), each["path"]) for each in unclaimed]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [
         "{}  {}  {}  {}".format(row[0].rjust(widths[0]), row[1].ljust(widths[1]), row[2].rjust(widths[2]), row[3]) for row in rows
@@ -143,15 +144,3 @@ def _table(message, absent, changes, most, asides, unclaimed):
     table += ["and {:,} more".format(more)] if more else []
     table += ["kept beside state paths:", *beside] if beside else []
     return table + (["in the store, and claimed by no state path:", *stored] if stored else [])
-
-
-def _size(count):
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return "{} bytes".format(count) if unit == "bytes" else "{:.1f} {}".format(count, unit)
-        count /= 1000
-    return "{:.1f} GB".format(count)
-
-
-def _files(count):
-    return "1 file" if count == 1 else "{:,} files".format(count)

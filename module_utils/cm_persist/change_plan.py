@@ -8,6 +8,7 @@ from .owners import Owners, after, known, plan_passes
 from .places import DIRECTORY
 from .seed_checks import some
 from .seed_steps import NoteImage
+from .words import files
 
 WIDENED = {DIRECTORY: 0o2770, "file": 0o660}  # what kubelet adds to the modes of a volume with an fsGroup
 
@@ -127,21 +128,17 @@ def told_of_change(path, plan):
         tally = change.tally
         if tally.beside + tally.hidden:
             said = "{}: {}; {} changed on both sides: the store's stay, the image's lie beside, NAME.cm_persist-new: {}."
-            plan.warnings.append(said.format(own, met, _files(tally.beside + tally.hidden), _some(change)))
+            plan.warnings.append(said.format(own, met, files(tally.beside + tally.hidden), _some(change)))
         return
     if change.hidden and path.entry is None:
         said = "{}: {} has {} that the volume lacks, or has older: {}."
-        plan.warnings.append(said.format(own, met, _files(change.hidden), _some(change)))
+        plan.warnings.append(said.format(own, met, files(change.hidden), _some(change)))
     elif change.hidden:
         said = "{}: {}, and the volume hides {} that it has newer: {}."
-        plan.warnings.append(said.format(own, met, _files(change.hidden), _some(change)))
+        plan.warnings.append(said.format(own, met, files(change.hidden), _some(change)))
     if change.removed:
         said = "{}: {}, and the volume still has {} that the image no longer has."
-        plan.warnings.append(said.format(own, met, _files(change.removed)))
-
-
-def _files(count):
-    return "1 file" if count == 1 else "{} files".format(count)
+        plan.warnings.append(said.format(own, met, files(change.removed)))
 
 
 def _names(accounts, moves):

@@ -18,7 +18,7 @@ from .mounts import read_mounts
 from .owners import Owners, read_owners
 from .places import ImageParent, Place
 from .record import read_record
-from .seed_look import _foreign, _tree_of, read_staging
+from .seed_look import foreign_names, read_staging, tree_of
 from .seed_plan import PathSeen, StoreSeen, store_state
 from .spec import parse_paths
 from .store import Found, Store, find_store, wake
@@ -157,7 +157,7 @@ def _describe(store, found, specs, books, problems):
         )
     if store is None:
         return shown
-    foreign = guarded(problems, found.path, lambda: list(_foreign(store.fd, _tree_of(specs))), [])
+    foreign = guarded(problems, found.path, lambda: list(foreign_names(store.fd, tree_of(specs))), [])
     shown.update(unclaimed=[printable(name) for name in foreign])
     if store.state_fd is not None:
         lease = guarded(problems, store.state_path, Lease(store).look)

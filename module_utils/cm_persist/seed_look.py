@@ -72,7 +72,7 @@ def observe(store, found, specs, mounts, counted, selinux, look_at_image, stoppi
         leftovers=tuple(leftovers or ()),
         staging=leftovers is not None,
         begun=store.state_fd is not None,
-        foreign=() if record is not None else tuple(_foreign(store.fd, _tree_of(specs))),
+        foreign=() if record is not None else tuple(foreign_names(store.fd, tree_of(specs))),
         free_bytes=space.f_bavail * space.f_frsize + given_back.space,
         # btrfs counts none, and CephFS says -1 for any number.
         free_inodes=space.f_favail + given_back.inodes if space.f_files and space.f_favail >= 0 else None,
@@ -250,8 +250,8 @@ def _count_leftover(store, staging, name):
         return Survey()  # as above; or it cannot be read, then it gives nothing back that could be counted on
 
 
-def _tree_of(specs):
-    # {b"var": {b"lib": {}}}: an empty dict is a state path itself, to whatever it holds.
+def tree_of(specs):
+    """dict: state paths (list of StatePath) as {b"var": {b"lib": {}}}; an empty one is a state path itself, whatever it holds."""
     tree = {}
     for spec in specs:
         branch = tree
@@ -260,7 +260,8 @@ def _tree_of(specs):
     return tree
 
 
-def _foreign(fd, tree, above=""):
+def foreign_names(fd, tree, above=""):
+    """Yield the paths (str) of what an open store (fd) holds and no state path claims, the topmost alone; tree is of tree_of()."""
     for name in list_names(fd):
         if not above and (name == STATE.encode() or name in IGNORED):
             continue
@@ -278,5 +279,5 @@ def _foreign(fd, tree, above=""):
                     raise
                 yield path
                 continue
-            yield from _foreign(below, branch, path)
+            yield from foreign_names(below, branch, path)
             os.close(below)
