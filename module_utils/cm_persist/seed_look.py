@@ -261,7 +261,7 @@ def tree_of(specs):
 
 
 def foreign_names(fd, tree, above=""):
-    """Yield the paths (str) of what an open store (fd) holds and no state path claims, the topmost alone; tree is of tree_of()."""
+    """Yield the paths (str) of what an open store (fd) holds and no state path claims, the topmost alone; tree is tree_of()'s."""
     for name in list_names(fd):
         if not above and (name == STATE.encode() or name in IGNORED):
             continue

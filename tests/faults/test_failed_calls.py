@@ -66,6 +66,15 @@ def test_data_that_ends_early_is_an_error(name, variant, top, side_by_side, tall
     assert problems == []
 
 
+def one_error_each(situation, top, some, side_by_side, tally):
+    """list of (kind, str): what goes wrong where each change of a situation gets one of the five errors, in turn."""
+    points = some(all_points(top, situation, changes_files), FEWER)
+    cases = [(point, ERRORS[number % len(ERRORS)]) for number, point in enumerate(points)]
+    problems = attempts(cases, situation, top, side_by_side, wanted=changes_files)
+    tally.count("{} from a system call, {}".format(", ".join(ERRORS), situation.label), len(cases), problems)
+    return problems
+
+
 def attempts(cases, variant, top, side_by_side, wanted):
     """list of (kind, str): what goes wrong in any of the cases, each a Point and an error."""
 

@@ -3,12 +3,12 @@
 
 import pytest
 
-from .inject import all_points, changes_files
+from .inject import all_points
 from .link_scene import SITUATIONS
-from .test_failed_calls import ERRORS, attempts
+from .test_failed_calls import one_error_each
 from .test_killed_calls import kills
 
-FEW, FEWER = 12, 5  # points of each situation in a sample
+FEW = 12  # points of each situation in a sample
 
 
 def by_label(situation):
@@ -22,12 +22,7 @@ def test_killed_before_any_change(situation, top, some, side_by_side, tally):
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=by_label)
 def test_a_change_fails(situation, top, some, side_by_side, tally):
-    """Each point gets one of the five errors, in turn."""
-    points = some(all_points(top, situation, changes_files), FEWER)
-    cases = [(point, ERRORS[number % len(ERRORS)]) for number, point in enumerate(points)]
-    problems = attempts(cases, situation, top, side_by_side, wanted=changes_files)
-    tally.count("{} from a system call, {}".format(", ".join(ERRORS), situation.label), len(cases), problems)
-    assert problems == []
+    assert one_error_each(situation, top, some, side_by_side, tally) == []
 
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=by_label)

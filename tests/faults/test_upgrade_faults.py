@@ -10,13 +10,13 @@ from tests.site import run
 from tests.upgrades import MERGED, texts
 
 from .blocklog import BlockLog
-from .inject import all_points, changes_files
+from .inject import all_points
 from .power import Replay, make_disk, mounted
-from .test_failed_calls import ERRORS, attempts
+from .test_failed_calls import one_error_each
 from .test_killed_calls import kills
 from .upgrade_scene import CAPABILITY, OWNERS, OWNERS_MERGED, SITUATIONS, UpgradeScene
 
-FEW, FEWER = 12, 5  # points of each situation in a sample
+FEW = 12  # points of each situation in a sample
 POWER = 16  # and moments of a power loss
 
 
@@ -31,12 +31,7 @@ def test_killed_before_any_change(situation, top, some, side_by_side, tally):
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=by_label)
 def test_a_change_fails(situation, top, some, side_by_side, tally):
-    """Each point gets one of the five errors, in turn."""
-    points = some(all_points(top, situation, changes_files), FEWER)
-    cases = [(point, ERRORS[number % len(ERRORS)]) for number, point in enumerate(points)]
-    problems = attempts(cases, situation, top, side_by_side, wanted=changes_files)
-    tally.count("{} from a system call, {}".format(", ".join(ERRORS), situation.label), len(cases), problems)
-    assert problems == []
+    assert one_error_each(situation, top, some, side_by_side, tally) == []
 
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=by_label)
