@@ -4,7 +4,9 @@
 import io
 import json
 import os
+import pty
 import re
+import subprocess
 import sys
 
 import pytest
@@ -100,6 +102,25 @@ def test_on_a_terminal_it_is_a_bar():
     bars = text.split("\r\x1b[K")
     assert bars[1].startswith("cm_persist: [############............]  50 % /a: copying, 50 of 100 files")
     assert bars[2].startswith("cm_persist: [########################] 100 %") and text.endswith("\n")
+
+
+def test_a_real_terminal_gets_it(top):
+    file = os.path.join(top, "progress")
+    progress.watch({progress.VARIABLE: file})
+    try:
+        progress.begin("/a", 10, 1000)
+        progress.add(5, 500)
+        terminal, inside = pty.openpty()
+        teller = subprocess.Popen([sys.executable, "container/progress.py", file, str(os.getpid())], stdout=inside)
+        os.close(inside)
+        shown = b""
+        while b" 50 % /a: copying, 5 of 10 files" not in shown:
+            shown += os.read(terminal, 1000)
+        teller.terminate()
+        assert teller.wait() == 0 and b"\r\x1b[K" in shown
+        os.close(terminal)
+    finally:
+        progress.watch({})
 
 
 @pytest.mark.root

@@ -57,9 +57,10 @@ def stored(store, declaration):
     return {path: found[declaration.stored(path)] for path in declaration.paths}
 
 
-def test_another_command_finds_the_state_in_the_store(run, store, declaration, originals):
+def test_another_command_finds_the_state_in_the_store(run, store, declaration, originals, scratch):
     code, lines = run("sh", "-c", "readlink " + " ".join(declaration.paths))
     assert code == 0, lines
+    (scratch / "start.log").write_text("\n".join(lines))  # for test_log.py
     assert lines[-len(declaration.paths) :] == [declaration.stored(path) for path in declaration.paths]
     assert stored(store, declaration) == originals
 
