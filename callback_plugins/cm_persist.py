@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 
+from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 
@@ -51,7 +52,7 @@ class CallbackModule(CallbackBase):
         self._seeded = {}  # host -> the result of persist_seed
         self._closing = {}  # host -> the sentence to end with
         self._failures = []  # (host, what was found, what to do, the result's values)
-        self._check_mode = False
+        self._check_mode = bool(context.CLIARGS.get("check"))  # of the run: vm.yml rehearses in every one
         self._json = {"": False, "text": False, "json": True}.get(os.environ.get("CM_PERSIST_LOG", ""))
         if self._json is None:
             raise AnsibleError("CM_PERSIST_LOG is {}; it takes text or json.".format(os.environ["CM_PERSIST_LOG"]))
@@ -72,7 +73,6 @@ class CallbackModule(CallbackBase):
         """Say what a module did."""
         self._end_teller()
         values, host = result._result, self._name(result)
-        self._check_mode = self._check_mode or result._task.check_mode
         self._warn(host, values)
         action = result._task.action.split(".")[-1]
         if action == "persist_seed":
