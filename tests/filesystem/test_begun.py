@@ -3,6 +3,7 @@
 meant, and then all is looked at anew: nothing of it is lost, skipped, or of a wrong owner.
 """
 
+import bisect
 import os
 import shutil
 
@@ -33,13 +34,20 @@ def kept_trees(site):
 
 def killed(make, act, arrived):
     """Upgraded: a site in which an act was killed at the first change at which it had arrived somewhere."""
-    for number in range(500):
+
+    def try_one(number):
         site = make(number)
-        assert killed_before_change(number, lambda site=site: act(site)), "it never came there"
-        if arrived(site):
-            return site
+        return site, killed_before_change(number, lambda: act(site))
+
+    def there(number):
+        site, killed = try_one(number)
+        came = not killed or arrived(site)
         shutil.rmtree(site.top)
-    raise AssertionError("it never came there")
+        return came
+
+    site, killed = try_one(bisect.bisect_left(range(500), True, key=there))
+    assert killed and arrived(site)
+    return site
 
 
 @pytest.fixture
