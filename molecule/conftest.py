@@ -16,6 +16,21 @@ IMAGE = "localhost/cm_persist/manager"
 DATABASE = "/var/lib/pgsql/9.5/data"
 
 
+MOST_LINES = 15  # of a log where all is well
+# What stands for something in expected.log, whose parts are parted by blank lines, and what for.
+STANDS_FOR = {r"\#": r"[\d,]+(?:\.\d+)?", "SIZE": r"[\d.]+ (?:bytes|kB|MB|GB)", r"\.\.\.": ".*"}
+
+
+def is_as_expected(log):
+    """Whether the lines of a log that are cm_persist's are, one by one, those of a part of the scenario's expected.log."""
+    lines = [line for line in log if line.startswith("cm_persist: ")]
+    text = re.escape((PROJECT / "molecule" / os.environ["MOLECULE_SCENARIO_NAME"] / "expected.log").read_text().rstrip("\n"))
+    for sign, meaning in STANDS_FOR.items():
+        text = text.replace(sign, meaning)
+    parts = text.split("\\\n\\\n")
+    return len(lines) <= MOST_LINES and any(re.fullmatch(part, "\n".join(lines)) for part in parts)
+
+
 def podman(*arguments, **options):
     """Runs podman here, not in the container, and gives what it did: code and both streams."""
     return subprocess.run(
