@@ -5,6 +5,7 @@ from .backups import KeepOld
 from .errors import PathError, StoreError
 from .plan import Plan, result_of
 from .seed_steps import Complete, WriteRecord
+from .selinux import plan_labels
 from .swap import BEFORE, ROLLBACK
 from .swap import Complete as CompleteSwap
 
@@ -30,8 +31,11 @@ def plan_begun(store, paths, backups):
         raise StoreError(store.path, "the store is read-only and would have to be written", "Mount the volume read-write.")
     if not plan.steps and not later:
         return None
-    plan.steps.extend([WriteRecord(store.path), *later])
     done = {swap.note.path: swap.done for swap in store.swaps if swap.state != BEFORE}
+    # Before the record, as ever: a run that is killed here is completed, labels included.
+    tops = [path.split("/")[1] for path in [*done, *(path.spec.key for path in unfinished)]]
+    labelling, plan.warnings[:] = plan_labels(store.path, store.labels, tops, bool(tops), store.read_only)
+    plan.steps.extend([*labelling, WriteRecord(store.path), *later])
     for path in paths:
         entry = path.entry or (path.unfinished.entry if path.unfinished else {"files": 0, "bytes": 0})
         state = "seeded" if path in unfinished else done.get(path.spec.key, "begun")

@@ -468,6 +468,13 @@ MUTANTS = (
         ("tests/filesystem/test_selinux.py", "-k", "before_the_record"),
     ),
     Mutant(
+        "labels after the record of what was begun",
+        CORE + "begun_plan.py",
+        "[*labelling, WriteRecord(store.path), *later]",
+        "[WriteRecord(store.path), *labelling, *later]",
+        ("tests/filesystem/test_selinux.py", "-k", "goes_on_from_there"),
+    ),
+    Mutant(
         "a lost path made anew",
         CORE + "seed_plan.py",
         """    if original.kind == "symbolic link" and original.target == place:

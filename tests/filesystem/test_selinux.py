@@ -45,6 +45,7 @@ class Labeller:
     def call(self, _store_path, command):
         self.ran.append(command)
         assert os.path.exists(self.site.stored("data/one")) and not os.path.exists(self.site.books + "/record.json")
+        self.labels = self.labels._replace(equal=True, done=True)  # as the next look finds it
 
 
 def test_labels_are_set_on_what_is_published_before_the_record_says_so(site):
@@ -53,7 +54,6 @@ def test_labels_are_set_on_what_is_published_before_the_record_says_so(site):
     outcome = seeding.seed(settings, selinux=selinux)
     assert [command[0] for command in selinux.ran] == ["semanage", "restorecon", "restorecon"]
     assert "semanage fcontext --add --equal / " + site.store in outcome.steps and os.path.exists(site.books + "/record.json")
-    selinux.labels = selinux.labels._replace(equal=True, done=True)
     assert not seeding.seed(settings, selinux=selinux).changed
 
 
