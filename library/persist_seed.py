@@ -51,7 +51,7 @@ options:
   state:
     description:
       - V(unseeded) takes the paths out of the store again, as after a move that failed. Each must have been seeded, and have
-        content of its own; what may be all that there is of it is not removed.
+        content of its own; what may be all that there is of it is not removed. What merges kept of it goes with it.
       - V(rolled_back) puts the trees back that were replaced by the last merge of each path. What is there now is kept in their
         place, so that doing it again undoes it. Nothing may use the paths.
     type: str

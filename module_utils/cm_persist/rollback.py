@@ -121,10 +121,10 @@ def plan_rollback(seen, paths, backups):
     later = plan_swaps(seen, backups, plan)
     done = {swap.note.path for swap in seen.swaps if swap.name.endswith(ROLLBACK) and swap.state != BEFORE}
     begun = bool(later) and not done
-    if seen.owners and seen.owners.begun:  # first, as a file may be without what its new owner took from it
-        plan.steps.insert(0, Renumber(seen.owners, seen.owners.begun, ("as was begun",)))
-        begun, later = True, later or [RemoveStaging()]
-    going = [] if later else [path for path in paths if path.kept]
+    if not later and seen.owners and seen.owners.begun:  # a file may be without what its new owner took from it
+        plan.steps.append(Renumber(seen.owners, seen.owners.begun, ("as was begun",)))
+        begun = True
+    going = [] if later or begun else [path for path in paths if path.kept]
     for path in going:
         if not path.stored.real or path.entry is None:
             raise PathError(path.spec.path, "the store has nothing there that could be kept", "Start once, and see what it says.")

@@ -4,6 +4,7 @@ meant, and then all is looked at anew: nothing of it is lost, skipped, or of a w
 """
 
 import bisect
+import json
 import os
 import shutil
 
@@ -189,6 +190,16 @@ def test_a_directory_of_another_run_is_not_cleaned_up(site):
         with pytest.raises(StoreError):
             seed_steps.execute([Step()], mine)
     assert os.path.isdir(site.books + "/staging/other-merge/precious")
+
+
+def test_owners_that_were_being_changed_are_changed_before_the_way_back(tmp_path):
+    site = owned(str(tmp_path / "site"))
+    site.start_as(policy="merge", accounts=ONE)
+    with open(site.books + "/owners.json") as file:
+        owners = json.load(file)
+    write(site.books + "/owners.json", json.dumps(dict(owners, begun={"users": [[100, 200]], "groups": []})))
+    assert roll_back(site).paths[0]["state"] == "rolled_back" and texts(site.stored()) == {"file": "of one"}
+    assert [tree[b"file"].uid for tree in [read_tree(site.stored()), *kept_trees(site)]] == [200, 200]
 
 
 def test_what_is_kept_of_an_earlier_life_does_not_come_back(tmp_path):
