@@ -184,9 +184,10 @@ def test_where_a_merge_is_not_safe_it_is_kept_or_refused(site, why):
         shutil.rmtree(site.path())
         write(site.path(), "a file")
     elif why == "in use":
+        untouched = site.untouched()
         with used(site.stored()), pytest.raises(PathError) as failure:
             site.start_as(policy="merge")
-        assert "in use" in failure.value.found and footprint(site.stored()) == before
+        assert "in use" in failure.value.found and site.untouched() == untouched, "refused before anything is built"
         return
     told = site.told(name=name, policy="merge")
     assert "kept as it is, not merged" in told and footprint(site.stored()) == before
