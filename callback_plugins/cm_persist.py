@@ -6,7 +6,8 @@ name: cm_persist
 type: stdout
 short_description: What cm_persist did, a line for each state path
 description:
-  - Prints what the modules of cm_persist report, warnings, and at the end one closing line.
+  - Prints what the modules of cm_persist report, warnings, and at the end one closing line. Of a rehearsal, as C(vm.yml) has one
+    before it stops anything, it tells only where it finds nothing to do.
   - Where something failed, the last two lines say what was found, where, and what to do.
   - A copy that takes longer tells every five seconds how far it is, on a terminal as a bar.
   - With C(CM_PERSIST_LOG=json) in the environment each line is a JSON object instead, with the keys C(time), C(level), C(event),
@@ -73,10 +74,14 @@ class CallbackModule(CallbackBase):
         """Say what a module did."""
         self._end_teller()
         values, host = result._result, self._name(result)
-        self._warn(host, values)
         action = result._task.action.split(".")[-1]
         if action == "persist_seed":
             self._seeded[host] = values
+        rehearsed = bool(result._task.check_mode) and not self._check_mode
+        if rehearsed and (values.get("steps") or self._seeded.get(host, {}).get("steps")):
+            return  # it will be done for real, and told then
+        self._warn(host, values)
+        if action == "persist_seed":
             self._closing[host] = STORE_STATES.get(values["store_state"], values["store_state"])
             if values["store_state"] == "absent":
                 self._closing[host] = values["msg"]

@@ -78,8 +78,9 @@ options:
     default: ""
   services:
     description:
-      - Services that the caller stops before this is done for real, by their names. In check mode a path that only these use
-        counts as free; and a lease that another manager holds is refused, not waited for. Otherwise this has no effect.
+      - Services that the caller stops before this is done for real, and has wait for store and lease from then on, by their names.
+      - In check mode a path that only these use counts as free, and a lease that another manager holds is refused, not waited for.
+        Otherwise all that it does is that there is no warning of services that do not wait for the lease.
     type: list
     elements: str
     default: []

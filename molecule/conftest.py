@@ -21,14 +21,15 @@ MOST_LINES = 15  # of a log where all is well
 STANDS_FOR = {r"\#": r"[\d,]+(?:\.\d+)?", "SIZE": r"[\d.]+ (?:bytes|kB|MB|GB)", r"\.\.\.": ".*"}
 
 
-def is_as_expected(log):
-    """Whether the lines of a log that are cm_persist's are, one by one, those of a part of the scenario's expected.log."""
+def is_as_expected(log, most=MOST_LINES):
+    """Whether the lines of a log that are cm_persist's are, one by one, those of a part of the scenario's expected.log, and not
+    more than so many."""
     lines = [line for line in log if line.startswith("cm_persist: ")]
     text = re.escape((PROJECT / "molecule" / os.environ["MOLECULE_SCENARIO_NAME"] / "expected.log").read_text().rstrip("\n"))
     for sign, meaning in STANDS_FOR.items():
         text = text.replace(sign, meaning)
     parts = text.split("\\\n\\\n")
-    return len(lines) <= MOST_LINES and any(re.fullmatch(part, "\n".join(lines)) for part in parts)
+    return len(lines) <= most and any(re.fullmatch(part, "\n".join(lines)) for part in parts)
 
 
 def podman(*arguments, **options):

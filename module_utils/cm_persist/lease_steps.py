@@ -172,7 +172,7 @@ def plan_giving_up(store_path, seen, installed, drop_ins, hanging):
 
 
 @contextlib.contextmanager
-def holding(store, plan, systemd, warnings, clock):
+def holding(store, plan, systemd, warnings, clock, waited_for=False):
     """Hold the lease as planned, and keep it beyond this run if that succeeds.
 
     Args:
@@ -181,6 +181,7 @@ def holding(store, plan, systemd, warnings, clock):
         systemd (Systemd): this machine's.
         warnings (list of str): grows by what turns up.
         clock (module): as time.
+        waited_for (bool): whether the caller has the services wait for it, so that nobody need be told to.
 
     Yields:
         bool: whether another held it until now, so that the store may have changed.
@@ -195,7 +196,7 @@ def holding(store, plan, systemd, warnings, clock):
             warnings.extend(_warnings(store.path, lease.path, plan.by, seen))
             del plan.steps[:]
         _execute(plan.steps, lease, systemd)
-        if plan.steps and not plan.installed:
+        if plan.steps and not plan.installed and not waited_for:
             warnings.append(SERVICES.format(printable(store.path), NAME))
         try:
             yield plan.seen.state == HELD

@@ -115,7 +115,7 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
             return _outcome(state, plan, lease._replace(steps=[]), [])  # there is nothing in it, and will be nothing
         store.make_state()
         warnings = []
-        with holding(store, lease, systemd, warnings, clock) as had_to_wait:
+        with holding(store, lease, systemd, warnings, clock, bool(settings.services)) as had_to_wait:
             if had_to_wait and plan is not None:
                 _seen, plan, state = plan_now()
             if plan is None or plan.steps:

@@ -12,8 +12,8 @@ from conftest import PROJECT, podman
 NAME, MACHINE, VOLUME = "cm_persist-readme", "cm_persist-readme-machine", "cm_persist-readme-data"
 BASE, IMAGE = "localhost/cloudify-manager:18.9", "localhost/cloudify-manager:18.9-persist"
 PLAY = "/opt/cm_persist/container/play"
-# Run by others: on the machine where make test runs, and by the scenario of machines with its own inventory. kubectl wants a
-# cluster; the manifests are played by the scenario of a pod.
+# Run by others: on the machine where make test runs, and by the scenario of machines with its own inventory. kubectl has a
+# stand-in for a cluster in tests/filesystem/test_kubectl.py, and the manifests are played by the scenario of a pod.
 ELSEWHERE = ("make ", "ansible-galaxy collection install ", "ansible-playbook -i inventory.yml playbooks/vm.yml", "kubectl ")
 
 

@@ -1,9 +1,10 @@
 """After each step: a machine that was moved serves from its volume, the other as before, and neither has lost a row."""
 
 import pytest
-from conftest import DATABASE
+from conftest import DATABASE, is_as_expected
 
 SERVICES = ("postgresql-9.5", "cloudify-restservice")
+PATHS = 16  # of the profile
 DEPENDENT = "exporter"  # named nowhere: it requires the database
 UNITS = "/etc/systemd/system"
 
@@ -65,6 +66,12 @@ def test_what_failed_leaves_nothing_in_the_store(moved, scratch, name):
     if moved or (scratch / "ledger" / "cm_persist-vm-2").exists():
         return
     assert not [path for path in (scratch / name).rglob("*") if path.is_file() and ".cm_persist" not in path.parts]
+
+
+def test_the_log_of_the_move_says_what_was_done_to_both(scratch):
+    log = scratch / "moved.log"
+    if log.exists():  # of both machines: a line for each path, and one closing line
+        assert is_as_expected(log.read_text().splitlines(), most=2 * (PATHS + 1))
 
 
 def test_the_database_was_stopped_once_to_be_moved_and_never_again(host, name, moved, scratch):
