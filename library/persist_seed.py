@@ -78,9 +78,10 @@ options:
     default: ""
   services:
     description:
-      - Services that the caller stops before this is done for real, and has wait for store and lease from then on, by their names.
-      - In check mode a path that only these use counts as free, and a lease that another manager holds is refused, not waited for.
-        Otherwise all that it does is that there is no warning of services that do not wait for the lease.
+      - Services that the caller stops before this is done for real, and has wait for store and lease from then on, by their
+        names.
+      - In check mode a path that only these use counts as free, and a lease that another manager holds is refused, not waited
+        for. Otherwise all that it does is that there is no warning of services that do not wait for the lease.
     type: list
     elements: str
     default: []
