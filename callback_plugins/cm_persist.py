@@ -60,7 +60,7 @@ class CallbackModule(CallbackBase):
         # Before any process of Ansible's is forked: modules on this machine inherit it.
         self._scratch = tempfile.mkdtemp(prefix="cm_persist-")
         os.environ[PROGRESS] = os.path.join(self._scratch, "progress")
-        self._teller = None
+        self._teller, self._told = None, 0.0
 
     def v2_runner_on_start(self, host, task):
         """Have somebody watch a copy."""
@@ -68,7 +68,7 @@ class CallbackModule(CallbackBase):
             teller = os.path.join(HOME, "container", "progress.py")
             command = [sys.executable, "-B", teller, os.environ[PROGRESS], str(os.getpid())]
             # Named one by one: newer releases of Ansible let no child inherit them.
-            self._teller = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=1, stderr=2)
+            self._teller, self._told = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=1, stderr=2), time.monotonic()
 
     def v2_runner_on_ok(self, result):
         """Say what a module did."""
@@ -154,7 +154,9 @@ class CallbackModule(CallbackBase):
 
     def _end_teller(self):
         if self._teller is not None:
-            self._teller.terminate()
+            # It says nothing in the first four seconds, but on a terminal, and need not even have begun then.
+            young = time.monotonic() - self._told < 4 and not os.isatty(1)
+            (self._teller.kill if young else self._teller.terminate)()
             self._teller.wait()
             self._teller = None
 

@@ -87,6 +87,15 @@ def list_names(fd):
     return names
 
 
+def subdirectories(fd):
+    """list of bytes: the names of directories in an open directory, in byte order."""
+    if os.scandir in os.supports_fd:  # from Python 3.7 on: no look at each of many files
+        with os.scandir(fd) as entries:
+            return sorted(os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False))
+    found = [(name, lstat(name, fd)) for name in list_names(fd)]
+    return [name for name, status in found if status and stat.S_ISDIR(status.st_mode)]
+
+
 def open_directory(top_fd, relative, top):
     """Open a directory below another.
 

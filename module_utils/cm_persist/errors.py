@@ -70,6 +70,8 @@ def printable(path):
     """
     if isinstance(path, bytes):
         path = path.decode("utf-8", "surrogateescape")
+    if path.isprintable():  # as most are
+        return path
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in path
     )

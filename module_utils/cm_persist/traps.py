@@ -12,7 +12,7 @@ import os
 import socket
 from typing import NamedTuple, Tuple
 
-from .directories import DIRECTORY, list_names, open_directory, open_quietly, open_regular
+from .directories import DIRECTORY, list_names, open_directory, open_quietly, open_regular, subdirectories
 from .errors import PathError, StoreError, printable
 from .spec import inside
 
@@ -72,11 +72,20 @@ def find_databases(top_fd, relative, path, tops=()):
     tops = [os.path.realpath(top) for top in tops]
     level = [b""]
     for depth in range(DEPTH + 1):
-        places = [(os.path.join(relative, below), os.path.join(path, os.fsdecode(below)).rstrip("/")) for below in level]
-        found = tuple(filter(None, (_database(top_fd, *place, tops) for place in places)))
-        if found or depth == DEPTH:  # further down each database of a cluster has a version of its own
-            return found
-        level = [os.path.join(below, name) for below in level for name in _names(top_fd, os.path.join(relative, below))]
+        found, deeper = [], []
+        for below in level:
+            fd = _open(top_fd, os.path.join(relative, below).rstrip(b"/"))
+            if fd is None:
+                continue
+            try:
+                database = _database(fd, os.path.join(path, os.fsdecode(below)).rstrip("/"), tops)
+                found += [database] if database else []
+                deeper += [os.path.join(below, name) for name in subdirectories(fd)] if depth < DEPTH and not found else []
+            finally:
+                os.close(fd)
+        if found:  # further down each database of a cluster has a version of its own
+            return tuple(found)
+        level = deeper
     return ()
 
 
@@ -138,19 +147,12 @@ def trap_warnings(path, named):
     return warnings
 
 
-def _database(top_fd, relative, path, tops):
-    try:
-        fd = open_directory(top_fd, relative, path)
-    except (OSError, StoreError):
+def _database(fd, path, tops):
+    version = _read_version(fd)
+    if version is None:
         return None
-    try:
-        version = _read_version(fd)
-        if version is None:
-            return None
-        targets = sorted(_targets(fd, path))
-        return Database(path, version, tuple(target for target in targets if not any(inside(target, top) for top in tops)))
-    finally:
-        os.close(fd)
+    targets = sorted(_targets(fd, path))
+    return Database(path, version, tuple(target for target in targets if not any(inside(target, top) for top in tops)))
 
 
 def _read_version(fd):
@@ -172,16 +174,23 @@ def _targets(fd, path):
 
 
 def _names(top_fd, relative):
-    above, name = os.path.split(relative.rstrip(b"/"))
-    try:
-        parent = open_directory(top_fd, above, "")
-        try:
-            fd = open_quietly(name, DIRECTORY, parent)  # an original is read without a trace
-        finally:
-            os.close(parent)
-    except (OSError, StoreError):
-        return []  # no directory, not there, or not ours to see: the copy itself will tell
+    fd = _open(top_fd, relative)
+    if fd is None:
+        return []
     try:
         return list_names(fd)
     finally:
         os.close(fd)
+
+
+def _open(top_fd, relative):
+    """int: the directory, the caller's to close; None where it is none, not there, or not ours to see: the copy will tell."""
+    above, name = os.path.split(relative)
+    try:
+        parent = open_directory(top_fd, above, "")
+        try:
+            return open_quietly(name, DIRECTORY, parent)  # an original is read without a trace
+        finally:
+            os.close(parent)
+    except (OSError, StoreError):
+        return None
