@@ -4,10 +4,10 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export LC_ALL := C.UTF-8
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit filesystem faults scenarios bench clean
+.PHONY: help demo test lint unit filesystem faults scenarios bench bench-full clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 demo: .venv/ready ## watch a first run, a new container and a restart, in a scratch directory
 	@python tests/demo.py
@@ -30,8 +30,11 @@ faults: .venv/ready ## kills, errors, full disks, power losses, races: every poi
 scenarios: .venv/ready ## every molecule scenario, on real systemd containers
 	@tests/setup-host && tests/scenarios
 
-bench: .venv/ready ## the link phase of a new container against mv and ln, in one run (as root)
-	@python benchmarks/run.py
+bench: .venv/ready ## speed, each row against its peer and its goal (as root); README shows the result
+	@benchmarks/setup && python benchmarks/run.py
+
+bench-full: .venv/ready ## the same with more rounds, and with a million files
+	@benchmarks/setup && python benchmarks/run.py --full
 
 clean: ## remove the virtual environment and all caches
 	@rm -rf .venv .cache .ansible .pytest_cache .ruff_cache .hypothesis

@@ -34,3 +34,13 @@ def make(top):
             os.utime(os.path.join(above, name), (BUILT, BUILT))
         os.utime(above, (BUILT, BUILT))
     return count, total
+
+
+def make_small(top, count, part=1000):
+    """Make a tree of many (count, an int) files of 100 bytes, so many (part) to a directory; top (str) is not there yet."""
+    for number in range(count):
+        directory = os.path.join(top, str(number // part))
+        if number % part == 0:
+            os.makedirs(directory)
+        with open(os.path.join(directory, str(number)), "wb") as file:
+            file.write(b"%099d\n" % number)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gather what a walk finds into batches that are worth handing over to another process."""
 
-MOST = 32  # items: some ten times what handing them over costs
+FIRST, MOST = 4, 32  # items: the first ones tell soon how slow it goes; then some ten times what handing them over costs
 MOST_DATA = 8 << 20  # bytes
 
 
@@ -13,7 +13,7 @@ class Batches:
     """
 
     def __init__(self, crew):
-        self._crew = crew
+        self._crew, self._most = crew, FIRST
         self._empty()
 
     @property
@@ -27,13 +27,14 @@ class Batches:
             self._batch.append((directory, []))
         self._batch[-1][1].append(item)
         self._items, self._data = self._items + 1, self._data + data
-        if self._items >= MOST or self._data >= MOST_DATA:
+        if self._items >= self._most or self._data >= MOST_DATA:
             self.submit()
 
     def submit(self):
         """Hand over what there is; raises as Crew.submit() does."""
         if self._batch:
             batch = self._batch
+            self._most = min(MOST, 2 * self._most)
             self._empty()
             self._crew.submit(batch)
 

@@ -35,11 +35,11 @@ def copy_metadata(source, target, status, path, atime_ns=None):
         CopyError: the target's file system cannot hold one of them, or this process may not set it.
     """
     by_name = isinstance(target, bytes)
-    step = "owner {}:{}".format(status.st_uid, status.st_gid)
+    step = "owner"
     try:
         os.chown(target, status.st_uid, status.st_gid, **_nofollow(by_name))
         unlabelled = _copy_attributes(source, target, path, **_nofollow(by_name))
-        step = "mode {:04o}".format(stat.S_IMODE(status.st_mode))
+        step = "mode"
         if not stat.S_ISLNK(status.st_mode):
             (change_mode if by_name else os.chmod)(target, stat.S_IMODE(status.st_mode))
         step = "times"
@@ -48,7 +48,9 @@ def copy_metadata(source, target, status, path, atime_ns=None):
         step = "owner, mode or times"
         _check_kept(os.stat(target, **_nofollow(by_name)), status, times)
     except OSError as error:
-        raise CopyError(path, "the {} cannot be set on its copy: {}".format(step, because(error)), _remedy(error)) from error
+        said = {"owner": " {}:{}".format(status.st_uid, status.st_gid), "mode": " {:04o}".format(stat.S_IMODE(status.st_mode))}
+        what = step + said.get(step, "")
+        raise CopyError(path, "the {} cannot be set on its copy: {}".format(what, because(error)), _remedy(error)) from error
     return unlabelled
 
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from module_utils.cm_persist.batches import MOST, MOST_DATA, Batches, directory_of
+from module_utils.cm_persist.batches import FIRST, MOST, MOST_DATA, Batches, directory_of
 
 
 class Crew:
@@ -41,11 +41,12 @@ def test_nothing_is_handed_over_as_nothing(crew):
 
 def test_a_batch_is_full_by_its_items(crew):
     batches = Batches(crew)
-    for item in range(2 * MOST + 1):
+    sizes = [FIRST, 2 * FIRST, 4 * FIRST, MOST, MOST]
+    for item in range(sum(sizes) + 1):
         batches.add(b".", item)
-    assert [len(batch[0][1]) for batch in crew.got] == [MOST, MOST]
+    assert [len(batch[0][1]) for batch in crew.got] == sizes
     batches.submit()
-    assert sum((batch[0][1] for batch in crew.got), []) == list(range(2 * MOST + 1))
+    assert sum((batch[0][1] for batch in crew.got), []) == list(range(sum(sizes) + 1))
 
 
 def test_or_by_their_data(crew):
