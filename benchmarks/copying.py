@@ -77,7 +77,7 @@ def _on_memory(first, rounds):
     peers = {
         "cp -a": (["cp", "--archive"], 0.75),
         "rsync -aHAX": (shell('rsync -aHAX "$1/" "$2"'), 1.0),
-        "tar | tar": (shell(TAR), 1.0),
+        "tar into tar": (shell(TAR), 1.0),
         "shutil.copytree": ([sys.executable, "-c", COPYTREE], 1.0),
     }
     ours, *theirs = alternate(rounds, first.ours, *(first.theirs(command) for command, _goal in peers.values()))

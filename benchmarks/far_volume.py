@@ -5,6 +5,7 @@ usage: far_volume.py DIRECTORY MOUNT-POINT
 """
 
 import os
+import stat
 import sys
 import time
 
@@ -41,7 +42,9 @@ class FarVolume(fuse.Operations):
         }
 
     def readdir(self, path, _handle):
-        return [".", "..", *os.listdir(path)]
+        kinds = [(".", stat.S_IFDIR), ("..", stat.S_IFDIR)]
+        kinds += [(entry.name, stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)) for entry in os.scandir(path)]
+        return [(name, {"st_mode": kind}, 0) for name, kind in kinds]
 
     def create(self, path, mode, _info=None):
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)

@@ -5,10 +5,9 @@ import os
 import stat
 
 from . import syscalls
-from .batches import Batches, directory_of
+from .batches import Batches
 from .crew import Crew
-from .directories import open_directory, remove_tree
-from .walk import LEAF, LEAVE, walk
+from .directories import DIRECTORY, DirectoryStack, list_kinds, open_directory, remove_tree
 
 # File systems that a syncfs writes to disk. Of most FUSE, virtiofs, 9p and CIFS the server is not told, and it succeeds all
 # the same (fs/fuse/inode.c); overlayfs did not pass on the errors of its upper layer.
@@ -72,15 +71,43 @@ def _sync_each(dir_fd, name):
     crew = Crew(sync, lambda _number, _nothing: None)
     batches = Batches(crew)
     try:
-        for step in walk(dir_fd, name):
-            if step.event == LEAVE:
-                batches.add(step.path, b".")
-            elif step.event == LEAF and stat.S_ISREG(step.status.st_mode):
-                batches.add(directory_of(step.path, step.name), step.name)
+        for directory, names in _listed(dir_fd, name):
+            for each in names:
+                batches.add(directory, each)
         batches.submit()
         crew.finish()
     finally:
         crew.close()
+
+
+def _listed(dir_fd, name):
+    """Yield (directory, names) of all that is to be synced: files by their names, a directory as b'.' in itself.
+
+    A copy of ours that nobody else writes to is not looked at again: where a look waits for a server, that is most of the time.
+    """
+    mode = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode
+    if not stat.S_ISDIR(mode):
+        yield b"", [name] if stat.S_ISREG(mode) else []
+        return
+    stack = DirectoryStack(dir_fd)
+    trail = [(b"", [name])]  # (of a directory its path, names of directories in it that are still to be listed)
+    try:
+        while trail:
+            above, names = trail[-1]
+            if not names:
+                trail.pop()
+                if trail:
+                    stack.pop()
+                continue
+            child = names.pop()
+            path = b"." if len(trail) == 1 else child if above == b"." else above + b"/" + child
+            stack.push(os.open(child, DIRECTORY, dir_fd=stack.fd))
+            directories, files = list_kinds(stack.fd)
+            yield path, files
+            yield path, [b"."]
+            trail.append((path, directories))
+    finally:
+        stack.close()
 
 
 def _sync_one(name, dir_fd):

@@ -12,7 +12,7 @@ import os
 import socket
 from typing import NamedTuple, Tuple
 
-from .directories import DIRECTORY, list_names, open_directory, open_quietly, open_regular, subdirectories
+from .directories import DIRECTORY, list_kinds, list_names, open_directory, open_quietly, open_regular
 from .errors import PathError, StoreError, printable
 from .spec import inside
 
@@ -80,7 +80,7 @@ def find_databases(top_fd, relative, path, tops=()):
             try:
                 database = _database(fd, os.path.join(path, os.fsdecode(below)).rstrip("/"), tops)
                 found += [database] if database else []
-                deeper += [os.path.join(below, name) for name in subdirectories(fd)] if depth < DEPTH and not found else []
+                deeper += [os.path.join(below, name) for name in list_kinds(fd)[0]] if depth < DEPTH and not found else []
             finally:
                 os.close(fd)
         if found:  # further down each database of a cluster has a version of its own
