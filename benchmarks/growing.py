@@ -29,5 +29,5 @@ def rows(top, full):
     # An interpreter's start is most of a run with so few files: compared with the next more.
     compared = sorted(took)[1] if full else fewest
     what = "first run of {:,} files, microseconds for each".format(most)
-    yield Row(what, "of {:,} files".format(compared), took[most], took[compared], LINEAR, "µs")
-    yield Row("memory of a first run of {:,} files".format(most), "limit", [memory[most]], [MOST], 1.0, "MB")
+    yield Row(what, "the same of {:,}".format(compared), took[most], took[compared], LINEAR, "µs")
+    yield Row("memory of a first run of {:,} files".format(most), "the limit", [memory[most]], [MOST], 1.0, "MB")
