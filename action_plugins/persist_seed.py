@@ -15,10 +15,13 @@ from ansible.plugins.action import ActionBase
 
 HOME = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 RUNNER = "cm_persist_local"
+PARTS = ("task", "connection", "play_context", "loader", "templar", "shared_loader_obj")  # of any such plugin
 
 
 class ActionModule(ActionBase):
     """A task whose module is one of library/."""
+
+    _supports_async = True
 
     def run(self, tmp=None, task_vars=None):
         """Run it.
@@ -30,11 +33,12 @@ class ActionModule(ActionBase):
         Returns:
             dict: what the module returned.
         """
+        if not self._is_plainly_here(task_vars):
+            parts = {name: getattr(self, "_" + name) for name in PARTS}
+            return self._shared_loader_obj.action_loader.get("ansible.legacy.normal", **parts).run(task_vars=task_vars)
         result = super().run(tmp, task_vars)
-        name, given = self._task.action, dict(self._task.args)
-        if self._is_plainly_here(task_vars):
-            name, given = RUNNER, dict(given, _cm_persist=[HOME, name.split(".")[-1]])
-        result.update(self._execute_module(module_name=name, module_args=given, task_vars=task_vars))
+        given = dict(self._task.args, _cm_persist=[HOME, self._task.action.split(".")[-1]])
+        result.update(self._execute_module(module_name=RUNNER, module_args=given, task_vars=task_vars))
         return result
 
     def _is_plainly_here(self, task_vars):

@@ -40,7 +40,9 @@ class Row(NamedTuple):
         """str: whether the goal is met, or by how much it is missed."""
         if self.goal is None:
             return "-"
-        return "met" if self.ratio <= self.goal else "missed by {:.0f} %".format(100 * (self.ratio / self.goal - 1))
+        if self.ratio <= self.goal:
+            return "met"
+        return "missed by {:.0f} %".format(100 * (self.ratio / self.goal - 1)) if self.goal else "missed"
 
     def note(self):
         """dict: the row as it is kept."""

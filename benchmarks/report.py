@@ -70,7 +70,7 @@ def _plot(notes):
     )
     from matplotlib import pyplot
 
-    shown = [note for note in notes if note["goal"]][::-1]
+    shown = [note for note in notes if note["goal"] is not None][::-1]
     figure, axes = pyplot.subplots(figsize=(9.5, 0.42 * len(shown) + 1.2))
     colours = ["#2e7d32" if note["verdict"] == "met" else "#c62828" for note in shown]
     axes.barh(range(len(shown)), [note["ratio"] for note in shown], color=colours, height=0.6)

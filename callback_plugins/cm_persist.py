@@ -6,8 +6,8 @@ name: cm_persist
 type: stdout
 short_description: What cm_persist did, a line for each state path
 description:
-  - Prints what the modules of cm_persist report, warnings, and at the end one closing line. Of a rehearsal, as C(vm.yml) has one
-    before it stops anything, it tells only where it finds nothing to do.
+  - Prints what the modules of cm_persist report, warnings, and at the end one closing line. What would be changed by a rehearsal
+    alone, as C(vm.yml) has one before it stops anything, is told at the end, and only where it was not done.
   - Where something failed, the last two lines say what was found, where, and what to do.
   - A copy that takes longer tells every five seconds how far it is, on a terminal as a bar.
   - With C(CM_PERSIST_LOG=json) in the environment each line is a JSON object instead, with the keys C(time), C(level), C(event),
@@ -52,6 +52,8 @@ class CallbackModule(CallbackBase):
         self._begin = time.monotonic()
         self._seeded = {}  # host -> the result of persist_seed
         self._closing = {}  # host -> the sentence to end with
+        self._warned = set()  # of (host, warning)
+        self._rehearsed = {}  # host -> results of what was only tried; forgotten when it is done
         self._failures = []  # (host, what was found, what to do, the result's values)
         self._check_mode = bool(context.CLIARGS.get("check"))  # of the run: vm.yml rehearses in every one
         self._json = {"": False, "text": False, "json": True}.get(os.environ.get("CM_PERSIST_LOG", ""))
@@ -73,13 +75,21 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result):
         """Say what a module did."""
         self._end_teller()
+        host = self._name(result)
+        if result._task.check_mode and not self._check_mode:
+            before = self._rehearsed.setdefault(host, [])
+            if before or result._result.get("steps"):  # it may be done for real, and is told then
+                before.append(result)
+                return
+        elif result._task.action.split(".")[-1] in ("persist_seed", "persist_link"):
+            self._rehearsed.pop(host, None)
+        self._tell(result)
+
+    def _tell(self, result):
         values, host = result._result, self._name(result)
         action = result._task.action.split(".")[-1]
         if action == "persist_seed":
             self._seeded[host] = values
-        rehearsed = bool(result._task.check_mode) and not self._check_mode
-        if rehearsed and (values.get("steps") or self._seeded.get(host, {}).get("steps")):
-            return  # it will be done for real, and told then
         self._warn(host, values)
         if action == "persist_seed":
             self._closing[host] = STORE_STATES.get(values["store_state"], values["store_state"])
@@ -134,6 +144,8 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats):
         """Say the closing line, or what failed: the last line of the log is the one that is read."""
+        for result in [each for results in self._rehearsed.values() for each in results]:
+            self._tell(result)
         seconds = time.monotonic() - self._begin
         for host, sentence in sorted(self._closing.items()):
             if not self._failures:
@@ -162,7 +174,9 @@ class CallbackModule(CallbackBase):
 
     def _warn(self, host, values):
         for warning in values.get("warnings") or ():
-            if warning != values.get("msg"):  # that will be the closing line
+            # One that is the message will be the closing line; one of a rehearsal comes again.
+            if warning != values.get("msg") and (host, str(warning)) not in self._warned:
+                self._warned.add((host, str(warning)))
                 self._say(warning if self._json else "warning: {}".format(warning), "warning", host, "warning")
 
     def _paths(self, host, values, check):

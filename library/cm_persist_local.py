@@ -9,6 +9,7 @@ import importlib
 import json
 import runpy
 import sys
+import traceback
 
 
 def main():
@@ -23,7 +24,12 @@ def main():
     importlib.import_module("ansible.module_utils").__path__.insert(0, home + "/module_utils")
     basic = importlib.import_module("ansible.module_utils.basic")
     basic._ANSIBLE_ARGS, basic._ANSIBLE_PROFILE = json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode("utf-8"), "legacy"
-    runpy.run_module("ansible.modules." + name, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("ansible.modules." + name, run_name="__main__", alter_sys=True)
+    except Exception as error:  # what nobody foresaw: newer releases of Ansible tell the reason of those that they pack
+        found = "{}: {}".format(type(error).__name__, error)
+        print(json.dumps({"failed": True, "msg": found, "exception": traceback.format_exc()}))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

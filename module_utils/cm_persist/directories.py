@@ -102,7 +102,7 @@ def list_kinds(fd):
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     directories.append(os.fsencode(entry.name))
-                elif entry.is_file(follow_symlinks=False):
+                elif not entry.is_symlink() and stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
                     files.append(os.fsencode(entry.name))
         return sorted(directories), sorted(files)
     for name in list_names(fd):

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is written is on disk before anything relies on it. A failed fsync is fatal: the kernel may have dropped the data."""
 
+import errno
 import os
 import stat
 
 from . import syscalls
 from .batches import Batches
 from .crew import Crew
-from .directories import DIRECTORY, DirectoryStack, list_kinds, open_directory, remove_tree
+from .directories import DIRECTORY, DirectoryStack, list_kinds, open_directory, open_quietly, remove_tree
 
 # File systems that a syncfs writes to disk. Of most FUSE, virtiofs, 9p and CIFS the server is not told, and it succeeds all
 # the same (fs/fuse/inode.c); overlayfs did not pass on the errors of its upper layer.
@@ -101,7 +102,7 @@ def _listed(dir_fd, name):
                 continue
             child = names.pop()
             path = b"." if len(trail) == 1 else child if above == b"." else above + b"/" + child
-            stack.push(os.open(child, DIRECTORY, dir_fd=stack.fd))
+            stack.push(open_quietly(child, DIRECTORY, stack.fd))  # its time of access is part of the copy
             directories, files = list_kinds(stack.fd)
             yield path, files
             yield path, [b"."]
@@ -113,6 +114,8 @@ def _listed(dir_fd, name):
 def _sync_one(name, dir_fd):
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
+        if name != b"." and not stat.S_ISREG(os.fstat(fd).st_mode):  # its directory said that it is
+            raise OSError(errno.ESTALE, "its directory calls it a file, and it is none", name)
         os.fsync(fd)
     finally:
         os.close(fd)

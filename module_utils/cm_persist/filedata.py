@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data of one regular file: shared blocks where the file system can, copied in the kernel elsewhere, holes kept."""
 
-import contextlib
 import errno
 import os
 
@@ -11,7 +10,6 @@ from .manifest import digest_of, is_hashed
 
 CHUNK = 8 << 20  # bytes per copy_file_range: large, but a signal is served soon, and who watches sees it go on
 BUFFER = 1 << 20  # bytes per read and write
-LARGE = 64 << 10  # bytes of a file whose way to disk begins at once, while the next ones are copied
 # Two file systems, or one without the call. EINVAL: the kernel is too old to know the pair of file systems.
 NO_SHORTCUT = (errno.EXDEV, *syscalls.UNAVAILABLE)
 NO_CLONE_AT_ALL = (errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS)
@@ -56,9 +54,6 @@ class FileData:
                 self._copy_range(source_fd, target_fd, 0, size, path)
         else:
             progress.add(0, size)
-        if size >= LARGE:
-            with contextlib.suppress(OSError):  # only advice: posix_fadvise(2) of dirty pages begins to write them
-                os.posix_fadvise(target_fd, 0, 0, os.POSIX_FADV_DONTNEED)
         after = os.fstat(source_fd)
         if (after.st_size, after.st_mtime_ns) != (size, status.st_mtime_ns):
             raise changed(path)

@@ -183,6 +183,10 @@ def test_a_command_can_be_given(command):
     elif name == "make":
         assert all(re.search("(?m)^{}:".format(target), page("Makefile")) for target in arguments) and arguments
         assert given("make", "--dry-run", *arguments) == 0
+    elif name == "kubectl" and arguments[:2] == ["apply", "--kustomize"]:
+        top = os.path.join(ROOT, arguments[2])
+        listed = yaml.safe_load(read(os.path.join(top, "kustomization.yaml")))["resources"]
+        assert listed and all(os.path.exists(os.path.join(top, each)) for each in listed)
     elif name == "ansible-galaxy":
         assert os.path.exists(os.path.join(ROOT, arguments[-1]))
     else:

@@ -5,10 +5,14 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 
-from .test_playbooks import play, results, secret, wanted  # noqa: F401  fixtures
+from tests.site import write
+
+from .test_playbooks import ROOT, play, results, secret, wanted  # noqa: F401  fixtures
 
 OTHER = "/usr/bin/python3"  # another interpreter than Ansible's own: the modules are packed and sent to it
 AWAY = json.dumps({"ansible_python_interpreter": OTHER})
@@ -51,8 +55,8 @@ def test_which_way_is_taken(wanted, secret, book, module):  # noqa: F811
         return set(re.findall(r"Using module file \S+/library/(\w+)\.py", said))
 
     assert files() == {"cm_persist_local"}
-    assert module in files("-e", AWAY) and "cm_persist_local" not in files("-e", AWAY)
-    assert module in files("--become", "--become-user", "root")
+    for away in (["-e", AWAY], ["--become", "--become-user", "root"]):
+        assert module in files(*away) and "cm_persist_local" not in files(*away)
 
 
 def test_values_are_those_that_ansible_works_out(site, wanted):  # noqa: F811
@@ -61,3 +65,42 @@ def test_values_are_those_that_ansible_works_out(site, wanted):  # noqa: F811
     )
     code, told = results("start.yml", variables)
     assert code == 0 and told["persist_seed"]["paths"][0]["path"] == site.path()
+
+
+def test_an_unforeseen_error_tells_its_reason(top):
+    arguments = os.path.join(top, "arguments")
+    write(arguments, json.dumps({"_cm_persist": [ROOT, "persist_nothing"]}))
+    runner = os.path.join(ROOT, "library", "cm_persist_local.py")
+    done = subprocess.run([sys.executable, runner, arguments], stdout=subprocess.PIPE, text=True, check=False)
+    said = json.loads(done.stdout)
+    assert done.returncode == 1 and said["failed"] and "persist_nothing" in said["msg"] and "Traceback" in said["exception"]
+
+
+BOOK = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - persist_seed:
+        store: {store}
+        paths: [{path}]
+        require_mount: false
+        lease: false
+      {keyword}
+"""
+
+
+def task(site, keyword):
+    """CompletedProcess: of a play of one task of ours with one more keyword."""
+    book = os.path.join(site.top, "book.yml")
+    write(book, BOOK.format(store=site.store, path=site.path(), keyword=keyword))
+    return play(book, {}, ANSIBLE_STDOUT_CALLBACK="cm_persist")
+
+
+def test_in_the_background_as_any_module(site):
+    done = task(site, "async: 30\n      poll: 1")
+    assert done.returncode == 0 and os.path.isdir(site.stored()), done.stdout + done.stderr
+
+
+def test_what_was_only_rehearsed_is_told(site):
+    done = task(site, "check_mode: true")
+    assert done.returncode == 0 and "cm_persist: first run (" in done.stdout and not os.path.exists(site.stored())

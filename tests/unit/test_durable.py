@@ -86,6 +86,20 @@ def test_a_failure_is_one(disk, monkeypatch, release, number):
     assert error.value.errno == number
 
 
+def test_times_of_access_stay_as_they_were_copied(disk):
+    directories = [disk.top + "/" + name for name in ("tree", "tree/sub", "tree/sub/deep")]
+    for directory in directories:
+        os.utime(directory, (1, 2_000_000_000))  # read before it was changed: the next look would be noted
+    durable.sync_tree(disk.fd, b"tree", OLD, "ext4")
+    assert [os.stat(directory).st_atime for directory in directories] == [1, 1, 1]
+
+
+def test_what_is_no_file_is_not_taken_for_one(disk, monkeypatch):
+    monkeypatch.setattr(durable, "list_kinds", lambda _fd: ([], [b"sub"]))  # a directory that calls it so
+    with pytest.raises(OSError, match="calls it a file"):
+        durable.sync_tree(disk.fd, b"tree", OLD, "ext4")
+
+
 def test_a_single_file(disk):
     durable.sync_tree(disk.fd, b"tree/a", OLD, "ext4")
     assert disk.log == [("fsync", "tree/a"), ("fsync", ".")]
