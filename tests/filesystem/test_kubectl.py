@@ -46,7 +46,7 @@ def kubectl(tmp_path):
 def commands():
     """list of str: each command to kubectl of all pages, in blocks and within sentences."""
     text = "\n".join(page(name) for name in PAGES)
-    return list(dict.fromkeys(" ".join(each.split()) for each in re.findall(r"(?m)(?:^ *|`| )(kubectl [a-z][^`#\n]+)", text)))
+    return list(dict.fromkeys(" ".join(each.split()) for each in re.findall(r"(?m)(?:^ *|`)(kubectl [a-z][^`#\n]+)", text)))
 
 
 def test_apply_and_scale(kubectl):
