@@ -96,22 +96,25 @@ def list_kinds(fd):
     Returns:
         tuple: (list of bytes, list of bytes), the names of directories and of regular files, in byte order.
     """
-    directories, files = [], []
+    directories, files, others = [], [], []
     if os.scandir in os.supports_fd:  # from Python 3.7 on
         with os.scandir(fd) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     directories.append(os.fsencode(entry.name))
-                elif not entry.is_symlink() and stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
+                elif entry.is_file(follow_symlinks=False):
                     files.append(os.fsencode(entry.name))
-        return sorted(directories), sorted(files)
-    for name in list_names(fd):
+                elif not entry.is_symlink():
+                    others.append(os.fsencode(entry.name))
+    else:
+        others = list_names(fd)
+    for name in others:
         status = lstat(name, fd)
         if status and stat.S_ISDIR(status.st_mode):
             directories.append(name)
         elif status and stat.S_ISREG(status.st_mode):
             files.append(name)
-    return directories, files
+    return sorted(directories), sorted(files)
 
 
 def open_directory(top_fd, relative, top):

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from module_utils.cm_persist import durable, syscalls
+from module_utils.cm_persist.directories import list_kinds
 
 NEW, OLD = "6.1.0", "3.10.0-1160.el7.x86_64"
 
@@ -92,6 +93,16 @@ def test_times_of_access_stay_as_they_were_copied(disk):
         os.utime(directory, (1, 2_000_000_000))  # read before it was changed: the next look would be noted
     durable.sync_tree(disk.fd, b"tree", OLD, "ext4")
     assert [os.stat(directory).st_atime for directory in directories] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("python", ["3.6", "3.7"])
+def test_directories_and_files_are_told_apart(disk, monkeypatch, python):
+    os.symlink("sub", disk.top + "/tree/link to a directory")
+    if python == "3.6":  # which reads no directory by its descriptor
+        monkeypatch.setattr(os, "supports_fd", os.supports_fd - {os.scandir})
+    tree = os.open(disk.top + "/tree", os.O_RDONLY)
+    assert list_kinds(tree) == ([b"sub"], [b"a"])
+    os.close(tree)
 
 
 def test_what_is_no_file_is_not_taken_for_one(disk, monkeypatch):
