@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # One command each. Tools come from the virtual environment that the first command makes in the clone.
 SHELL := /bin/sh
 PYTHON ?= python3

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """image_manifest.py FILE [NAME]: lists all that the image holds, so that nothing of it need be copied out of the way of a link.
 
 Run at the end of an image build. What lies on other mounts, and what each start makes anew, is left out.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Says to a kubelet how the container is: exit status 0 for yes, else 1 and the reason in a line.
 
 usage: probe.py started   the start is over, and init has started everything

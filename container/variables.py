@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The role's variables as a container is given them: a YAML file, and text in the environment, which wins.
 
 usage: variables.py check        says in a line what is wrong with them and in the next what to do, and exits 4

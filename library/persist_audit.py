@@ -20,7 +20,7 @@ options:
   paths:
     description:
       - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method),
-        C(on_image_change) and C(missing) (see M(persist_seed)), of which C(path) alone counts here.
+        C(on_image_change) and C(missing) (see M(cm_persist.cm_persist.persist_seed)), of which C(path) alone counts here.
     type: list
     elements: raw
     required: true
@@ -53,7 +53,7 @@ notes:
     of extended attributes.
   - Takes the longer the more files the image has, some seconds for 100,000 of them.
 author:
-  - the cm_persist authors
+  - the cm_persist authors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

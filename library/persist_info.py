@@ -18,7 +18,7 @@ options:
   paths:
     description:
       - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method),
-        C(on_image_change) and C(missing) (see M(persist_seed)), of which C(path) alone counts here.
+        C(on_image_change) and C(missing) (see M(cm_persist.cm_persist.persist_seed)), of which C(path) alone counts here.
     type: list
     elements: raw
     required: true
@@ -57,7 +57,7 @@ notes:
   - Needs root, unless all files belong to the user who runs it.
   - Takes the longer the more files there are, as they are counted.
 author:
-  - the cm_persist authors
+  - the cm_persist authors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -105,8 +105,8 @@ store:
       type: bool
     state:
       description:
-        - As C(store_state) of M(persist_seed), C(absent), C(empty), C(partial), C(seeded), C(foreign) or C(newer). Null where its
-          record cannot be read.
+        - As C(store_state) of M(cm_persist.cm_persist.persist_seed), C(absent), C(empty), C(partial), C(seeded), C(foreign) or
+          C(newer). Null where its record cannot be read.
       type: str
     source:
       description: What is mounted there; empty where that is not known.

@@ -22,7 +22,7 @@ options:
   paths:
     description:
       - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method),
-        C(on_image_change) and C(missing) (see M(persist_seed)).
+        C(on_image_change) and C(missing) (see M(cm_persist.cm_persist.persist_seed)).
     type: list
     elements: raw
     required: true
@@ -83,7 +83,7 @@ attributes:
     support: full
     description: Paths that are linked are not touched. The store is never written to.
 author:
-  - the cm_persist authors
+  - the cm_persist authors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

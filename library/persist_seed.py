@@ -19,7 +19,7 @@ options:
   paths:
     description:
       - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method)
-        (see M(persist_link)), C(on_image_change) and C(missing).
+        (see M(cm_persist.cm_persist.persist_link)), C(on_image_change) and C(missing).
       - C(on_image_change) says what is done when a path in the store meets another image. C(keep), the store's files are used,
         and a warning tells how many files of the image they hide. C(merge), files that nobody touched since they were seeded
         follow the image, those that were touched stay, with the image's version beside them as C(NAME.cm_persist-new), and those
@@ -119,7 +119,7 @@ notes:
   - Needs root, unless all files to be copied belong to the user who runs it.
   - Sockets are not copied, with a warning. All else is, with hard links, holes, ACLs, capabilities and times.
 author:
-  - the cm_persist authors
+  - the cm_persist authors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

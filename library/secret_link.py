@@ -48,7 +48,7 @@ attributes:
     support: full
     description: A correct link, or credentials that are still mounted at the target, are left alone.
 author:
-  - the cm_persist authors
+  - the cm_persist authors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the scenarios' tests share: the declaration they test against, the container they look into, its log."""
 
 import json

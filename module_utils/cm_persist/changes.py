@@ -161,7 +161,7 @@ def decide(base, store, new):
     """
     held, parts = None, False  # the top of a part that is decided as a whole, and whether it goes beside
     for old, own, image in side_by_side(base, store, new):
-        key = next(entry.key for entry in (old, own, image) if entry is not None)
+        key = [entry.key for entry in (old, own, image) if entry is not None][0]
         if held is not None and key[: len(held)] == held:
             if parts and image is not None:
                 yield Action(PART, image.path, image.is_directory)

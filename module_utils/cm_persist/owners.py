@@ -123,8 +123,12 @@ def _in_order(moves):
     return passes
 
 
+def _is_number(value):
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _numbers(names):
-    if not all(isinstance(name, str) and type(number) is int and number >= 0 for name, number in names.items()):
+    if not all(isinstance(name, str) and _is_number(number) for name, number in names.items()):
         raise ValueError("no numbers")
     return dict(names)
 

@@ -52,13 +52,14 @@ class _Counter:
         SLOT.pack_into(self.map, HEAD + self.slot * SLOT.size, self.files, self.bytes)
 
 
-def watch(environment=os.environ):
+def watch(environment=None):
     """Count from now on, if somebody watches. Who cannot be told is not: no copy fails for that.
 
     Args:
-        environment (dict): may name the file in CM_PERSIST_PROGRESS.
+        environment (dict): may name the file in CM_PERSIST_PROGRESS; None for this process's own.
     """
     global _counter
+    environment = os.environ if environment is None else environment
     try:
         _counter = _Counter(environment[VARIABLE]) if environment.get(VARIABLE) else None
     except (OSError, ValueError):

@@ -121,7 +121,9 @@ class Selinux:
         """Run a command (tuple of str); one that fails is a StoreError."""
         try:
             environment = dict(os.environ, PATH=_path())
-            done = self._run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+            done = self._run(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False
+            )
         except OSError as error:
             raise StoreError(store_path, "{} cannot be run: {}".format(command[0], error.strerror), PACKAGE) from error
         if done.returncode:

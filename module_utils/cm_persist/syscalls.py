@@ -100,7 +100,7 @@ def copy_file_range(source_fd, target_fd, count, offset):
         int: bytes copied; 0 only at the source's end.
     """
     if hasattr(os, "copy_file_range"):  # Python 3.8
-        return os.copy_file_range(source_fd, target_fd, count, offset, offset)
+        return os.copy_file_range(source_fd, target_fd, count, offset, offset)  # novermin
     import ctypes
 
     at_source, at_target = ctypes.c_int64(offset), ctypes.c_int64(offset)

@@ -197,7 +197,7 @@ class Systemd:
 
     def _run(self, where, *command):
         try:
-            done = self._call(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+            done = self._call(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, check=False)
         except OSError as error:
             raise LinkError(
                 where, "{} cannot be run: {}".format(command[0], error.strerror), "Use the method symlink."

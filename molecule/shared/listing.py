@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """listing.py PATH…: everything that a copy of these trees has to keep, as JSON. Runs in containers, on their Python."""
 
 import hashlib

@@ -14,7 +14,7 @@ import pytest
 from module_utils.cm_persist import audit_look
 from module_utils.cm_persist.audit import MADE_ANEW, Settings, audit
 from module_utils.cm_persist.errors import PathError, SpecError, StoreError
-from tests.filesystem.test_playbooks import ROOT, play, results
+from tests.plays import ROOT, play, results
 from tests.site import as_nobody, run, write
 
 LARGE = 20 << 10  # bytes: more than what has a digest in a list
@@ -391,7 +391,7 @@ mount --bind "$top/opt" /opt
 echo changed and longer >"$own/etc/conf"
 mkdir "$own/new"
 printf 12345 >"$own/new/file"
-"$python" -c 'import json, sys; from tests.filesystem.test_playbooks import results; print(json.dumps([
+"$python" -c 'import json, sys; from tests.plays import results; print(json.dumps([
     results("audit.yml", json.loads(sys.argv[1]), *arguments) for arguments in ([], ["--check", "--diff"])]))' "$wanted"
 """
 

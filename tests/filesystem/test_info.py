@@ -14,10 +14,9 @@ from module_utils.cm_persist.accounts import Accounts
 from module_utils.cm_persist.errors import CopyError, SpecError
 from module_utils.cm_persist.info import Settings, look
 from tests.leases import Container, held_elsewhere
+from tests.plays import play, results
 from tests.site import as_nobody, read, run, write
 from tests.upgrades import NEW, OLD, upgraded
-
-from .test_playbooks import play, results
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import sys
 
 import pytest
 
+from tests.plays import ROOT, play, results
 from tests.site import write
 
-from .test_playbooks import ROOT, play, results, secret, wanted  # noqa: F401  fixtures
+from .test_playbooks import secret, wanted  # noqa: F401  fixtures
 
 OTHER = "/usr/bin/python3"  # another interpreter than Ansible's own: the modules are packed and sent to it
 AWAY = json.dumps({"ansible_python_interpreter": OTHER})

@@ -3,40 +3,13 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+from tests.plays import play, results
 from tests.site import read, run, write
 from tests.tree import assert_same, footprint
 from tests.upgrades import texts, upgraded
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
-
-
-def play(book, variables, *arguments, **environment):
-    """CompletedProcess: of ansible-playbook on a book of the repository."""
-    command = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), os.path.join(ROOT, "playbooks", book)]
-    environment = dict(
-        os.environ,
-        ANSIBLE_CONFIG=os.path.join(ROOT, "ansible.cfg"),
-        ANSIBLE_NOCOLOR="1",
-        LC_ALL="C.UTF-8",
-        **environment,
-    )
-    command += ["-e", json.dumps(variables), *arguments]
-    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
-
-
-def results(book, variables, *arguments):
-    """tuple: (exit status, dict of module name to what it returned)."""
-    plugin = {"ANSIBLE_CALLBACK_PLUGINS": os.path.join(HERE, "callbacks"), "ANSIBLE_STDOUT_CALLBACK": "results"}
-    done = play(book, variables, *arguments, **plugin)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert lines, done.stdout + done.stderr
-    return done.returncode, {line["module"]: line["result"] for line in lines}
 
 
 @pytest.fixture
@@ -154,7 +127,6 @@ def test_the_log_of_a_link_that_an_application_replaced(site, wanted):
     assert any(line.endswith("what stood there, which may be newer, kept at " + kept) for line in lines)
 
 
-@pytest.mark.root
 @pytest.mark.root
 def test_the_log_of_a_failed_link_tells_what_is_kept_before_the_reason(site, wanted):
     site.fill("other")

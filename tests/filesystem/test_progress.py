@@ -16,9 +16,8 @@ from module_utils.cm_persist import crew, progress
 from module_utils.cm_persist.progress import Seen
 from tests.faults.blocklog import BlockLog
 from tests.faults.power import make_disk, mounted
+from tests.plays import play
 from tests.site import run, write
-
-from .test_playbooks import play
 
 LINE = re.compile(
     r"cm_persist: (/\S+): copying, ([\d,]+) of ([\d,]+) files, [\d.]+ \w+ of [\d.]+ \w+, [\d.]+ \w+/s, \d+ s left|"

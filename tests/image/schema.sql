@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: Apache-2.0
 -- A few of the manager's tables, filled at image build: data that only the image has.
 CREATE ROLE cfyuser LOGIN;
 CREATE DATABASE cloudify_db OWNER cfyuser;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """After the first start and after a restart in place: each path is a mount of the store, and no start writes a unit."""
 
 from conftest import DATABASE, podman

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """After the first start with a fresh volume: the state is in the store, the manager runs on it, all is as in the image."""
 
 from conftest import DATABASE

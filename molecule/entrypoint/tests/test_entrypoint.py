@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Starts that run another command than init, that fail, and that are stopped half-way."""
 
 import shutil

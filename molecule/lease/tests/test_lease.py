@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One manager per volume, however a second container comes about. The tests go on from one another, in this order."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """After the units were made and after each reboot: they are active, and the manager runs on the volume."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Without a volume the container is what it would be without cm_persist, and says so."""
 
 from conftest import DATABASE, podman

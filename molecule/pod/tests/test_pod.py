@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pod of the manifests: after its first start, and when it was deleted and played again with another token."""
 
 import pytest

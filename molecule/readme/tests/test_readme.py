@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each command of the README, and of docs/, is run as it stands, on the stand-in for a manager's image; what stands for something
 is filled in. What a command begins with says where it is run; one that nobody has thought of fails the last test.
 """

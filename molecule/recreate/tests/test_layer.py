@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """After each new container: its own layer holds next to nothing, and the manager has all that was ever written."""
 
 import os

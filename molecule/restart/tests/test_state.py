@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """After each restart: all that was ever uploaded is there, each path is a link, the store's records are untouched."""
 
 import os

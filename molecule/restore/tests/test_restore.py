@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Off the volume, the manager runs on directories of its own, with the data that was written while it was on it."""
 
 from conftest import DATABASE

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The credentials that systemd hid are back, before the services that need them start, follow their rotation, and stay."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The log of the last start is, line by line, one of the parts of the scenario's expected.log (conftest.py tells how to read it).
 
 Where no container's start has written it, a scenario leaves it in start.log.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """At every stage: the version that is meant serves all that was ever written, and each file is as the policy has it."""
 
 import hashlib

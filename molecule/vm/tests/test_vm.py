@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """After each step: a machine that was moved serves from its volume, the other as before, and neither has lost a row."""
 
 import pytest
