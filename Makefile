@@ -5,7 +5,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export LC_ALL := C.UTF-8
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit filesystem faults scenarios bench bench-full clean
+.PHONY: help demo test lint unit filesystem matrix faults scenarios bench bench-full lock collection release-check clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ unit: .venv/ready ## the plans, without Ansible, root or disk
 filesystem: .venv/ready ## the effects, on real file systems (as root: all of them)
 	@python -m pytest tests/filesystem
 
+matrix: .venv/ready ## each supported release of Ansible and Python, and the table in the README
+	@python -m pytest -q tests/matrix --publish-matrix
+
 faults: .venv/ready ## kills, errors, full disks, power losses, races: every point, and the table in tests/faults/README.md
 	@tests/setup-host && python -m pytest -q tests/faults --full --publish table
 
@@ -37,8 +40,17 @@ bench: .venv/ready ## speed, each row against its peer and its goal (as root); R
 bench-full: .venv/ready ## the same with more rounds, and with a million files
 	@benchmarks/setup && python benchmarks/run.py --full
 
+lock: .venv/ready ## renew the lists of Python packages, with their hashes
+	@release/lock
+
+collection: .venv/ready ## the Ansible collection, into dist/
+	@release/collection dist
+
+release-check: .venv/ready ## build all that a release has, and try each part in a clean container (as root)
+	@tests/setup-host && release/check
+
 clean: ## remove the virtual environment and all caches
-	@rm -rf .venv .cache .ansible .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv dist .cache .ansible .pytest_cache .ruff_cache .hypothesis
 
 .venv/ready: requirements-dev.txt tests/fetch-collections
 	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) has no venv; install Python 3.11 or later with it (Debian: apt-get install python3-venv)" >&2; exit 1; }

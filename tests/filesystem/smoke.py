@@ -30,6 +30,8 @@ def main(repository, top):
         file.write("text")
     with open(os.path.join(path, "sparse"), "w") as file:
         file.truncate(1 << 20)
+    with open(os.path.join(path, "large"), "wb") as file:
+        file.write(bytes(range(256)) * 1000)
     os.link(os.path.join(path, "sub", "file"), os.path.join(path, "twin"))
     os.symlink("twin", os.path.join(path, "link"))
 
@@ -42,6 +44,8 @@ def main(repository, top):
         assert link.link(linking).paths[0]["state"] == expected
     with open(os.path.join(path, "sub", "file")) as file:
         assert file.read() == "text"
+    with open(os.path.join(path, "large"), "rb") as file:
+        assert file.read() == bytes(range(256)) * 1000
     assert os.stat(os.path.join(store + path, "twin")).st_nlink == 2
     assert link.link(linking._replace(state="unlinked")).paths[0]["state"] == "unlinked"
 

@@ -68,8 +68,9 @@ def programs(row):
     if not os.path.exists(ready) or open(ready).read() != lock:
         shutil.rmtree(home, ignore_errors=True)
         subprocess.run([python, "-m", "venv", home], check=True, stdout=subprocess.DEVNULL)
-        # The pip that an old Python has knows no wheels of today, so it renews itself first.
-        _install(home, "pip", re.search(r"(?m)^pip==(?:.*\\\n)*.*\n", lock).group(0))
+        # The pip that Python 3.6 has knows no wheels of today, so it renews itself first.
+        for found in re.finditer(r"(?m)^pip==(?:.*\\\n)*.*\n", lock):
+            _install(home, "pip", found.group(0))
         _install(home, "all", lock)
         with open(ready, "w") as file:
             file.write(lock)

@@ -5,11 +5,13 @@ import os
 import re
 import shutil
 import subprocess
+import warnings
 
 import pytest
 
 from tests.plays import ROOT
-from tests.site import read, write
+from tests.pythons import find_python
+from tests.site import read, run, write
 
 MACHINE = os.uname().machine
 
@@ -21,7 +23,7 @@ def fetch(top):
     shutil.copytree(os.path.join(ROOT, "container"), container, ignore=shutil.ignore_patterns("wheels"))
     engine = os.path.join(top, "engine")
 
-    def run(version):
+    def fetched(version):
         tags = " ".join("manylinux{}_{}".format(tag, MACHINE) for tag in ("2014", "_2_17", "_2_28", "_2_34"))
         write(engine, "#!/bin/sh\necho {} {}\n".format(version, tags))
         os.chmod(engine, 0o755)
@@ -30,12 +32,12 @@ def fetch(top):
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
-    run.container = container
-    return run
+    fetched.container = container
+    return fetched
 
 
-@pytest.mark.parametrize("version", ["3.6.8", "3.9.2", "3.14.0"])
-def test_what_the_list_names_is_fetched_and_nothing_else(fetch, version):
+@pytest.mark.parametrize("version", ["3.6.8", "3.7.3", "3.9.2", "3.13.5", "3.14.0"])
+def test_what_the_list_names_is_fetched_and_nothing_else_and_can_be_installed(fetch, top, version):
     done = fetch(version)
     assert done.returncode == 0, done.stdout
     lock = read(os.path.join(fetch.container, "locks", version.rpartition(".")[0] + ".txt"))
@@ -43,6 +45,13 @@ def test_what_the_list_names_is_fetched_and_nothing_else(fetch, version):
     wheels = [name for name in os.listdir(fetch.container + "/wheels") if name.endswith(".whl")]
     assert {name.split("-")[0].lower(): name.split("-")[1] for name in wheels} == wanted
     assert read(fetch.container + "/wheels/requirements.txt") == lock
+    python = find_python(version.rpartition(".")[0])
+    if python is None and version.startswith("3.14"):
+        warnings.warn("NOT TESTED: whether ansible-core can be installed for Python 3.14, which is not here", stacklevel=1)
+        return
+    venv = os.path.join(top, "venv")
+    run(os.path.join(fetch.container, "install-wheels"), python, fetch.container + "/wheels", venv)
+    assert "[core {}]".format(wanted["ansible_core"]) in run(venv + "/bin/ansible-playbook", "--version")
 
 
 def test_a_file_with_another_hash_is_refused(fetch):
