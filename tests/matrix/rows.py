@@ -16,7 +16,7 @@ MADE = os.path.join(ROOT, ".cache", "matrix")
 class Row(NamedTuple):
     """A release of ansible-core (str), the Python that it runs on, and those on which the modules then run: of the ones that this
 
-    release supports the oldest and the newest, but for what the modules do not, which is older than 3.6.
+    release supports the oldest and the newest, from 3.6, which is the modules' oldest, up to 3.13.
     """
 
     core: str

@@ -14,6 +14,7 @@ from tests.pythons import find_python
 from tests.site import read, run, write
 
 MACHINE = os.uname().machine
+NOT_HERE = ("3.14.0",)  # no machine of these tests has it: its list is fetched, and that is all
 
 
 @pytest.fixture
@@ -46,8 +47,10 @@ def test_what_the_list_names_is_fetched_and_nothing_else_and_can_be_installed(fe
     assert {name.split("-")[0].lower(): name.split("-")[1] for name in wheels} == wanted
     assert read(fetch.container + "/wheels/requirements.txt") == lock
     python = find_python(version.rpartition(".")[0])
-    if python is None and version.startswith("3.14"):
-        warnings.warn("NOT TESTED: whether ansible-core can be installed for Python 3.14, which is not here", stacklevel=1)
+    if python is None:
+        warnings.warn("NOT TESTED: whether ansible-core can be installed for Python {}".format(version), stacklevel=1)
+        if version not in NOT_HERE:
+            pytest.skip("no Python {} on this machine".format(version))
         return
     venv = os.path.join(top, "venv")
     run(os.path.join(fetch.container, "install-wheels"), python, fetch.container + "/wheels", venv)

@@ -27,19 +27,19 @@ def test_the_version_is_one_and_the_changelog_has_it_first():
     assert re.fullmatch(r"\d+\.\d+\.\d+", cm_persist.VERSION)
     first = re.search(r"^## (\S+) - (unreleased|\d{4}-\d\d-\d\d)$", text_of("CHANGELOG.md"), re.MULTILINE)
     assert first and first.group(1) == cm_persist.VERSION
-    command = [
-        "git",
-        "-C",
-        ROOT,
-        "grep",
-        "-lF",
-        '"{}"'.format(cm_persist.VERSION),
-        "--",
+    places = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs",
         "library",
         "module_utils",
         "release",
+        "meta",
+        "roles",
+        "container",
         "*.toml",
     ]
+    command = ["git", "-C", ROOT, "grep", "-lwF", cm_persist.VERSION, "--", *places, ":!container/locks"]
     found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.split()
     assert set(found) <= {"module_utils/cm_persist/__init__.py"}
 
