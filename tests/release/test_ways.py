@@ -52,14 +52,15 @@ def test_a_collection_which_ansible_test_has_nothing_against(tmp_path, top):
     run(os.path.join(ROOT, "release", "sanity"), said.split()[-1], env=dict(os.environ, PATH=path))
 
 
-def test_what_does_not_work_is_not_said_to(sources, top):
+@pytest.mark.parametrize("way", ["clone", "role"])
+def test_what_does_not_work_is_not_said_to(sources, top, way):
     run("git", "clone", "-q", sources, top + "/clone")
     os.unlink(top + "/clone/library/persist_link.py")
     run("tar", "-C", top + "/clone", "-czf", top + "/broken.tar.gz", "--exclude=.git", "--transform=s,^./,x/,", ".")
     empty = os.path.join(top, "empty")
     os.mkdir(empty)
     done = subprocess.run(
-        [os.path.join(ROOT, "release", "try"), "clone", top + "/broken.tar.gz"], cwd=empty, text=True,
+        [os.path.join(ROOT, "release", "try"), way, top + "/broken.tar.gz"], cwd=empty, text=True,
         env=dict(os.environ, PATH=OWN + os.pathsep + os.environ["PATH"]), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode and "did not end well" in done.stdout and "persist_link" in done.stdout
