@@ -14,7 +14,7 @@ from .scene import Container
 LINK = """
 import sys
 sys.path.insert(0, {root!r})
-from module_utils.cm_persist.link import Settings, link
+from module_utils.cm_persist.link.link import Settings, link
 link(Settings(store={store!r}, paths=[{path!r}], require_mount=False, image_manifest={manifest!r}))
 """
 AS_IN_AN_IMAGE = """

@@ -11,7 +11,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from module_utils.cm_persist.seed import Settings, seed  # noqa: E402
+from module_utils.cm_persist.seed.seed import Settings, seed  # noqa: E402
 
 if __name__ == "__main__":
     store, path = sys.argv[1:]

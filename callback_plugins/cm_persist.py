@@ -27,7 +27,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 
 HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PROGRESS = "CM_PERSIST_PROGRESS"  # as module_utils/cm_persist/progress.py has it
+PROGRESS = "CM_PERSIST_PROGRESS"  # as module_utils/cm_persist/tree/progress.py has it
 MENDED = "Mend that, then start again. With ANSIBLE_STDOUT_CALLBACK=default Ansible shows each task."
 CORRECTED = "Correct the variables; the README says what each of them takes."
 

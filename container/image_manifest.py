@@ -10,10 +10,10 @@ import sys
 HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, HOME)
 
-from module_utils.cm_persist.accounts import read_accounts  # noqa: E402
-from module_utils.cm_persist.directories import DIRECTORY, list_names, same_mount  # noqa: E402
-from module_utils.cm_persist.manifest import ManifestWriter  # noqa: E402
-from module_utils.cm_persist.walk import walk  # noqa: E402
+from module_utils.cm_persist.fs.accounts import read_accounts  # noqa: E402
+from module_utils.cm_persist.fs.dirfd import DIRECTORY, list_names, same_mount  # noqa: E402
+from module_utils.cm_persist.tree.manifest import ManifestWriter  # noqa: E402
+from module_utils.cm_persist.tree.walk import walk  # noqa: E402
 
 MADE_ANEW = (b"dev", b"proc", b"run", b"sys", b"tmp")
 

@@ -17,12 +17,12 @@ from ansible.module_utils.parsing.convert_bool import boolean  # noqa: E402
 from variables import UnusableError, in_force  # noqa: E402
 
 from module_utils.cm_persist.errors import PersistError, printable  # noqa: E402
-from module_utils.cm_persist.lease import FREE, HELD, Lease  # noqa: E402
-from module_utils.cm_persist.lease_steps import leads_into  # noqa: E402
-from module_utils.cm_persist.mounts import read_mounts  # noqa: E402
-from module_utils.cm_persist.outcome import refuse_dangling  # noqa: E402
-from module_utils.cm_persist.spec import parse_paths  # noqa: E402
-from module_utils.cm_persist.store import Store, find_store  # noqa: E402
+from module_utils.cm_persist.host.mounts import read_mounts  # noqa: E402
+from module_utils.cm_persist.lease.lease import FREE, HELD, Lease  # noqa: E402
+from module_utils.cm_persist.lease.plan import leads_into  # noqa: E402
+from module_utils.cm_persist.original.links import refuse_dangling  # noqa: E402
+from module_utils.cm_persist.paths import parse_paths  # noqa: E402
+from module_utils.cm_persist.store.store import Store, find_store  # noqa: E402
 
 FIRST_PROCESS = "/proc/1/cmdline"
 UP, DYING = ("running", "degraded"), ("maintenance", "stopping", "offline", "")

@@ -3,7 +3,7 @@
 
 usage: progress.py FILE PID
 
-PID is that process; FILE is what module_utils/cm_persist/progress.py counts in. CM_PERSIST_LOG=json makes lines of JSON.
+PID is that process; FILE is what module_utils/cm_persist/tree/progress.py counts in. CM_PERSIST_LOG=json makes lines of JSON.
 """
 
 import json
@@ -14,8 +14,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from module_utils.cm_persist.progress import read  # noqa: E402
-from module_utils.cm_persist.words import files, size  # noqa: E402
+from module_utils.cm_persist.text import files, size  # noqa: E402
+from module_utils.cm_persist.tree.progress import read  # noqa: E402
 
 INTERVAL = 4.5  # seconds, and a look each quarter: a line at least every five
 WIDTH = 24  # of a bar

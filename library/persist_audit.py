@@ -142,8 +142,8 @@ hint:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.cm_persist.audit import Settings, audit
-from ..module_utils.cm_persist.door import answer
+from ..module_utils.cm_persist.module_result import answer
+from ..module_utils.cm_persist.report.audit import Settings, audit
 
 
 def main():

@@ -263,8 +263,8 @@ hint:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.cm_persist.door import answer
-from ..module_utils.cm_persist.info import Settings, look
+from ..module_utils.cm_persist.module_result import answer
+from ..module_utils.cm_persist.report.status import Settings, look
 
 
 def main():

@@ -164,8 +164,8 @@ hint:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.cm_persist.door import answer
-from ..module_utils.cm_persist.link import Settings, link
+from ..module_utils.cm_persist.link.link import Settings, link
+from ..module_utils.cm_persist.module_result import answer
 
 
 def main():

@@ -210,11 +210,11 @@ hint:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.cm_persist import progress
-from ..module_utils.cm_persist.door import answer
-from ..module_utils.cm_persist.rollback import roll_back
-from ..module_utils.cm_persist.seed import Settings, seed
-from ..module_utils.cm_persist.unseed import unseed
+from ..module_utils.cm_persist.module_result import answer
+from ..module_utils.cm_persist.seed.seed import Settings, seed
+from ..module_utils.cm_persist.seed.unseed import unseed
+from ..module_utils.cm_persist.tree import progress as progress
+from ..module_utils.cm_persist.upgrade.rollback import roll_back
 
 
 def main():

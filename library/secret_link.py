@@ -91,8 +91,8 @@ hint:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.cm_persist.door import answer
-from ..module_utils.cm_persist.secret import Settings, link_secret
+from ..module_utils.cm_persist.module_result import answer
+from ..module_utils.cm_persist.secret.secret import Settings, link_secret
 
 
 def main():

@@ -9,7 +9,7 @@ import tempfile
 
 import pytest
 
-from module_utils.cm_persist import crew
+from module_utils.cm_persist.tree import workers as crew
 
 from .site import Site, is_mounted, run
 

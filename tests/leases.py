@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from module_utils.cm_persist import seed
 from module_utils.cm_persist.errors import CopyError, StoreError
-from module_utils.cm_persist.units import Systemd
+from module_utils.cm_persist.host.systemd import Systemd
+from module_utils.cm_persist.seed import seed as seed
 from tests.clock import Clock
 
 

@@ -5,10 +5,10 @@ import os
 import socket
 import subprocess
 
-from module_utils.cm_persist import link as linking
-from module_utils.cm_persist import seed as seeding
-from module_utils.cm_persist.manifest import ManifestWriter
-from module_utils.cm_persist.walk import walk
+from module_utils.cm_persist.link import link as linking
+from module_utils.cm_persist.seed import seed as seeding
+from module_utils.cm_persist.tree.manifest import ManifestWriter
+from module_utils.cm_persist.tree.walk import walk
 
 from .tree import footprint
 

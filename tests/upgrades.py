@@ -7,8 +7,8 @@ import os
 import shutil
 import subprocess
 
-from module_utils.cm_persist import rollback as rolling
-from module_utils.cm_persist.seed import Settings
+from module_utils.cm_persist.seed.seed import Settings
+from module_utils.cm_persist.upgrade import rollback as rolling
 
 from .site import Site, read, write
 

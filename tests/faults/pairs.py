@@ -4,7 +4,7 @@
 import os
 import warnings
 
-from module_utils.cm_persist import crew
+from module_utils.cm_persist.tree import workers as crew
 from tests.site import Site
 from tests.tree import differences, footprint, read_tree
 

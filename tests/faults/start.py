@@ -14,9 +14,16 @@ import sys
 
 sys.path.insert(0, os.environ.get("CM_PERSIST", os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from module_utils.cm_persist import crew, image_look, link, link_look, rollback, seed, seed_look, swap  # noqa: E402
-from module_utils.cm_persist.accounts import Accounts  # noqa: E402
 from module_utils.cm_persist.errors import PersistError  # noqa: E402
+from module_utils.cm_persist.fs.accounts import Accounts  # noqa: E402
+from module_utils.cm_persist.link import link as link  # noqa: E402
+from module_utils.cm_persist.link import observe as link_look  # noqa: E402
+from module_utils.cm_persist.seed import observe as seed_look  # noqa: E402
+from module_utils.cm_persist.seed import seed as seed  # noqa: E402
+from module_utils.cm_persist.store import swap as swap  # noqa: E402
+from module_utils.cm_persist.tree import workers as crew  # noqa: E402
+from module_utils.cm_persist.upgrade import observe as image_look  # noqa: E402
+from module_utils.cm_persist.upgrade import rollback as rollback  # noqa: E402
 
 ACTS = {"seed": (seed.seed, seed.Settings), "rollback": (rollback.roll_back, seed.Settings), "link": (link.link, link.Settings)}
 

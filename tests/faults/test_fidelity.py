@@ -7,8 +7,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from module_utils.cm_persist import syscalls
 from module_utils.cm_persist.errors import PersistError
+from module_utils.cm_persist.fs import syscalls as syscalls
 from tests.tree import differences
 
 from .generated import make, trees

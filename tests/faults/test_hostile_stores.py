@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from module_utils.cm_persist.places import label
+from module_utils.cm_persist.fs.node import label
 from tests.tree import footprint
 
 from .hostile import (

@@ -19,8 +19,13 @@ def main(repository, top):
                     compile(file.read(), path, "exec")
 
     sys.path.insert(0, repository)
-    from module_utils.cm_persist import crew, lease, lease_steps, link, secret, seed
-    from module_utils.cm_persist.store import Store
+    from module_utils.cm_persist.lease import lease as lease
+    from module_utils.cm_persist.lease import plan as lease_steps
+    from module_utils.cm_persist.link import link as link
+    from module_utils.cm_persist.secret import secret as secret
+    from module_utils.cm_persist.seed import seed as seed
+    from module_utils.cm_persist.store.store import Store
+    from module_utils.cm_persist.tree import workers as crew
 
     crew.wanted = lambda *_load: 2  # as for a large tree
 

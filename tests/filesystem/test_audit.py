@@ -11,9 +11,9 @@ import tempfile
 
 import pytest
 
-from module_utils.cm_persist import audit_look
-from module_utils.cm_persist.audit import MADE_ANEW, Settings, audit
 from module_utils.cm_persist.errors import PathError, SpecError, StoreError
+from module_utils.cm_persist.report import image_diff as audit_look
+from module_utils.cm_persist.report.audit import MADE_ANEW, Settings, audit
 from tests.plays import ROOT, play, results
 from tests.site import as_nobody, run, write
 

@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from module_utils.cm_persist import treecopy
 from module_utils.cm_persist.errors import PathError, PersistError, SpecError, StoreError
-from module_utils.cm_persist.walk import walk
+from module_utils.cm_persist.tree import copy_tree as treecopy
+from module_utils.cm_persist.tree.walk import walk
 from tests.site import run, write
 
 

@@ -10,13 +10,13 @@ import shutil
 
 import pytest
 
-from module_utils.cm_persist import seed_steps
-from module_utils.cm_persist.accounts import Accounts
 from module_utils.cm_persist.errors import PathError, StoreError
-from module_utils.cm_persist.places import label
-from module_utils.cm_persist.seed import Settings
-from module_utils.cm_persist.store import Store
-from module_utils.cm_persist.unseed import unseed
+from module_utils.cm_persist.fs.accounts import Accounts
+from module_utils.cm_persist.fs.node import label
+from module_utils.cm_persist.seed import steps as seed_steps
+from module_utils.cm_persist.seed.seed import Settings
+from module_utils.cm_persist.seed.unseed import unseed
+from module_utils.cm_persist.store.store import Store
 from tests.kill import killed_before_change
 from tests.site import read, write
 from tests.tree import footprint, read_tree

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from module_utils.cm_persist.errors import LinkError, PathError
-from module_utils.cm_persist.units import Unit
+from module_utils.cm_persist.host.systemd import Unit
 from tests.site import is_mounted, read, run, write
 from tests.tree import assert_same, footprint, read_tree
 
@@ -99,7 +99,7 @@ def test_a_change_of_method_is_refused_with_the_way_to_it(bound, site):
 
 def test_without_the_capability_it_says_so(site, monkeypatch):
     site.seed()
-    monkeypatch.setattr("module_utils.cm_persist.syscalls.may_mount", lambda: False)
+    monkeypatch.setattr("module_utils.cm_persist.fs.syscalls.may_mount", lambda: False)
     error = refused(site, lambda: site.link(method="bind"), site.path(), kind=LinkError)
     assert "SYS_ADMIN" in error.hint and "symlink" in error.hint
 
@@ -109,7 +109,7 @@ def test_a_mount_that_the_kernel_refuses_leaves_no_note(site, monkeypatch):
         raise PermissionError(1, "Operation not permitted", "mount")
 
     site.seed()
-    monkeypatch.setattr("module_utils.cm_persist.syscalls._call", not_permitted)
+    monkeypatch.setattr("module_utils.cm_persist.fs.syscalls._call", not_permitted)
     with pytest.raises(LinkError) as failure:
         site.link(method="bind")
     assert "SYS_ADMIN" in failure.value.hint and os.listdir(site.image) == ["data"]
@@ -205,7 +205,7 @@ def test_the_mount_is_noted_before_there_is_a_mount_point(site, mounts, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("module_utils.cm_persist.bind_steps.Bind.execute", killed)
+        patch.setattr("module_utils.cm_persist.link.bind.Bind.execute", killed)
         with pytest.raises(KeyboardInterrupt):
             site.link(method="bind")
     site.link(method="bind", state="unlinked")

@@ -16,9 +16,9 @@ import xml.etree.ElementTree
 import pytest
 import yaml
 
-from module_utils.cm_persist import seed_steps
 from module_utils.cm_persist.errors import PersistError
-from module_utils.cm_persist.seed_steps import Sync
+from module_utils.cm_persist.seed import steps as seed_steps
+from module_utils.cm_persist.seed.steps import Sync
 from tests.site import read, run, write
 from tests.tree import assert_same, read_tree
 from tests.upgrades import upgraded

@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from module_utils.cm_persist import link_steps, syscalls
 from module_utils.cm_persist.errors import PersistError
-from module_utils.cm_persist.seed_steps import WriteRecord
+from module_utils.cm_persist.fs import syscalls as syscalls
+from module_utils.cm_persist.link import steps as link_steps
+from module_utils.cm_persist.seed.steps import WriteRecord
 from tests.site import read, write
 from tests.tree import read_tree
 

@@ -52,8 +52,8 @@ def test_a_restart_tells_how_much_was_seeded(site):
 
 def test_a_restart_does_not_walk_what_is_stored(site, monkeypatch):
     site.start()
-    monkeypatch.setattr("module_utils.cm_persist.survey.walk", None)
-    monkeypatch.setattr("module_utils.cm_persist.manifest.walk", None)
+    monkeypatch.setattr("module_utils.cm_persist.tree.scan.walk", None)
+    monkeypatch.setattr("module_utils.cm_persist.tree.manifest.walk", None)
     site.start()
 
 

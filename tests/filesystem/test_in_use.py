@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from module_utils.cm_persist import in_use
-from module_utils.cm_persist.beside import copy_name
 from module_utils.cm_persist.errors import LinkError, PathError
+from module_utils.cm_persist.host import processes as in_use
+from module_utils.cm_persist.original.notes import copy_name
 from tests.site import Site, as_nobody
 
 SLEEP = "import sys, os; os.chdir(sys.argv[2]); file = sys.argv[1] and open(sys.argv[1]); print(flush=True); sys.stdin.read()"

@@ -9,10 +9,14 @@ import shutil
 
 import pytest
 
-from module_utils.cm_persist import backups, info_paths, lease, lease_steps, verify
-from module_utils.cm_persist.accounts import Accounts
 from module_utils.cm_persist.errors import CopyError, SpecError
-from module_utils.cm_persist.info import Settings, look
+from module_utils.cm_persist.fs.accounts import Accounts
+from module_utils.cm_persist.lease import lease as lease
+from module_utils.cm_persist.lease import plan as lease_steps
+from module_utils.cm_persist.report import state_path as info_paths
+from module_utils.cm_persist.report import verify as verify
+from module_utils.cm_persist.report.status import Settings, look
+from module_utils.cm_persist.store import backups as backups
 from tests.leases import Container, held_elsewhere
 from tests.plays import play, results
 from tests.site import as_nobody, read, run, write

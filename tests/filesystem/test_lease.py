@@ -16,10 +16,11 @@ import sys
 
 import pytest
 
-from module_utils.cm_persist import lease, lease_steps
 from module_utils.cm_persist.errors import CopyError, PersistError, SpecError, StoreError
-from module_utils.cm_persist.seed_steps import Copy
-from module_utils.cm_persist.store import Store
+from module_utils.cm_persist.lease import lease as lease
+from module_utils.cm_persist.lease import plan as lease_steps
+from module_utils.cm_persist.seed.steps import Copy
+from module_utils.cm_persist.store.store import Store
 from tests.leases import Container, fails, held_elsewhere, links_of, wait_for
 from tests.site import read, run, write
 from tests.tree import footprint

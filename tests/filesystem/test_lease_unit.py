@@ -14,10 +14,11 @@ import sys
 
 import pytest
 
-from module_utils.cm_persist import lease, lease_unit
 from module_utils.cm_persist.errors import CopyError, LinkError
-from module_utils.cm_persist.seed_steps import Copy
-from module_utils.cm_persist.units import Systemd
+from module_utils.cm_persist.host.systemd import Systemd
+from module_utils.cm_persist.lease import lease as lease
+from module_utils.cm_persist.lease import unit as lease_unit
+from module_utils.cm_persist.seed.steps import Copy
 from tests.leases import Container, fails, held_elsewhere
 from tests.site import read, run, write
 from tests.tree import footprint

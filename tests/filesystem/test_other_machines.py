@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from module_utils.cm_persist import syscalls
+from module_utils.cm_persist.fs import syscalls as syscalls
 from tests.site import is_mounted, read, run, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))

@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from module_utils.cm_persist import link_steps, treecopy
 from module_utils.cm_persist.errors import LinkError
-from module_utils.cm_persist.link_steps import Discard
+from module_utils.cm_persist.link import steps as link_steps
+from module_utils.cm_persist.link.steps import Discard
+from module_utils.cm_persist.tree import copy_tree as treecopy
 from tests.site import Site, read, run, write
 from tests.tree import assert_same, footprint, read_tree
 

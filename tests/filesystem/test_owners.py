@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from module_utils.cm_persist import owner_steps
-from module_utils.cm_persist.accounts import Accounts
 from module_utils.cm_persist.errors import StoreError
+from module_utils.cm_persist.fs.accounts import Accounts
+from module_utils.cm_persist.store import renumber as owner_steps
 from tests.kill import killed_before_change
 from tests.site import read, write
 from tests.upgrades import FIRST, NEW, OLD, Upgraded, ship, upgraded

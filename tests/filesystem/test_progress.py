@@ -12,8 +12,9 @@ import sys
 import pytest
 
 from container.progress import Teller
-from module_utils.cm_persist import crew, progress
-from module_utils.cm_persist.progress import Seen
+from module_utils.cm_persist.tree import progress as progress
+from module_utils.cm_persist.tree import workers as crew
+from module_utils.cm_persist.tree.progress import Seen
 from tests.faults.blocklog import BlockLog
 from tests.faults.power import make_disk, mounted
 from tests.plays import play

@@ -143,7 +143,7 @@ def test_a_copy_that_fails_leaves_the_link(used, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("module_utils.cm_persist.filedata.FileData.copy", full)
+        patch.setattr("module_utils.cm_persist.tree.copy_data.FileData.copy", full)
         with pytest.raises(Exception, match="No space"):
             restore(used)
     assert os.readlink(used.path()) == used.stored() and sorted(os.listdir(used.image)) == ["data", "data-initial"]
@@ -186,7 +186,7 @@ def test_without_a_link_before_none_is_made_where_the_rename_fails(used, monkeyp
         raise OSError(18, "Invalid cross-device link")
 
     with monkeypatch.context() as patch:
-        patch.setattr("module_utils.cm_persist.syscalls.rename_noreplace", layered)
+        patch.setattr("module_utils.cm_persist.fs.syscalls.rename_noreplace", layered)
         with pytest.raises(LinkError, match="layer"):
             restore(used, restore="aside")
     assert not os.path.lexists(used.path()), "a link to what is not there"
@@ -211,7 +211,7 @@ def test_an_original_that_cannot_be_renamed_back_leaves_the_link(used, monkeypat
         raise OSError(18, "Invalid cross-device link")
 
     with monkeypatch.context() as patch:
-        patch.setattr("module_utils.cm_persist.syscalls.rename_noreplace", layered)
+        patch.setattr("module_utils.cm_persist.fs.syscalls.rename_noreplace", layered)
         with pytest.raises(LinkError, match="rename"):
             restore(used, restore="aside")
     assert os.readlink(used.path()) == used.stored() and read_tree(used.path("data-initial")) == used.original

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from module_utils.cm_persist import swap
 from module_utils.cm_persist.errors import PathError
-from module_utils.cm_persist.places import label
+from module_utils.cm_persist.fs.node import label
+from module_utils.cm_persist.store import swap as swap
 from tests.kill import killed_before_change
 from tests.site import read, write
 from tests.tree import footprint, read_tree

@@ -8,9 +8,9 @@ import os
 
 import pytest
 
-from module_utils.cm_persist import credentials as inspecting
 from module_utils.cm_persist.errors import SecretError, SpecError
-from module_utils.cm_persist.secret import PutLink, Settings, link_secret
+from module_utils.cm_persist.secret import credentials as inspecting
+from module_utils.cm_persist.secret.secret import PutLink, Settings, link_secret
 from tests.site import as_nobody, read, write
 from tests.tree import footprint
 

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from module_utils.cm_persist import seed as seeding
 from module_utils.cm_persist.errors import StoreError
-from module_utils.cm_persist.selinux import Labels, Selinux
+from module_utils.cm_persist.host.selinux import Labels, Selinux
+from module_utils.cm_persist.seed import seed as seeding
 from tests.site import run, write
 
 LABEL = b"system_u:object_r:postgresql_db_t:s0\0"

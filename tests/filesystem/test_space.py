@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from module_utils.cm_persist import crew
 from module_utils.cm_persist.errors import PersistError, StoreError
+from module_utils.cm_persist.tree import workers as crew
 from tests.site import write
 from tests.tree import footprint
 
@@ -83,7 +83,7 @@ def test_running_out_of_it_on_the_way_publishes_nothing_and_frees_all(site, monk
         raise OSError(error, os.strerror(error))
 
     before = footprint(site.image)
-    monkeypatch.setattr("module_utils.cm_persist.filedata.FileData.copy", full)
+    monkeypatch.setattr("module_utils.cm_persist.tree.copy_data.FileData.copy", full)
     with pytest.raises(PersistError) as failure:
         site.seed()
     assert site.path("data/one") == failure.value.path and os.strerror(error) in str(failure.value)

@@ -7,10 +7,10 @@ import socket
 import pytest
 
 from module_utils.cm_persist.errors import PathError, StoreError
-from module_utils.cm_persist.places import Place
-from module_utils.cm_persist.seed_plan import PathSeen
-from module_utils.cm_persist.spec import StatePath
-from module_utils.cm_persist.traps import CONFIGURED, MNESIA, RABBITMQ, Traps, look_for_traps, trap_warnings
+from module_utils.cm_persist.fs.node import Place
+from module_utils.cm_persist.host.applications import CONFIGURED, MNESIA, RABBITMQ, Traps, look_for_traps, trap_warnings
+from module_utils.cm_persist.paths import StatePath
+from module_utils.cm_persist.seed.plan import PathSeen
 from tests.site import Site, write
 
 from .test_bad_input import refused

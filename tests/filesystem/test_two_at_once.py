@@ -7,9 +7,10 @@ import signal
 
 import pytest
 
-from module_utils.cm_persist import lock, seed_look
 from module_utils.cm_persist.errors import StoreError
-from module_utils.cm_persist.seed_steps import Copy
+from module_utils.cm_persist.seed import observe as seed_look
+from module_utils.cm_persist.seed.steps import Copy
+from module_utils.cm_persist.store import lock as lock
 from tests.site import write
 from tests.tree import assert_same
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import CopyError, StoreError
-from module_utils.cm_persist.seed_steps import Publish, Sync, WriteRecord
+from module_utils.cm_persist.seed.steps import Publish, Sync, WriteRecord
 from tests.site import run, write
 from tests.tree import assert_same, footprint
 
@@ -112,7 +112,7 @@ def test_an_empty_directory_that_came_meanwhile_is_not_replaced_either(site, mon
 
 @pytest.mark.parametrize("when", ["grown", "cut", "touched"])
 def test_a_file_that_changes_while_it_is_copied_is_an_error(site, monkeypatch, when):
-    from module_utils.cm_persist import filedata
+    from module_utils.cm_persist.tree import copy_data as filedata
 
     copy = filedata.FileData.copy
 
@@ -129,7 +129,7 @@ def test_a_file_that_changes_while_it_is_copied_is_an_error(site, monkeypatch, w
 
 @pytest.mark.parametrize("happens", ["comes", "goes"])
 def test_a_directory_that_changes_while_it_is_copied_is_an_error(site, monkeypatch, happens):
-    from module_utils.cm_persist import filedata
+    from module_utils.cm_persist.tree import copy_data as filedata
 
     copy = filedata.FileData.copy
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from module_utils.cm_persist import unseed as unseeding
 from module_utils.cm_persist.errors import PathError, StoreError
-from module_utils.cm_persist.seed import Settings
+from module_utils.cm_persist.seed import unseed as unseeding
+from module_utils.cm_persist.seed.seed import Settings
 from tests.kill import killed_before_change
 from tests.leases import Container, held_elsewhere
 from tests.site import Site, run, write

@@ -3,7 +3,7 @@
 
 import pytest
 
-from module_utils.cm_persist.batches import FIRST, MOST, MOST_DATA, Batches, directory_of
+from module_utils.cm_persist.tree.batches import FIRST, MOST, MOST_DATA, Batches, directory_of
 
 
 class Crew:

@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from module_utils.cm_persist import crew as module
-from module_utils.cm_persist import syscalls
-from module_utils.cm_persist.crew import MOST, SETTLE, WINDOW, Crew, wanted
 from module_utils.cm_persist.errors import CopyError, StoreError
+from module_utils.cm_persist.fs import syscalls as syscalls
+from module_utils.cm_persist.tree import workers as module
+from module_utils.cm_persist.tree.workers import MOST, SETTLE, WINDOW, Crew, wanted
 
 LONG = 10 * SETTLE
 

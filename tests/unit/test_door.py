@@ -3,10 +3,10 @@
 
 import pytest
 
-from module_utils.cm_persist import errors
-from module_utils.cm_persist.door import answer
-from module_utils.cm_persist.outcome import Outcome
-from module_utils.cm_persist.secret import SecretOutcome
+from module_utils.cm_persist import errors as errors
+from module_utils.cm_persist.module_result import answer
+from module_utils.cm_persist.original.links import Outcome
+from module_utils.cm_persist.secret.secret import SecretOutcome
 
 
 class LeftError(Exception):

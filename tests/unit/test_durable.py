@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from module_utils.cm_persist import durable, syscalls
-from module_utils.cm_persist.directories import list_kinds
+from module_utils.cm_persist.fs import atomic as durable
+from module_utils.cm_persist.fs import syscalls as syscalls
+from module_utils.cm_persist.fs.dirfd import list_kinds
 
 NEW, OLD = "6.1.0", "3.10.0-1160.el7.x86_64"
 

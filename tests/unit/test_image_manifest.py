@@ -4,8 +4,8 @@
 import importlib.util
 import os
 
-from module_utils.cm_persist.evidence import find_proof, manifests_of
-from module_utils.cm_persist.places import ImageParent
+from module_utils.cm_persist.fs.node import ImageParent
+from module_utils.cm_persist.original.pristine import find_proof, manifests_of
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

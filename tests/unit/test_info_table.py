@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What persist_info shows to people, line by line."""
 
-from module_utils.cm_persist.info_table import table
+from module_utils.cm_persist.report.table import table
 
 
 def described(path, **values):

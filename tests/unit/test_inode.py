@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from module_utils.cm_persist import inode
 from module_utils.cm_persist.errors import CopyError
+from module_utils.cm_persist.tree import metadata as inode
 
 
 @pytest.fixture

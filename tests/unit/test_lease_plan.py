@@ -5,10 +5,21 @@ import subprocess
 import pytest
 
 from module_utils.cm_persist.errors import LinkError
-from module_utils.cm_persist.lease import BY_NOBODY, BY_PROCESS, BY_UNIT, FREE, HELD, OURS, UNLOCKABLE, LeaseSeen, Wanted, keeper
-from module_utils.cm_persist.lease_steps import plan_giving_up, plan_lease
-from module_utils.cm_persist.lease_unit import is_for, lease_unit
-from module_utils.cm_persist.units import Systemd
+from module_utils.cm_persist.host.systemd import Systemd
+from module_utils.cm_persist.lease.lease import (
+    BY_NOBODY,
+    BY_PROCESS,
+    BY_UNIT,
+    FREE,
+    HELD,
+    OURS,
+    UNLOCKABLE,
+    LeaseSeen,
+    Wanted,
+    keeper,
+)
+from module_utils.cm_persist.lease.plan import plan_giving_up, plan_lease
+from module_utils.cm_persist.lease.unit import is_for, lease_unit
 from tests.site import listen
 
 WANTED = Wanted(60, "manager-0")

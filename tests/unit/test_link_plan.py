@@ -3,14 +3,14 @@
 
 import pytest
 
-from module_utils.cm_persist.beside import BY_START, BY_UNIT
 from module_utils.cm_persist.errors import LinkError
-from module_utils.cm_persist.evidence import Manifest
-from module_utils.cm_persist.link_plan import LinkSeen, plan_link
-from module_utils.cm_persist.manifest import Difference
-from module_utils.cm_persist.places import DIRECTORY, FILE, LINK, OTHER, Place
-from module_utils.cm_persist.spec import StatePath
-from module_utils.cm_persist.units import Unit
+from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, OTHER, Place
+from module_utils.cm_persist.host.systemd import Unit
+from module_utils.cm_persist.link.plan import LinkSeen, plan_link
+from module_utils.cm_persist.original.notes import BY_START, BY_UNIT
+from module_utils.cm_persist.original.pristine import Manifest
+from module_utils.cm_persist.paths import StatePath
+from module_utils.cm_persist.tree.manifest import Difference
 
 PATH, BOUND = StatePath("/var/data"), StatePath("/var/data", "bind")
 PLACE, INITIAL, NEXT = "/store/var/data", "/var/data-initial", "/var/data-initial.1"

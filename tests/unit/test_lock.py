@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from module_utils.cm_persist import lock
 from module_utils.cm_persist.errors import StoreError
+from module_utils.cm_persist.store import lock as lock
 from tests.clock import Clock
 
 

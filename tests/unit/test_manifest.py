@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from module_utils.cm_persist.manifest import ManifestWriter, compare
-from module_utils.cm_persist.walk import walk
+from module_utils.cm_persist.tree.manifest import ManifestWriter, compare
+from module_utils.cm_persist.tree.walk import walk
 
 
 class Tree:

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import StoreError
-from module_utils.cm_persist.mounts import Mount, mount_holding, mounts_at_or_below, read_mounts
+from module_utils.cm_persist.host.mounts import Mount, mount_holding, mounts_at_or_below, read_mounts
 
 TABLE = rb"""22 1 0:20 / / rw,relatime shared:1 - overlay overlay rw,lowerdir=/l,upperdir=/u
 23 22 8:1 /sub /store rw,noatime shared:2 master:3 propagate_from:4 - ext4 /dev/sda1 rw

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from module_utils.cm_persist.spec import inside, parse_paths
+from module_utils.cm_persist.paths import inside, parse_paths
 
 ROLE = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "roles", "cm_persist")
 NAMES = sorted(name[:-4] for name in os.listdir(os.path.join(ROLE, "vars")) if name != "detection.yml")

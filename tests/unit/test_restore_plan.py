@@ -3,12 +3,12 @@
 
 import pytest
 
-from module_utils.cm_persist.beside import BY_START, BY_UNIT
 from module_utils.cm_persist.errors import LinkError
-from module_utils.cm_persist.manifest import Difference
-from module_utils.cm_persist.places import LINK, Place
-from module_utils.cm_persist.restore_plan import plan_restore
-from module_utils.cm_persist.survey import Survey
+from module_utils.cm_persist.fs.node import LINK, Place
+from module_utils.cm_persist.link.restore import plan_restore
+from module_utils.cm_persist.original.notes import BY_START, BY_UNIT
+from module_utils.cm_persist.tree.manifest import Difference
+from module_utils.cm_persist.tree.scan import Survey
 
 from .test_link_plan import BOUND, GONE, INITIAL, LINKED, NEXT, OF_IMAGE, PLACE, REAL, names, seen
 

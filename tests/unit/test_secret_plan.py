@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from module_utils.cm_persist.credentials import EXPIRED, EXPIRES_SOON, Credentials
 from module_utils.cm_persist.errors import SecretError
-from module_utils.cm_persist.places import DIRECTORY, FILE, LINK, OTHER, Place
-from module_utils.cm_persist.secret import SecretSeen, Settings, plan_secret
+from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, OTHER, Place
+from module_utils.cm_persist.secret.credentials import EXPIRED, EXPIRES_SOON, Credentials
+from module_utils.cm_persist.secret.secret import SecretSeen, Settings, plan_secret
 
 WANTED = Settings("/secret", "/run/account")
 FULL, EMPTY = Place(DIRECTORY), Place(DIRECTORY, empty=True)

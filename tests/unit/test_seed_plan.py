@@ -3,16 +3,16 @@
 
 import pytest
 
-from module_utils.cm_persist.accounts import Accounts
 from module_utils.cm_persist.errors import PathError, PersistError, StoreError
-from module_utils.cm_persist.image import Image
-from module_utils.cm_persist.image_look import ImageContext
-from module_utils.cm_persist.owners import Owners
-from module_utils.cm_persist.places import DIRECTORY, FILE, LINK, NONE, OTHER, Place
-from module_utils.cm_persist.seed_plan import PathSeen, StoreSeen, Wanted, plan_seed, store_state
-from module_utils.cm_persist.spec import StatePath
-from module_utils.cm_persist.staging import Unfinished
-from module_utils.cm_persist.survey import Survey
+from module_utils.cm_persist.fs.accounts import Accounts
+from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, NONE, OTHER, Place
+from module_utils.cm_persist.paths import StatePath
+from module_utils.cm_persist.seed.plan import PathSeen, StoreSeen, Wanted, plan_seed, store_state
+from module_utils.cm_persist.store.owners import Owners
+from module_utils.cm_persist.store.staging import Unfinished
+from module_utils.cm_persist.tree.scan import Survey
+from module_utils.cm_persist.upgrade.image import Image
+from module_utils.cm_persist.upgrade.observe import ImageContext
 
 PATH, OTHER_PATH = StatePath("/var/data"), StatePath("/opt/other")
 IMAGE = {"id": "one", "name": "manager:1"}

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from module_utils.cm_persist.errors import StoreError
-from module_utils.cm_persist.mounts import Mount
-from module_utils.cm_persist.selinux import Labels, Relabel, Selinux, plan_labels
+from module_utils.cm_persist.host.mounts import Mount
+from module_utils.cm_persist.host.selinux import Labels, Relabel, Selinux, plan_labels
 
 STORE = "/cfy-persist"
 EQUATE = "semanage fcontext --add --equal / /cfy-persist"

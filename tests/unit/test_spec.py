@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from module_utils.cm_persist.errors import SpecError
-from module_utils.cm_persist.spec import StatePath, inside, normalise, parse_paths
+from module_utils.cm_persist.paths import StatePath, inside, normalise, parse_paths
 
 REFUSED = {
     "relative": ("/s", ["var/lib"], "var/lib"),

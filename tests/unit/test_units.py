@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from module_utils.cm_persist.errors import LinkError
-from module_utils.cm_persist.mounts import Mount
-from module_utils.cm_persist.units import Systemd
+from module_utils.cm_persist.host.mounts import Mount
+from module_utils.cm_persist.host.systemd import Systemd
 from tests.site import listen
 
 PATH, PLACE = "/var/lib/pgsql/9.5/data", "/cfy-persist/var/lib/pgsql/9.5/data"

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""System calls that Python does not offer (everywhere), each with what to do where the kernel lacks it.
+
+Functions raise OSError as the os module does. ctypes is imported at the first call only: a restart needs none of this.
+"""
+
+import errno
+import os
+import platform
+import signal
+import struct
+
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+# Numbers for C libraries without a wrapper (glibc 2.17 of CentOS 7), from the kernel's syscall tables.
+NUMBERS = {
+    "renameat2": {"x86_64": 316, "aarch64": 276, "ppc64le": 357, "s390x": 347},
+    "copy_file_range": {"x86_64": 326, "aarch64": 285, "ppc64le": 379, "s390x": 375},
+}
+# What a kernel, a seccomp filter or a file system answers when it has no such call.
+UNAVAILABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY)
+# ioctl numbers carry the direction in their top bits, and powerpc has its own (asm/ioctl.h).
+_WRITE, _READ = (0x80000000, 0x40000000) if platform.machine().startswith("ppc") else (0x40000000, 0x80000000)
+FICLONE = _WRITE | 0x00049409
+FS_IOC_GETFLAGS = _READ | 0x00086601
+FS_IOC_SETFLAGS = _WRITE | 0x00086602
+# The inode flags of chattr(1) that belong to a file and not to its file system.
+FLAG_SYNC, FLAG_IMMUTABLE, FLAG_APPEND, FLAG_NODUMP, FLAG_NOATIME, FLAG_DIRSYNC = 0x8, 0x10, 0x20, 0x40, 0x80, 0x10000
+FLAGS_KEPT = FLAG_SYNC | FLAG_IMMUTABLE | FLAG_APPEND | FLAG_NODUMP | FLAG_NOATIME | FLAG_DIRSYNC
+MS_BIND = 0x1000
+UMOUNT_NOFOLLOW = 8
+PR_SET_PDEATHSIG = 1
+_libraries = []
+
+
+def rename_noreplace(source, target, source_fd, target_fd):
+    """Rename, and fail with EEXIST where the target exists: renameat2(2) with RENAME_NOREPLACE.
+
+    The caller holds the store's lock: where the call is missing, looking first and renaming then is all that is left.
+
+    Args:
+        source (bytes): name below source_fd.
+        target (bytes): name below target_fd.
+        source_fd, target_fd (int): open directories.
+    """
+    try:
+        _call("renameat2", source_fd, source, target_fd, target, RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in UNAVAILABLE:
+            raise
+        try:
+            os.stat(target, dir_fd=target_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
+        else:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target)) from None
+
+
+def rename_exchange(one, other, one_fd, other_fd):
+    """Let two names change places in one step: renameat2(2) with RENAME_EXCHANGE.
+
+    Args:
+        one (bytes): name below one_fd.
+        other (bytes): name below other_fd.
+        one_fd, other_fd (int): open directories.
+
+    Raises:
+        OSError: with a number of UNAVAILABLE, the kernel or the file system (NFS) has no such call.
+    """
+    _call("renameat2", one_fd, one, other_fd, other, RENAME_EXCHANGE)
+
+
+def syncfs(fd):
+    """Write back everything of the file system that fd lies on: syncfs(2)."""
+    _call("syncfs", fd)
+
+
+def syncfs_reports_errors(release):
+    """Whether syncfs(2) tells of failed writes, which it does since Linux 5.8 (man 2 syncfs).
+
+    Args:
+        release (str): the kernel's release, as in uname -r.
+
+    Returns:
+        bool: False also for a release that cannot be read.
+    """
+    try:
+        return tuple(int(part) for part in release.split("-")[0].split(".")[:2]) >= (5, 8)
+    except ValueError:
+        return False
+
+
+def copy_file_range(source_fd, target_fd, count, offset):
+    """Copy up to count bytes at the same offset of two files inside the kernel: copy_file_range(2).
+
+    Returns:
+        int: bytes copied; 0 only at the source's end.
+    """
+    if hasattr(os, "copy_file_range"):  # Python 3.8
+        return os.copy_file_range(source_fd, target_fd, count, offset, offset)  # novermin
+    import ctypes
+
+    at_source, at_target = ctypes.c_int64(offset), ctypes.c_int64(offset)
+    return _call("copy_file_range", source_fd, ctypes.byref(at_source), target_fd, ctypes.byref(at_target), count, 0)
+
+
+def clone(source_fd, target_fd):
+    """Let the target share the source's blocks: ioctl_ficlone(2)."""
+    import fcntl
+
+    fcntl.ioctl(target_fd, FICLONE, source_fd)
+
+
+def get_flags(fd):
+    """int: the inode flags of an open file or directory that are kept; 0 where its file system has none."""
+    import fcntl
+
+    try:
+        # The kernel reads and writes an int although the number says long (ioctl_iflags(2)).
+        return struct.unpack("i", fcntl.ioctl(fd, FS_IOC_GETFLAGS, struct.pack("i", 0)))[0] & FLAGS_KEPT
+    except OSError as error:
+        if error.errno in UNAVAILABLE:
+            return 0
+        raise
+
+
+def set_flags(fd, flags):
+    """Set the inode flags that are kept, and leave the file system's own as they are."""
+    import fcntl
+
+    current = struct.unpack("i", fcntl.ioctl(fd, FS_IOC_GETFLAGS, struct.pack("i", 0)))[0]
+    fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("i", current & ~FLAGS_KEPT | flags))
+
+
+def bind_mount(source, target):
+    """Mount a directory or file over another: mount(2) with MS_BIND. Paths are bytes."""
+    _call("mount", source, target, None, MS_BIND, None)
+
+
+def may_mount(status="/proc/self/status"):
+    """bool: whether this process has the capability SYS_ADMIN, number 21 (capabilities(7)).
+
+    Args:
+        status (str): path of a file in the format of /proc/[pid]/status.
+    """
+    with open(status) as lines:
+        effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> 21 & 1)
+
+
+def unmount(target):
+    """Unmount what is mounted last at the target: umount2(2). The path is bytes."""
+    _call("umount2", target, UMOUNT_NOFOLLOW)
+
+
+def die_with_parent(parent):
+    """Have this process killed when its parent ends: prctl(2), PR_SET_PDEATHSIG. parent is its number (int)."""
+    _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it was gone before that
+        os._exit(1)
+
+
+def library():
+    """ctypes.CDLL: the C library, loaded at the first call."""
+    import ctypes
+
+    if not _libraries:
+        _libraries.append(ctypes.CDLL(None, use_errno=True))
+    return _libraries[0]
+
+
+def _call(name, *arguments):
+    import ctypes
+
+    function = getattr(library(), name, None)
+    number = NUMBERS.get(name, {}).get(platform.machine())
+    if function is None and number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), name)
+    # Only int and bytes and pointers are passed; a long keeps 64-bit counts and offsets whole.
+    passed = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    while True:
+        result = function(*passed) if function is not None else library().syscall(ctypes.c_long(number), *passed)
+        if result >= 0:
+            return result
+        number_of_error = ctypes.get_errno()
+        if number_of_error != errno.EINTR:
+            raise OSError(number_of_error, os.strerror(number_of_error), name)

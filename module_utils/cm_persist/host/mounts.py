@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mount table, as the kernel tells it: proc(5), /proc/[pid]/mountinfo."""
+
+import os
+import re
+from typing import NamedTuple, Tuple
+
+from ..errors import StoreError
+from ..fs.dirfd import mount_id
+from ..paths import inside
+
+MOUNTINFO = "/proc/self/mountinfo"
+EPHEMERAL_TYPES = ("tmpfs", "ramfs")
+NETWORK_TYPES = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "lustre", "afs", "ocfs2", "gfs2", "beegfs")
+LOCAL_LOCKS = ("virtiofs", "9p", "vboxsf", "fuse.sshfs", "fuse.s3fs")
+NETWORK_FUSE = ("fuse.glusterfs", "fuse.ceph", "fuse.sshfs", "fuse.s3fs", "fuse.juicefs")
+
+
+class Mount(NamedTuple):
+    """One line of the mount table."""
+
+    mount_id: int
+    root: str
+    mount_point: str
+    options: Tuple[str, ...]
+    fs_type: str
+    source: str
+
+    @property
+    def read_only(self):
+        """bool: whether the mount or its file system is read-only."""
+        return "ro" in self.options
+
+    @property
+    def is_overlay(self):
+        """bool: whether a directory of a lower layer cannot be renamed."""
+        return self.fs_type in ("overlay", "fuse.fuse-overlayfs")
+
+    @property
+    def locks_locally(self):
+        """bool: whether flock is seen on this machine alone, without an error (nfs(5)); in a virtual machine's shared directory
+        that is the virtual machine."""
+        if self.fs_type.startswith("nfs"):
+            return bool({"nolock", "local_lock=all", "local_lock=flock"} & set(self.options))
+        return self.fs_type in LOCAL_LOCKS
+
+    @property
+    def is_network(self):
+        """bool: whether it is mounted only once there is a network."""
+        return self.fs_type in NETWORK_TYPES + NETWORK_FUSE
+
+    @property
+    def dies_with_pod(self):
+        """str: why what is stored there does not outlive the pod, '' if it does."""
+        if "kubernetes.io~empty-dir" in self.root:
+            return "an emptyDir"
+        return "a {}".format(self.fs_type) if self.fs_type in EPHEMERAL_TYPES else ""
+
+
+def read_mounts(table=MOUNTINFO):
+    """Read the mount table.
+
+    Args:
+        table (str): path of a file in the format of /proc/[pid]/mountinfo.
+
+    Returns:
+        list of Mount: in the kernel's order.
+
+    Raises:
+        StoreError: the table cannot be read or has a line of another form.
+    """
+    try:
+        with open(table, "rb") as lines:
+            return [_parse(line) for line in lines]
+    except (OSError, ValueError, IndexError) as error:
+        raise StoreError(table, "the mount table cannot be read: {}".format(error), "Mount /proc, then start again.") from error
+
+
+def mount_holding(path, mounts, mount_id_of=None):
+    """Find the mount that a directory lies on.
+
+    Args:
+        path (str): an existing directory.
+        mounts (list of Mount): the mount table.
+        mount_id_of (callable): gives the mount's number for a path, or None where the kernel does not tell.
+
+    Returns:
+        Mount: the mount; None only where the table holds no line for it.
+    """
+    number = (mount_id_of or _mount_id)(path)
+    for mount in mounts:
+        if mount.mount_id == number:
+            return mount
+    # Before Linux 3.15 fdinfo has no mnt_id: the longest mount point wins, among equals the last mounted.
+    real = os.path.realpath(path)
+    holding = [mount for mount in mounts if inside(real, mount.mount_point)]
+    return max(reversed(holding), key=lambda mount: len(mount.mount_point)) if holding else None
+
+
+def real_path(path):
+    """str: a path as the mount table spells it, without links in what leads to its last name; that itself may be one."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+
+
+def mounts_at_or_below(path, mounts):
+    """list of str: the mount points that are path itself or lie below it."""
+    real = real_path(path)
+    return sorted({mount.mount_point for mount in mounts if inside(mount.mount_point, real)})
+
+
+def _mount_id(path):
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return mount_id(fd)
+    finally:
+        os.close(fd)
+
+
+def _parse(line):
+    fields = line.rstrip(b"\n").split(b" ")  # one blank each: a source may be empty
+    separator = fields.index(b"-", 6)
+    options = fields[5].split(b",") + fields[separator + 3].split(b",")
+    return Mount(
+        mount_id=int(fields[0]),
+        root=_unescape(fields[3]),
+        mount_point=_unescape(fields[4]),
+        options=tuple(os.fsdecode(option) for option in options),
+        fs_type=os.fsdecode(fields[separator + 1]),
+        source=_unescape(fields[separator + 2]),
+    )
+
+
+def _unescape(field):
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal.group(1), 8)]), field))

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look at a store and at the state paths before they are seeded. Nothing is changed."""
+
+import errno
+import os
+from typing import NamedTuple
+
+from ..errors import CopyError, PathError, StoreError
+from ..fs import syscalls
+from ..fs.dirfd import DIRECTORY as OPEN_DIRECTORY
+from ..fs.dirfd import list_names
+from ..fs.node import ImageParent
+from ..host.applications import find_databases, look_for_traps
+from ..host.mounts import mounts_at_or_below
+from ..host.processes import find_user
+from ..lease.plan import leads_into
+from ..original.notes import aside_name, bound_name, removal_name
+from ..paths import inside
+from ..store.owners import read_owners
+from ..store.record import read_record
+from ..store.staging import read_unfinished, unseeded_name
+from ..store.store import IGNORED, IGNORED_PREFIXES, STAGING, STATE, Store
+from ..store.swap import BEFORE, find_swaps
+from ..tree.scan import Survey, survey, unreadable
+from ..upgrade.observe import ImageContext, look_for_change
+from .plan import PathSeen, StoreSeen
+
+
+def observe(store, found, specs, mounts, counted, selinux, look_at_image, stopping=()):
+    """Look at the store and at each state path.
+
+    Args:
+        store (Store): open.
+        found (Found): how it was found.
+        specs (list of StatePath): the state paths.
+        mounts (list of Mount): the mount table.
+        counted (dict): what an earlier look of this run counted in the originals, kept up: nothing writes to them, and the
+            copy itself sees it should something do so.
+        selinux (Selinux): this machine's.
+        look_at_image (callable): takes what the owners in the store are called (Accounts), None where nobody wrote it down, and
+            the mount table; gives the ImageContext.
+        stopping (iterable of str): services whose use of a path is none, as they are about to be stopped.
+
+    Returns:
+        tuple: (StoreSeen, list of PathSeen, ImageContext).
+    """
+    record = leftovers = owners = None
+    unfinished = {}
+    if store.state_fd is not None:
+        record = read_record(store.state_fd, store.state_path)
+        leftovers, unfinished = read_staging(store)
+        owners = read_owners(store.state_fd, store.state_path)
+    swaps = find_swaps(store, leftovers or ())
+    for swap in swaps:
+        if swap.state != BEFORE:  # what the path is, once that is completed
+            record = dict(record or {}, **{swap.note.path: swap.note.entry})
+    context = look_at_image(owners and owners.accounts, mounts)
+    taken_out = [spec.key for spec in specs if _was_taken_out(store, spec, record or {}, leftovers or ())]
+    for key in taken_out:
+        del record[key]
+    tops = [spec.path for spec in specs]
+    look = _Look(store, record or {}, unfinished, mounts, counted, stopping, tops, context)
+    paths = [_see_path(look, spec) for spec in specs]
+    _refuse_shared_places(store, paths)
+    space = os.fstatvfs(store.fd)
+    status = os.fstat(store.fd)
+    given_back = _count_leftovers(store, leftovers) if leftovers else Survey()
+    seen = StoreSeen(
+        path=store.path,
+        record=record,
+        taken_out=bool(taken_out),
+        leftovers=tuple(leftovers or ()),
+        staging=leftovers is not None,
+        begun=store.state_fd is not None,
+        foreign=() if record is not None else tuple(foreign_names(store.fd, tree_of(specs))),
+        free_bytes=space.f_bavail * space.f_frsize + given_back.space,
+        # btrfs counts none, and CephFS says -1 for any number.
+        free_inodes=space.f_favail + given_back.inodes if space.f_files and space.f_favail >= 0 else None,
+        read_only=bool(space.f_flag & os.ST_RDONLY),
+        locks_locally=bool(found.mount and found.mount.locks_locally),
+        dropped=tuple((key, leads_into(store, key)) for key in sorted(set(record or ()) - {spec.key for spec in specs})),
+        dies_with=found.mount.dies_with_pod if found.mount else "",
+        mode=status.st_mode & 0o7777,
+        uid=os.geteuid(),
+        labels=selinux.look(store.path, found.mount),
+        databases=_dropped_databases(store, record or {}, specs) if any(path.traps.databases for path in paths) else (),
+        owners=owners,
+        swaps=tuple(swaps),
+    )
+    return seen, paths, context
+
+
+def _was_taken_out(store, spec, record, leftovers):
+    # By a run that was killed before the record forgot it (unseed.py).
+    return spec.key in record and unseeded_name(spec.path) in leftovers and store.look(spec.relative).kind == "none"
+
+
+class _Look(NamedTuple):
+    """What is the same for all paths; fields as the arguments of observe(), and tops are all state paths."""
+
+    store: Store
+    record: dict
+    unfinished: dict
+    mounts: list
+    counted: dict
+    stopping: tuple
+    tops: list
+    context: ImageContext
+
+
+def _see_path(look, spec):
+    store, unfinished, counted, context = look.store, look.unfinished, look.counted, look.context
+    entry = look.record.get(spec.key)
+    stored = store.look(spec.relative, inside=True)
+    with ImageParent(spec.path) as image:
+        original = image.look() if entry is not None else image.look_inside()
+        seen = PathSeen(spec, original, stored, entry)
+        if entry is not None:
+            traps = look_for_traps(store.fd, spec.relative)
+            change = look_for_change(store, spec, image, original, stored, entry, context)
+            return seen._replace(traps=traps, aside="" if stored.real else _aside(image), change=change)
+        begun = unfinished.get((spec.key, (stored.inode, stored.mtime)))
+        if begun is not None and stored.real:
+            return seen._replace(unfinished=begun)
+        notes = [image.look(name(image.name)).kind != "none" for name in (removal_name, bound_name)]
+        parent = image.look(b".") if image.fd is not None else None
+        seen = seen._replace(aside=_aside(image), torn=notes[0], was_mounted=notes[1], parent=parent)
+        if stored.real and not (stored.empty and original.real):
+            return seen._replace(
+                survey=_survey_stored(store, spec),
+                lacking=_lacking(store, spec, image, original, stored),
+                change=look_for_change(store, spec, image, original, stored, None, context),
+            )
+        if original.real:
+            top = spec.path, original.inode, original.mtime
+            if top not in counted:
+                counted[top] = survey(image.fd, image.name, spec.path, os.geteuid())
+            return seen._replace(
+                survey=counted[top],
+                mounts=tuple(mounts_at_or_below(spec.path, look.mounts)),
+                fixed=_is_fixed(image),
+                other_mount=store.other_mount(spec.relative),
+                user=find_user(spec.path, stopping=look.stopping),
+                traps=look_for_traps(image.fd, image.name, spec.path, look.tops),
+            )
+        return seen
+
+
+def _dropped_databases(store, record, specs):
+    dropped = sorted(set(record) - {spec.key for spec in specs})
+    names = [key.encode("utf-8", "surrogateescape") for key in dropped]
+    return tuple(each for name in names for each in find_databases(store.fd, name[1:], store.place(os.fsdecode(name))))
+
+
+def _is_fixed(image):
+    # A file as well as a directory; neither is opened for more than to ask.
+    try:
+        fd = os.open(image.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=image.fd)
+    except OSError as error:
+        raise unreadable(image.path, error) from error
+    try:
+        return bool(syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND))
+    finally:
+        os.close(fd)
+
+
+def _survey_stored(store, spec):
+    parent = store.open_parent(spec.relative)
+    try:
+        return survey(parent, os.path.basename(spec.relative), store.place(spec.path), 0)
+    finally:
+        os.close(parent)
+
+
+def _lacking(store, spec, image, original, stored):
+    if not original.kind == stored.kind == "directory":
+        return ()
+    names = []
+    parent = store.open_parent(spec.relative)
+    for directory, name in ((image.fd, image.name), (parent, os.path.basename(spec.relative))):
+        fd = os.open(name, OPEN_DIRECTORY, dir_fd=directory)
+        names.append(set(list_names(fd)))
+        os.close(fd)
+    os.close(parent)
+    return tuple(os.fsdecode(name) for name in sorted(names[0] - names[1]))
+
+
+def _aside(image):
+    name = aside_name(image.name)
+    return os.path.join(image.directory, os.fsdecode(name)) if image.look(name).real else ""
+
+
+def _refuse_shared_places(store, paths):
+    # Different spellings of one place, as /run/x and /var/run/x, only the file system can tell.
+    seen = {os.path.realpath(store.path): "the store " + store.path}
+    for path in paths:
+        real = os.path.join(os.path.realpath(os.path.dirname(path.spec.path)), os.path.basename(path.spec.path))
+        for other_real, other in seen.items():
+            if inside(real, other_real) or inside(other_real, real):
+                raise PathError(
+                    path.spec.path, "it leads to the same place as {}, or inside it".format(other), "Name each place once."
+                )
+        seen[real] = path.spec.path
+
+
+def read_staging(store):
+    """Look at what an earlier run left in staging.
+
+    Args:
+        store (Store): open, with its state directory.
+
+    Returns:
+        tuple: (list of str, dict), the names there, None where there is no such directory; and of copies that were published but
+        not recorded, by (state path, (inode number, mtime in nanoseconds)), an Unfinished.
+    """
+    try:
+        staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
+    except FileNotFoundError:
+        return None, {}
+    except OSError as error:
+        raise StoreError(
+            os.path.join(store.state_path, "staging"),
+            "the staging place is not a directory",
+            "Remove it, after a look at where it came from.",
+        ) from error
+    try:
+        names = [os.fsdecode(name) for name in list_names(staging)]
+        notes = [note for note in (read_unfinished(staging, name) for name in names) if note is not None]
+        return names, {(path, inode): unfinished for path, inode, unfinished in notes}
+    finally:
+        os.close(staging)
+
+
+def _count_leftovers(store, names):
+    try:
+        staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
+    except FileNotFoundError:
+        return Survey()  # another starter removed it just now; what counts is seen again under the lock
+    try:
+        counts = [_count_leftover(store, staging, name) for name in names]
+    finally:
+        os.close(staging)
+    return Survey(space=sum(count.space for count in counts), inodes=sum(count.inodes for count in counts))
+
+
+def _count_leftover(store, staging, name):
+    try:
+        return survey(staging, os.fsencode(name), os.path.join(store.state_path, name), 0)
+    except CopyError:
+        return Survey()  # as above; or it cannot be read, then it gives nothing back that could be counted on
+
+
+def tree_of(specs):
+    """dict: state paths (list of StatePath) as {b"var": {b"lib": {}}}; an empty one is a state path itself, whatever it holds."""
+    tree = {}
+    for spec in specs:
+        branch = tree
+        for name in spec.relative.split(b"/"):
+            branch = branch.setdefault(name, {})
+    return tree
+
+
+def foreign_names(fd, tree, above=""):
+    """Yield the paths (str) of what an open store (fd) holds and no state path claims, the topmost alone; tree is tree_of()'s."""
+    for name in list_names(fd):
+        if not above and (name == STATE.encode() or name in IGNORED):
+            continue
+        if name.startswith(IGNORED_PREFIXES):
+            continue
+        path = os.path.join(above, os.fsdecode(name))
+        branch = tree.get(name)
+        if branch is None:
+            yield path
+        elif branch:
+            try:
+                below = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
+            except OSError as error:
+                if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                    raise
+                yield path
+                continue
+            yield from foreign_names(below, branch, path)
+            os.close(below)
