@@ -11,7 +11,7 @@ HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, HOME)
 
 from module_utils.cm_persist.fs.accounts import read_accounts  # noqa: E402
-from module_utils.cm_persist.fs.dirfd import DIRECTORY, list_names, same_mount  # noqa: E402
+from module_utils.cm_persist.fs.dirfd import OPEN_DIRECTORY, list_names, same_mount  # noqa: E402
 from module_utils.cm_persist.tree.manifest import ManifestWriter  # noqa: E402
 from module_utils.cm_persist.tree.walk import walk  # noqa: E402
 
@@ -26,7 +26,7 @@ def write(path, name="", root="/"):
         name (str): what the image is called, with its version after a colon.
         root (str): the image's root directory.
     """
-    root_fd = os.open(root, DIRECTORY)
+    root_fd = os.open(root, OPEN_DIRECTORY)
     with open(path, "wb") as file:
         manifest = ManifestWriter(file, read_accounts(root))
         for top in list_names(root_fd):

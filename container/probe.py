@@ -19,8 +19,10 @@ from variables import UnusableError, in_force  # noqa: E402
 from module_utils.cm_persist.errors import PersistError, printable  # noqa: E402
 from module_utils.cm_persist.host.mounts import read_mounts  # noqa: E402
 from module_utils.cm_persist.lease.lease import FREE, HELD, Lease  # noqa: E402
-from module_utils.cm_persist.lease.plan import leads_into  # noqa: E402
-from module_utils.cm_persist.original.links import refuse_dangling  # noqa: E402
+from module_utils.cm_persist.original.links import (
+    leads_into,  # noqa: E402
+    refuse_dangling,  # noqa: E402
+)
 from module_utils.cm_persist.paths import parse_paths  # noqa: E402
 from module_utils.cm_persist.store.store import Store, find_store  # noqa: E402
 

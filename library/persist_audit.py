@@ -142,7 +142,7 @@ hint:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.cm_persist.module_result import answer
+from ..module_utils.cm_persist.module_result import exit_module
 from ..module_utils.cm_persist.report.audit import Settings, audit
 
 
@@ -157,7 +157,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    answer(module, lambda: audit(Settings(**module.params)))
+    exit_module(module, lambda: audit(Settings(**module.params)))
 
 
 if __name__ == "__main__":

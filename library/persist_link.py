@@ -165,7 +165,7 @@ hint:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.cm_persist.link.link import Settings, link
-from ..module_utils.cm_persist.module_result import answer
+from ..module_utils.cm_persist.module_result import exit_module
 
 
 def main():
@@ -183,7 +183,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    answer(module, lambda: link(Settings(**module.params), rehearse=module.check_mode))
+    exit_module(module, lambda: link(Settings(**module.params), check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

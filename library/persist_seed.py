@@ -210,7 +210,7 @@ hint:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.cm_persist.module_result import answer
+from ..module_utils.cm_persist.module_result import exit_module
 from ..module_utils.cm_persist.seed.seed import Settings, seed
 from ..module_utils.cm_persist.seed.unseed import unseed
 from ..module_utils.cm_persist.tree import progress as progress
@@ -241,7 +241,7 @@ def main():
     )
     progress.watch()
     act = {"seeded": seed, "unseeded": unseed, "rolled_back": roll_back}[module.params["state"]]
-    answer(module, lambda: act(Settings(**module.params), rehearse=module.check_mode))
+    exit_module(module, lambda: act(Settings(**module.params), check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

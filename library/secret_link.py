@@ -91,7 +91,7 @@ hint:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.cm_persist.module_result import answer
+from ..module_utils.cm_persist.module_result import exit_module
 from ..module_utils.cm_persist.secret.secret import Settings, link_secret
 
 
@@ -106,7 +106,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    answer(module, lambda: link_secret(Settings(**module.params), rehearse=module.check_mode))
+    exit_module(module, lambda: link_secret(Settings(**module.params), check_mode=module.check_mode))
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ class Container:
         self.site, self.clock, self.path = site, Clock(), os.path.join(site.books, "lease")
         self.systemd = Systemd(os.path.join(site.top, "units"), os.path.join(site.top, "no-systemd"))
 
-    def start(self, rehearse=False, **options):
+    def start(self, check_mode=False, **options):
         wanted = dict({"store": self.site.store, "paths": [self.site.path()], "require_mount": False}, **options)
-        return seed.seed(seed.Settings(**wanted), rehearse, clock=self.clock, systemd=self.systemd)
+        return seed.seed(seed.Settings(**wanted), check_mode, clock=self.clock, systemd=self.systemd)
 
     def refused(self, *words, **options):
         before = self.site.untouched()

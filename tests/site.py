@@ -48,14 +48,14 @@ class Site:
         os.symlink("sub/two", os.path.join(top, "link"))
         return top
 
-    def seed(self, *names, rehearse=False, accounts=None, **options):
+    def seed(self, *names, check_mode=False, accounts=None, **options):
         """Outcome: of seeding these state paths, "data" if none is given; without a lease, unless the test is of that."""
         options.setdefault("lease", False)
-        return seeding.seed(seeding.Settings(**self._options(names, options)), rehearse, accounts=accounts)
+        return seeding.seed(seeding.Settings(**self._options(names, options)), check_mode, accounts=accounts)
 
-    def link(self, *names, rehearse=False, **options):
+    def link(self, *names, check_mode=False, **options):
         """Outcome: of linking them."""
-        return linking.link(linking.Settings(**self._options(names, options)), rehearse, systemd=self.systemd)
+        return linking.link(linking.Settings(**self._options(names, options)), check_mode, systemd=self.systemd)
 
     def start(self, *names, **options):
         """tuple: the Outcomes of what a container start does, seed and link."""

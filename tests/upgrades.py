@@ -76,8 +76,8 @@ def used(directory):
         process.wait()
 
 
-def roll_back(site, rehearse=False, **options):
-    return rolling.roll_back(Settings(**site._options(("data",), options)), rehearse)
+def roll_back(site, check_mode=False, **options):
+    return rolling.roll_back(Settings(**site._options(("data",), options)), check_mode)
 
 
 class Upgraded(Site):

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The typed errors of cm_persist. Only the modules' main() turns them into fail_json."""
 
+import errno
 import os
+
+AS_ROOT = "Run as root (become: true)."
 
 
 class PersistError(Exception):
@@ -81,3 +84,14 @@ def because(error):
     """str: an OSError in the kernel's own words, with the name that it met where Python knows one."""
     named = isinstance(error.filename, (str, bytes))
     return "{} ({}){}".format(error.strerror, error.errno, " at " + printable(os.fsencode(error.filename)) if named else "")
+
+
+def writable_hint(error):
+    """str: what to do about an OSError met while the store was written."""
+    return {
+        errno.EROFS: "Mount the volume read-write.",
+        errno.EACCES: AS_ROOT,
+        errno.EPERM: "Run as root (become: true); NFS must export with no_root_squash.",
+        errno.ENOSPC: "Free some space on the volume, or mount a larger one.",
+        errno.EDQUOT: "Raise the quota of the volume.",
+    }.get(error.errno, "Mend the volume, then start again.")

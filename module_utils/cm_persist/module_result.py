@@ -4,7 +4,7 @@
 from .errors import PersistError
 
 
-def answer(module, act):
+def exit_module(module, act):
     """Act, and end the module with the result. Does not return.
 
     Args:

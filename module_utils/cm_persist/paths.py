@@ -135,3 +135,8 @@ def _refuse_overlap(one, other, one_is, other_is):
                 if inner_is == outer_is
                 else "The store holds copies of the state paths: name paths outside it, and mount it outside them.",
             )
+
+
+def relative_of(key):
+    """bytes: a state path, as the record spells it, below the store."""
+    return key.encode("utf-8", "surrogateescape")[1:]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers as people read them."""
 
+from .errors import printable
+
 
 def size(count):
     """str: a number of bytes."""
@@ -14,3 +16,9 @@ def size(count):
 def files(count):
     """str: how many files."""
     return "1 file" if count == 1 else "{:,} files".format(count)
+
+
+def some(names, most=5):
+    """str: the first of some names (list of str), and how many more there are."""
+    more = "" if len(names) <= most else " and {} more".format(len(names) - most)
+    return ", ".join(printable(name) for name in names[:most]) + more

@@ -13,7 +13,7 @@ import stat
 import subprocess
 from typing import Callable, NamedTuple
 
-from module_utils.cm_persist.fs.node import label
+from module_utils.cm_persist.store.layout import label
 
 from .scene import whole
 

@@ -43,21 +43,21 @@ MUTANTS = (
     ),
     Mutant(
         "no fsync",
-        CORE + "fs/atomic.py",
+        CORE + "tree/sync.py",
         "    if syscalls.syncfs_reports_errors(release) and",
         "    return\n    if syscalls.syncfs_reports_errors(release) and",
         (POWER, "-k", "ext4"),
     ),
     Mutant(
         "no fsync of directories",
-        CORE + "fs/atomic.py",
+        CORE + "tree/sync.py",
         '            yield path, [b"."]\n',
         "",
         (POWER, "-k", "btrfs"),
     ),
     Mutant(
         "no fsync of directories, by the order of calls",
-        CORE + "fs/atomic.py",
+        CORE + "tree/sync.py",
         '            yield path, [b"."]\n',
         "",
         (ORDER, "-k", "test_everything"),
@@ -85,7 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         "no fsync of the directories above",
-        CORE + "fs/dirfd.py",
+        CORE + "fs/mkdirs.py",
         "            os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)\n            os.fsync(fd)\n",
         "            os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)\n",
         (ORDER, "-k", "test_everything"),
@@ -100,22 +100,22 @@ MUTANTS = (
     Mutant(
         "a look and then an opening",
         CORE + "fs/dirfd.py",
-        "        return os.open(name, DIRECTORY, dir_fd=fd)\n    except",
+        "        return os.open(name, OPEN_DIRECTORY, dir_fd=fd)\n    except",
         "        if stat.S_ISLNK(os.lstat(name, dir_fd=fd).st_mode):\n"
         '            raise OSError(errno.ELOOP, "link")\n'
-        "        return os.open(name, DIRECTORY ^ os.O_NOFOLLOW, dir_fd=fd)\n    except",
+        "        return os.open(name, OPEN_DIRECTORY ^ os.O_NOFOLLOW, dir_fd=fd)\n    except",
         (RACES, "-k", "in_the_way"),
     ),
     Mutant(
         "directories opened through links",
         CORE + "fs/dirfd.py",
-        "DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC",
-        "DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC",
+        "OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC",
+        "OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC",
         (RACES,),
     ),
     Mutant(
         "a removal that crosses mounts",
-        CORE + "fs/dirfd.py",
+        CORE + "fs/rmtree.py",
         "        if not same_mount(fd, stack.fd):\n",
         "        if False:\n",
         (THING + "[.cm_persist/.record.json.new]", "--full"),
@@ -143,7 +143,7 @@ MUTANTS = (
     ),
     Mutant(
         "a failed sync swallowed",
-        CORE + "fs/atomic.py",
+        CORE + "tree/sync.py",
         "            if error.errno not in syscalls.UNAVAILABLE:\n                raise\n",
         "            return\n",
         (FAILED, "-k", "sync"),
@@ -250,14 +250,14 @@ MUTANTS = (
     ),
     Mutant(
         "the link gone before the copy back is on disk",
-        CORE + "link/restore_steps.py",
+        CORE + "link/restore.py",
         "            stored = run.store.open_parent(self.spec.relative)\n",
         "            _unlink(image, self.place)\n            stored = run.store.open_parent(self.spec.relative)\n",
         ("tests/filesystem/test_restore.py", "-k", "copy_that_fails"),
     ),
     Mutant(
         "new content under the notes of the old",
-        CORE + "link/restore_steps.py",
+        CORE + "link/restore.py",
         "                for note in (bound_name(image.name), removal_name(image.name)):\n",
         "                for note in ():\n",
         (LINKS, "-k", "undisturbed"),
@@ -415,7 +415,7 @@ MUTANTS = (
     Mutant(
         "services that are only going to be stopped taken for stopped",
         CORE + "seed/seed.py",
-        "            stopping = settings.services if rehearse else ()\n",
+        "            stopping = settings.services if check_mode else ()\n",
         "            stopping = settings.services\n",
         (USED, "-k", "in_check_mode_alone"),
     ),
@@ -448,15 +448,15 @@ MUTANTS = (
     ),
     Mutant(
         "a database without its tablespaces",
-        CORE + "host/applications.py",
+        CORE + "seed/checks.py",
         "        if database.elsewhere:\n",
         "        if False:\n",
         (TRAPS, "-k", "not_seeded_alone"),
     ),
     Mutant(
         "an empty database in place of the one that no path names any more",
-        CORE + "host/applications.py",
-        "    if path.traps.databases and store.databases:\n",
+        CORE + "seed/checks.py",
+        "    if path.hazards.databases and store.databases:\n",
         "    if False:\n",
         (TRAPS, "-k", "left_behind"),
     ),
@@ -541,7 +541,7 @@ MUTANTS = (
     ),
     Mutant(
         "a kept tree with the list of the one that replaced it",
-        CORE + "store/swap.py",
+        CORE + "store/layout.py",
         'return label(path) + ".2" if entry["manifest"] == label(path) else label(path)',
         "return label(path)",
         (BACK, "-k", "comes_back"),
@@ -674,7 +674,7 @@ MUTANTS = (
     ),
     Mutant(
         "a directory of another run taken for this one's",
-        CORE + "seed/steps.py",
+        CORE + "store/steps.py",
         "            os.mkdir(name, 0o700, dir_fd=staging)\n            self.begun.append(name)",
         "            self.begun.append(name)\n            os.mkdir(name, 0o700, dir_fd=staging)",
         (BEGUN, "-k", "another_run"),

@@ -35,7 +35,7 @@ def main():
         options["lock_timeout"] = float(timeout)
     # Which call is whose must not depend on what else runs on this machine; who uses a path is tested in test_in_use.py.
     for module in (seed_look, image_look, link_look, rollback, swap):
-        module.find_user = lambda *_paths, **_options: None
+        module.find_process_using = lambda *_paths, **_options: None
     lease = {"seed": {"lease": os.environ.get("LEASE") != "0"}}
     _force_workers(os.environ.get("WORKERS"))
     _prepare(os.environ.get("PREPARE", ""))

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from module_utils.cm_persist.fs.node import label
+from module_utils.cm_persist.store.layout import label
 from tests.tree import footprint
 
 from .hostile import (
@@ -64,12 +64,12 @@ class Attack:
             return -1, "it hangs"
         return done.returncode, done.stderr if done.returncode else done.stdout
 
-    def outcome(self, place, goes_on, twin=False):
+    def outcome(self, place, resume_only, twin=False):
         """list of (kind, str): what is wrong with a start in this store.
 
         Args:
             place (str): where something was planted.
-            goes_on (bool): whether the start should put up with it.
+            resume_only (bool): whether the start should put up with it.
             twin (bool): it is also a file outside, whose ctime tells of the loss of a name.
         """
         before = self._world(twin)
@@ -79,7 +79,7 @@ class Attack:
         unmount(place)
         wrong += [(ESCAPED, "read from outside: " + path) for path in secrets_in(self.scene.store)]
         wrong += [(LOST, LOST_ORIGINAL.format(path)) for path in self.scene.paths if not originals_kept(self.scene, path)]
-        if bool(code) == goes_on or (code and not (typed(said) and self.scene.top in said)):
+        if bool(code) == resume_only or (code and not (typed(said) and self.scene.top in said)):
             wrong.append((STUCK, "exit {}: {}".format(code, said[-300:])))
         return wrong
 
@@ -142,13 +142,13 @@ def test_a_thing_at_a_place(attacks, some, tally, name):
         stage, thing = case
         attack = Attack(top, stage)
         place = attack.place(name)
-        goes_on = thing in PLACES[name][STAGES.index(stage)]
+        resume_only = thing in PLACES[name][STAGES.index(stage)]
         try:
             plant(thing, place, attack.outside)
-            wrong = attack.outcome(place, goes_on, "hard link" in thing)
+            wrong = attack.outcome(place, resume_only, "hard link" in thing)
         finally:
             clear(place, attack.outside)
-        if name not in DATA or (stage == STAGES[0] and not goes_on):
+        if name not in DATA or (stage == STAGES[0] and not resume_only):
             wrong += attack.scene.problems_after_rerun()
         attack.scene.remove()
         return wrong
@@ -165,9 +165,9 @@ def test_a_record_with_hostile_content(attacks, tally):
         place = attack.place(".cm_persist/record.json")
         with open(place) as file:
             entries = json.load(file)["paths"]
-        make, goes_on = RECORDS[case]
+        make, resume_only = RECORDS[case]
         _write(place, make(attack.scene.paths, entries))
-        wrong = attack.outcome(place, goes_on)
+        wrong = attack.outcome(place, resume_only)
         attack.scene.remove()
         return wrong
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from module_utils.cm_persist.fs.node import label
 from module_utils.cm_persist.host.mounts import mounts_at_or_below, read_mounts
+from module_utils.cm_persist.store.layout import label
 from tests.tree import footprint
 
 from .hostile import THINGS, clear, make_outside, plant, secrets_in, typed, unmount

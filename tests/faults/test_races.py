@@ -101,7 +101,7 @@ def above(scene, place, levels):
 def all_traps(scene):
     """list of (Call, int, int): each call, which of its places is meant, and how many levels above it the trap is."""
     with hold(scene) as run:
-        traps = [
+        hazards = [
             (call, index, levels)
             for call in run.calls()
             for index, place in enumerate(run.at)
@@ -109,17 +109,17 @@ def all_traps(scene):
             if above(scene, place, levels)
         ]
     assert not run.returncode, run.said()
-    return traps
+    return hazards
 
 
 def test_a_link_in_the_way_of_every_call(top, some, side_by_side, tally):
     undisturbed = Scene(os.path.join(top, "scene-undisturbed"))
-    traps = all_traps(undisturbed)
-    opened = [trap for trap in traps if trap[0].name == "openat" and not trap[2]]  # what is opened itself: most to the point
-    traps = some(opened, 15) + some([trap for trap in traps if trap not in opened], 10)
+    hazards = all_traps(undisturbed)
+    opened = [trap for trap in hazards if trap[0].name == "openat" and not trap[2]]  # what is opened itself: most to the point
+    hazards = some(opened, 15) + some([trap for trap in hazards if trap not in opened], 10)
 
     def spring(number):
-        call, index, levels = traps[number]
+        call, index, levels = hazards[number]
         scene = Scene(os.path.join(top, "scene-{}".format(number)))
         make_outside(outside_of(scene), scene.paths)
         with hold(scene) as run:
@@ -136,11 +136,11 @@ def test_a_link_in_the_way_of_every_call(top, some, side_by_side, tally):
         scene.remove()
         return [(kind, "{} levels above {} of {}: {}".format(levels, index, call, text)) for kind, text in wrong]
 
-    results = side_by_side(spring, range(len(traps)))
+    results = side_by_side(spring, range(len(hazards)))
     problems = [problem for found in results if found for problem in found]
     met = sum(found is not None for found in results)
     tally.count("a link outside put in the way of a call", met, problems)
-    assert problems == [] and met == len(traps)
+    assert problems == [] and met == len(hazards)
 
 
 def flipped(scene):

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from typing import Callable, NamedTuple
 
-from module_utils.cm_persist.fs.node import label
+from module_utils.cm_persist.store.layout import label
 from tests.site import run
 from tests.tree import differences
 from tests.upgrades import FIRST, NEW, OLD, SECOND, WRITTEN

@@ -76,7 +76,7 @@ def main(repository, top):
     with open(os.path.join(settings.source, "token"), "w") as file:
         file.write("token")
     assert [secret.link_secret(settings._replace(user="root")).state for _twice in (1, 2)] == ["linked", "already"]
-    assert secret.link_secret(settings._replace(user="nobody"), rehearse=True).state == "already"
+    assert secret.link_secret(settings._replace(user="nobody"), check_mode=True).state == "already"
     print("all is well on", ".".join(map(str, sys.version_info[:3])))
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from module_utils.cm_persist.errors import PathError, StoreError
 from module_utils.cm_persist.fs.accounts import Accounts
-from module_utils.cm_persist.fs.node import label
-from module_utils.cm_persist.seed import steps as seed_steps
 from module_utils.cm_persist.seed.seed import Settings
 from module_utils.cm_persist.seed.unseed import unseed
+from module_utils.cm_persist.store import steps as seed_steps_steps
+from module_utils.cm_persist.store.layout import label
 from module_utils.cm_persist.store.store import Store
 from tests.kill import killed_before_change
 from tests.site import read, write
@@ -126,7 +126,7 @@ def test_a_copy_that_was_not_recorded_gets_the_owners_numbers_too(tmp_path):
 def test_check_mode_says_what_is_completed_and_changes_nothing(merging):
     site, _before = merging
     before = site.untouched()
-    outcome = site.start_as(policy="merge", rehearse=True)
+    outcome = site.start_as(policy="merge", check_mode=True)
     assert outcome.paths[0]["state"] == "merged" and outcome.steps[0].startswith("complete what an earlier run began")
     assert site.untouched() == before
 
@@ -155,13 +155,13 @@ def test_a_way_back_is_not_undone_under_a_process_that_works_there(tmp_path):
 @pytest.mark.parametrize("backups", [0, 1])
 def test_what_is_written_while_it_is_merged_is_not_left_behind(tmp_path, monkeypatch, backups):
     site = upgraded(str(tmp_path), "site")
-    sync = seed_steps.Sync.execute
+    sync = seed_steps_steps.Sync.execute
 
     def late(step, run):
         sync(step, run)
         write(site.stored() + "/own/late", "late")
 
-    monkeypatch.setattr(seed_steps.Sync, "execute", late)
+    monkeypatch.setattr(seed_steps_steps.Sync, "execute", late)
     with pytest.raises(PathError, match="written to while it was merged"):
         site.start_as(policy="merge", backups=backups)
     assert read(site.stored() + "/own/late") == "late" and not kept_trees(site)
@@ -174,10 +174,10 @@ def test_a_directory_of_another_run_is_not_cleaned_up(site):
     """Whatever comes in the way of making one: what is in it is another's, and may be all that there is."""
     site.seed()
     with Store(site.store) as store:
-        run = seed_steps.Run(store, {}, None, "", "")
+        run = seed_steps_steps.Run(store, {}, None, "", "")
         with run.private("other-merge") as private:
             os.mkdir("precious", dir_fd=private)
-        mine = seed_steps.Run(store, {}, None, "", "")
+        mine = seed_steps_steps.Run(store, {}, None, "", "")
 
         class Step:
             def describe(self):
@@ -188,7 +188,7 @@ def test_a_directory_of_another_run_is_not_cleaned_up(site):
                     pass
 
         with pytest.raises(StoreError):
-            seed_steps.execute([Step()], mine)
+            seed_steps_steps.execute([Step()], mine)
     assert os.path.isdir(site.books + "/staging/other-merge/precious")
 
 

@@ -193,7 +193,7 @@ def test_a_mount_below_a_bound_path_is_no_reason_to_refuse_it(bound, mounts):
 def test_a_mount_below_the_path_is_not_taken_for_the_store_s(site, mounts):
     mounts("-t", "tmpfs", "none", site.path("data/sub"))
     with pytest.raises(LinkError, match="mounted at"):
-        site.link(method="bind", rehearse=True)
+        site.link(method="bind", check_mode=True)
 
 
 def test_the_mount_is_noted_before_there_is_a_mount_point(site, mounts, monkeypatch):
@@ -228,5 +228,5 @@ def test_a_unit_is_made_though_the_directory_above_is_missing(site):
             return Unit("unit", where + what, "local-fs.target", False)
 
     site.systemd = Running()
-    outcome = site.link("above/data", method="bind", rehearse=True)
+    outcome = site.link("above/data", method="bind", check_mode=True)
     assert any("by the unit unit" in step for step in outcome.steps)

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from module_utils.cm_persist.errors import PersistError
-from module_utils.cm_persist.seed import steps as seed_steps
-from module_utils.cm_persist.seed.steps import Sync
+from module_utils.cm_persist.store import steps as seed_steps_steps
+from module_utils.cm_persist.store.steps import Sync
 from tests.site import read, run, write
 from tests.tree import assert_same, read_tree
 from tests.upgrades import upgraded
@@ -256,7 +256,7 @@ def tear(site):
 
 def test_torn(site):
     tear(site)
-    assert "nobody recorded" in site.seed(rehearse=True).warnings[0]
+    assert "nobody recorded" in site.seed(check_mode=True).warnings[0]
     assert "seeded, 3 files" in follow(site, "recovery", "torn") and is_well(site)
     assert read(site.store + "/.Trash-torn/data/one") == "first"
 
@@ -311,7 +311,7 @@ def test_lost(site):
 def test_killed(site, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt(patch, Sync)
-        patch.setattr(seed_steps, "_clean_up", lambda _run: None)  # which a kill would not have let happen
+        patch.setattr(seed_steps_steps, "_clean_up", lambda _run: None)  # which a kill would not have let happen
         with pytest.raises(SimulatedError):
             site.seed()
     assert os.listdir(site.books + "/staging") and not os.path.lexists(site.stored())

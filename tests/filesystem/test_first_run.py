@@ -113,7 +113,7 @@ def test_a_path_that_neither_side_has_can_be_skipped(site):
 
 def test_a_rehearsal_tells_the_steps_and_takes_none(site):
     before = site.untouched()
-    rehearsed = site.seed(rehearse=True)
+    rehearsed = site.seed(check_mode=True)
     assert site.untouched() == before and rehearsed.changed
     assert site.seed().steps == rehearsed.steps
 

@@ -117,7 +117,7 @@ def test_what_has_got_attributes_has_been_touched(site):
 
 def test_check_mode_tells_the_same_and_changes_nothing(site):
     before = site.untouched()
-    rehearsed = site.start_as(policy="merge", rehearse=True)
+    rehearsed = site.start_as(policy="merge", check_mode=True)
     assert site.untouched() == before
     done = site.start_as(policy="merge")
     assert rehearsed.steps == done.steps and rehearsed.paths[0]["image_change"] == done.paths[0]["image_change"]

@@ -53,7 +53,7 @@ def test_an_original_that_is_in_use_is_not_seeded(site, user, how):
     directory = how == "a directory"
     process = user(directory=site.path() + opened, prefix=["setsid"]) if directory else user(site.path() + opened)
     refused(site, site.seed, PathError, process, site.path() + opened)
-    refused(site, lambda: site.seed(rehearse=True), PathError, process)
+    refused(site, lambda: site.seed(check_mode=True), PathError, process)
     end(process)
     assert site.seed().paths[0]["state"] == "seeded"
 
@@ -74,7 +74,7 @@ def test_an_original_that_is_in_use_is_not_linked(site, user, method):
     site.seed()
     process = user(site.path() + "/one")
     refused(site, lambda: site.link(method=method), LinkError, process)
-    refused(site, lambda: site.link(method=method, rehearse=True), LinkError, process)
+    refused(site, lambda: site.link(method=method, check_mode=True), LinkError, process)
 
 
 def test_a_linked_path_may_be_in_use(site, user):
@@ -110,14 +110,14 @@ def test_a_way_by_a_link_leads_to_the_same(top, user):
     site.fill("real/data")
     os.symlink("real", site.path("alias"))
     process = user(site.path("real/data/one"))
-    assert in_use.find_user(site.path("alias/data")).pid == process.pid
+    assert in_use.find_process_using(site.path("alias/data")).pid == process.pid
 
 
 def test_this_process_and_those_that_started_it_are_no_users(site):
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); os.chdir(sys.argv[2])\n"
         "from module_utils.cm_persist import in_use\n"
-        "if os.fork() == 0: print(in_use.find_user(sys.argv[2]), flush=True); os._exit(0)\n"
+        "if os.fork() == 0: print(in_use.find_process_using(sys.argv[2]), flush=True); os._exit(0)\n"
         "os.wait()"
     )
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -130,7 +130,7 @@ def test_this_process_and_those_that_started_it_are_no_users(site):
 def test_a_process_that_may_not_be_looked_into_is_judged_by_what_it_was_started_with(site, user, word):
     # As root in a container without SYS_PTRACE, here a user who is not root.
     process = user(program="print(flush=True); import sys; sys.stdin.read() #", file=word.format(site.path()))
-    said = as_nobody(lambda: refuse(in_use.find_user(site.path())))
+    said = as_nobody(lambda: refuse(in_use.find_process_using(site.path())))
     assert "process {} (python".format(process.pid) in said and "was started with {}".format(site.path()) in said
 
 
@@ -162,7 +162,7 @@ def test_tidying_beside_a_path_in_use_is_no_harm_to_it(site, user):
 @pytest.mark.root
 def test_one_that_was_started_with_another_path_is_no_user(site, user):
     user(program="print(flush=True); import sys; sys.stdin.read() #", file=site.path() + "-other")
-    assert "NoneType" in as_nobody(lambda: refuse(in_use.find_user(site.path())))
+    assert "NoneType" in as_nobody(lambda: refuse(in_use.find_process_using(site.path())))
 
 
 @pytest.mark.root
@@ -215,7 +215,7 @@ def postmaster(site, user):
 def test_a_live_database_is_known_by_its_note(site, postmaster):
     # That it works there cannot be seen, as in a container without SYS_PTRACE, and its directory is not in its command line.
     process = postmaster()
-    said = as_nobody(lambda: refuse(in_use.find_user(site.path())))
+    said = as_nobody(lambda: refuse(in_use.find_process_using(site.path())))
     assert "process {} (postgres".format(process.pid) in said and "is the database of {}".format(site.path()) in said
 
 
@@ -246,7 +246,7 @@ def in_group(process, group, monkeypatch, tmp_path):
 def test_the_service_is_named(site, user, monkeypatch, tmp_path, group):
     process = user(site.path() + "/one")
     in_group(process, group, monkeypatch, tmp_path)
-    found = in_use.find_user(site.path())
+    found = in_use.find_process_using(site.path())
     assert found.describe().endswith(" of postgresql-9.5.service) has {}/one open".format(site.path()))
     assert found.hint == "Stop it with systemctl stop postgresql-9.5.service, then start again."
 
@@ -254,7 +254,7 @@ def test_the_service_is_named(site, user, monkeypatch, tmp_path, group):
 @pytest.mark.parametrize("group", ["/user.slice/user-0.slice/session-3.scope", "/system.slice/ssh.service", "/"])
 def test_no_service_is_made_up(site, user, monkeypatch, tmp_path, group):
     in_group(user(site.path() + "/one"), group, monkeypatch, tmp_path)
-    assert in_use.find_user(site.path()).service == ""
+    assert in_use.find_process_using(site.path()).service == ""
 
 
 @pytest.mark.parametrize("slice_", ["/system.slice", "/db.slice", "/machine.slice/x/system.slice"])
@@ -266,7 +266,7 @@ def test_what_will_be_stopped_is_passed_over_in_check_mode_alone(site, user, mon
     in_group(process, slice_ + "/postgresql-9.5.service", monkeypatch, tmp_path)
     act, kind = getattr(site, verb), PathError if verb == "seed" else LinkError
     for services in ([], ["nginx"]):
-        refused(site, lambda services=services: act(services=services, rehearse=True), kind, process)
+        refused(site, lambda services=services: act(services=services, check_mode=True), kind, process)
     refused(site, lambda: act(services=["postgresql-9.5"]), kind, process)
     for name in ("postgresql-9.5", "postgresql-9.5.service"):
-        assert act(services=[name], rehearse=True).changed
+        assert act(services=[name], check_mode=True).changed

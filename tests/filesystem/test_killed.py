@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from module_utils.cm_persist.errors import LinkError
-from module_utils.cm_persist.fs.node import label
 from module_utils.cm_persist.host.systemd import Systemd
+from module_utils.cm_persist.store.layout import label
 from tests.kill import killed_before_change
 from tests.site import Site, is_mounted, read, write
 from tests.tree import Entry, assert_same, differences, read_tree

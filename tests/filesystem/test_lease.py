@@ -209,11 +209,11 @@ def test_it_can_be_turned_off(container):
 def test_a_rehearsal_takes_nothing_and_tells_who_holds_it(container):
     site = container.site
     before = site.untouched()
-    assert container.start(rehearse=True).warnings == [] and site.untouched() == before
+    assert container.start(check_mode=True).warnings == [] and site.untouched() == before
     site.seed()
     with held_elsewhere(container):
         before = site.untouched()
-        (warning,) = container.start(rehearse=True).warnings
+        (warning,) = container.start(check_mode=True).warnings
         assert "manager-0 on node-2" in warning and site.untouched() == before and container.clock.now == 0
 
 
@@ -411,13 +411,13 @@ def test_it_is_kept_as_long_as_another_path_leads_there(container):
 
 def test_services_need_not_be_stopped_to_wait_for_another_manager(container):
     with held_elsewhere(container):
-        container.refused("manager-0 on node-2", rehearse=True, services=["postgresql-9.5"])
+        container.refused("manager-0 on node-2", check_mode=True, services=["postgresql-9.5"])
 
 
 def test_a_rehearsed_way_back_gives_nothing_up(container):
     container.start()
     container.site.link()
-    assert "lease" in container.site.link(state="unlinked", rehearse=True).steps[-1] and len(container.keepers()) == 1
+    assert "lease" in container.site.link(state="unlinked", check_mode=True).steps[-1] and len(container.keepers()) == 1
 
 
 def test_what_is_restored_while_another_manager_writes_comes_with_a_warning(container):

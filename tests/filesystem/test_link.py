@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from module_utils.cm_persist.errors import LinkError, StoreError
-from module_utils.cm_persist.link.restore_steps import CopyBack
+from module_utils.cm_persist.link.restore import CopyBack
 from module_utils.cm_persist.link.steps import MakeLink
 from tests.site import read, write
 from tests.tree import assert_same, footprint, read_tree
@@ -48,7 +48,7 @@ def test_a_correct_link_is_left_alone(seeded):
 
 def test_a_rehearsal_of_a_first_start_tells_the_steps_of_the_real_one(site):
     before = site.untouched()
-    rehearsed = site.link(rehearse=True)
+    rehearsed = site.link(check_mode=True)
     assert site.untouched() == before
     site.seed()
     linked = site.link()

@@ -61,7 +61,7 @@ def test_what_is_there_is_copied_like_any_other(site):
 
 def test_a_rehearsal_tells_the_same(site):
     paths = [site.path(), late(site, "make")]
-    rehearsed = site.seed(paths=paths, rehearse=True), site.link(paths=paths, rehearse=True)
+    rehearsed = site.seed(paths=paths, check_mode=True), site.link(paths=paths, check_mode=True)
     done = start(site, late(site, "make"))
     for before, after in zip(rehearsed, done):
         assert [path["state"] for path in before.paths] == [path["state"] for path in after.paths]

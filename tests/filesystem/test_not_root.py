@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from module_utils.cm_persist.fs.dirfd import remove_tree
+from module_utils.cm_persist.fs.rmtree import remove_tree
 from tests.site import as_nobody, write
 from tests.tree import assert_same
 

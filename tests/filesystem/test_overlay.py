@@ -196,14 +196,14 @@ def test_a_list_that_lacks_the_path_or_is_cut_short_proves_nothing(listed):
     for broken in (lines[:1], lines[:-3], [line for line in lines if b"/data" not in line], [b"another format\n"], []):
         with open(listed.manifest, "wb") as file:
             file.writelines(broken)
-        steps = listed.link(image_manifest=listed.manifest, rehearse=True).steps
+        steps = listed.link(image_manifest=listed.manifest, check_mode=True).steps
         assert "copy it there" in steps[0]
 
 
 def test_a_rehearsal_tells_what_the_image_proves(listed):
     before = footprint(listed.image)
     listed.seed()
-    rehearsed = listed.link(image_manifest=listed.manifest, rehearse=True)
+    rehearsed = listed.link(image_manifest=listed.manifest, check_mode=True)
     assert footprint(listed.image) == before
     linked = listed.link(image_manifest=listed.manifest)
     assert (linked.steps, linked.paths, linked.warnings) == (rehearsed.steps, rehearsed.paths, rehearsed.warnings)
@@ -246,7 +246,7 @@ def test_what_replaced_the_link_is_kept_and_warned_of(site):
 
 def test_a_rehearsal_tells_the_steps_of_the_real_start(site):
     before = footprint(site.image)
-    rehearsed = site.link(rehearse=True)
+    rehearsed = site.link(check_mode=True)
     assert footprint(site.image) == before
     _seeded, linked = site.start()
     assert linked.steps == rehearsed.steps

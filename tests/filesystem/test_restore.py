@@ -110,14 +110,14 @@ def test_what_comes_back_and_is_not_what_was_seeded_is_warned_of(used):
 
 def test_that_the_next_start_links_again_is_said(used):
     for choice in ("store", "aside"):
-        outcome = restore(used, restore=choice, rehearse=True)
+        outcome = restore(used, restore=choice, check_mode=True)
         assert any("cm_persist_paths" in warning for warning in outcome.warnings)
 
 
 @pytest.mark.parametrize("choice", ["store", "aside"])
 def test_a_rehearsal_tells_the_steps_and_changes_nothing(used, choice):
     before = used.untouched()
-    rehearsed = restore(used, restore=choice, rehearse=True)
+    rehearsed = restore(used, restore=choice, check_mode=True)
     assert used.untouched() == before
     done = restore(used, restore=choice)
     assert (done.steps, done.paths, done.warnings) == (rehearsed.steps, rehearsed.paths, rehearsed.warnings)

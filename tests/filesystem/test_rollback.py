@@ -8,8 +8,9 @@ import shutil
 import pytest
 
 from module_utils.cm_persist.errors import PathError
-from module_utils.cm_persist.fs.node import label
+from module_utils.cm_persist.store import layout as swap_layout
 from module_utils.cm_persist.store import swap as swap
+from module_utils.cm_persist.store.layout import label
 from tests.kill import killed_before_change
 from tests.site import read, write
 from tests.tree import footprint, read_tree
@@ -51,7 +52,7 @@ def test_generations_are_limited(site):
 def test_going_back_in_check_mode_changes_nothing(site):
     site.start_as(policy="merge")
     before = site.untouched()
-    rehearsed = roll_back(site, rehearse=True)
+    rehearsed = roll_back(site, check_mode=True)
     assert site.untouched() == before and rehearsed.steps == roll_back(site).steps
 
 
@@ -182,7 +183,7 @@ def unavailable(*_unused):
 
 
 def test_a_note_that_leads_out_of_the_store_is_not_followed(site):
-    note, number = os.path.join(site.books, "staging", swap.swap_name(site.path(), swap.MERGE), "swap.json"), 0
+    note, number = os.path.join(site.books, "staging", swap_layout.swap_name(site.path(), swap.MERGE), "swap.json"), 0
     while not os.path.exists(note):  # as a run leaves it that was killed before it was done
         killed_before_change(number, lambda: site.start_as(policy="merge"))
         number += 1

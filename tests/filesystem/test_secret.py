@@ -49,9 +49,9 @@ class Credentials:
         os.symlink(version, os.path.join(self.source, "..new"))
         os.rename(os.path.join(self.source, "..new"), os.path.join(self.source, "..data"))
 
-    def link(self, rehearse=False, **options):
+    def link(self, check_mode=False, **options):
         wanted = {"source": self.source, "target": self.target, "user": ""}
-        return link_secret(Settings(**dict(wanted, **options)), rehearse, clock=Clock)
+        return link_secret(Settings(**dict(wanted, **options)), check_mode, clock=Clock)
 
     def warned(self, *words, **options):
         """There is a link now, and just one warning, with these words."""
@@ -99,7 +99,7 @@ def test_a_second_run_changes_nothing(credentials):
 
 def test_a_rehearsal_tells_the_steps_and_takes_none(credentials):
     before = footprint(credentials.top)
-    rehearsed = credentials.link(rehearse=True)
+    rehearsed = credentials.link(check_mode=True)
     assert footprint(credentials.top) == before and credentials.link().steps == rehearsed.steps
 
 
@@ -246,7 +246,7 @@ def test_the_time_that_a_token_has_left(credentials, case):
 @pytest.mark.root
 @pytest.mark.parametrize("name", inspecting.USUAL)
 def test_what_the_manager_s_user_cannot_read(credentials, name):
-    assert credentials.link(user="nobody", rehearse=True).warnings == []
+    assert credentials.link(user="nobody", check_mode=True).warnings == []
     os.chmod(os.path.join(credentials.source, name), 0o400)
     if name == "token":
         credentials.refused(credentials.source, "nobody", "token", "Permission denied", user="nobody")

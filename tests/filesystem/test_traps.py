@@ -7,9 +7,10 @@ import socket
 import pytest
 
 from module_utils.cm_persist.errors import PathError, StoreError
-from module_utils.cm_persist.fs.node import Place
-from module_utils.cm_persist.host.applications import CONFIGURED, MNESIA, RABBITMQ, Traps, look_for_traps, trap_warnings
+from module_utils.cm_persist.fs.node import Node
+from module_utils.cm_persist.host.applications import CONFIGURED, MNESIA, RABBITMQ, Hazards, find_hazards
 from module_utils.cm_persist.paths import StatePath
+from module_utils.cm_persist.seed.checks import hazard_warnings
 from module_utils.cm_persist.seed.plan import PathSeen
 from tests.site import Site, write
 
@@ -94,7 +95,7 @@ def nodes(site, *names):
 
 
 def seen(path, **known):
-    return PathSeen(StatePath(path), Place(), Place(), traps=Traps(**known))
+    return PathSeen(StatePath(path), Node(), Node(), hazards=Hazards(**known))
 
 
 @pytest.mark.parametrize("when", ["first run", "restart"])
@@ -114,27 +115,27 @@ def test_data_of_this_host_is_fine(bare, here):
 
 
 def test_the_host_s_short_name_counts():
-    assert not trap_warnings(seen("/x", nodes=("rabbit@manager-0",), host="manager-0.example.org"), ["/x"])
+    assert not hazard_warnings(seen("/x", nodes=("rabbit@manager-0",), host="manager-0.example.org"), ["/x"])
 
 
 def test_what_the_manager_removes_cannot_be_a_path_of_its_own():
     with pytest.raises(PathError, match="removes /var/lib/rabbitmq/mnesia .* and with it the link"):
-        trap_warnings(seen(MNESIA, manager=True), [MNESIA])
+        hazard_warnings(seen(MNESIA, manager=True), [MNESIA])
 
 
 @pytest.mark.parametrize("named, told", [([RABBITMQ], 1), ([RABBITMQ, CONFIGURED], 0)])
 def test_the_manager_s_queue_needs_its_configuration(named, told):
-    assert len(trap_warnings(seen(RABBITMQ, manager=True), named)) == told
+    assert len(hazard_warnings(seen(RABBITMQ, manager=True), named)) == told
 
 
 @pytest.mark.parametrize("path", [MNESIA, RABBITMQ])
 def test_without_the_manager_a_queue_is_a_queue(path):
-    assert not trap_warnings(seen(path), [path])
+    assert not hazard_warnings(seen(path), [path])
 
 
 def test_a_manager_is_known_by_its_program(bare, tmp_path):
     descriptor = os.open(bare.image, os.O_RDONLY)
     write(str(tmp_path / "cfy_manager"), "")
-    assert look_for_traps(descriptor, b"data", manager=str(tmp_path / "cfy_manager")).manager
-    assert not look_for_traps(descriptor, b"data", manager=str(tmp_path / "nothing")).manager
+    assert find_hazards(descriptor, b"data", manager=str(tmp_path / "cfy_manager")).manager
+    assert not find_hazards(descriptor, b"data", manager=str(tmp_path / "nothing")).manager
     os.close(descriptor)

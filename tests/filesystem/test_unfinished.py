@@ -6,7 +6,8 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import CopyError, StoreError
-from module_utils.cm_persist.seed.steps import Publish, Sync, WriteRecord
+from module_utils.cm_persist.seed.steps import Publish
+from module_utils.cm_persist.store.steps import Sync, WriteRecord
 from tests.site import run, write
 from tests.tree import assert_same, footprint
 

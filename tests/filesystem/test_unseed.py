@@ -19,8 +19,8 @@ from tests.tree import footprint, read_tree
 from .test_bad_input import refused
 
 
-def unseed(site, *names, rehearse=False, **options):
-    return unseeding.unseed(Settings(**site._options(names, options)), rehearse)
+def unseed(site, *names, check_mode=False, **options):
+    return unseeding.unseed(Settings(**site._options(names, options)), check_mode)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_second_time_changes_nothing(seeded):
 
 def test_check_mode_changes_nothing_and_tells_the_same(seeded):
     before = seeded.untouched()
-    rehearsed = unseed(seeded, rehearse=True)
+    rehearsed = unseed(seeded, check_mode=True)
     assert seeded.untouched() == before and rehearsed.steps == unseed(seeded).steps
 
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches: everything is handed over once, in order, in pieces that are neither too many nor too large."""
+"""Batcher: everything is handed over once, in order, in pieces that are neither too many nor too large."""
 
 import pytest
 
-from module_utils.cm_persist.tree.batches import FIRST, MOST, MOST_DATA, Batches, directory_of
+from module_utils.cm_persist.tree.copy_tree import directory_of
+from module_utils.cm_persist.tree.workers import FIRST, MOST, MOST_DATA, Batcher
 
 
-class Crew:
+class WorkerPool:
     """Notes what it gets."""
 
     def __init__(self):
@@ -22,11 +23,11 @@ class Crew:
 
 @pytest.fixture
 def crew():
-    return Crew()
+    return WorkerPool()
 
 
 def test_items_are_kept_by_directory_and_in_order(crew):
-    batches = Batches(crew)
+    batches = Batcher(crew)
     for directory, item in ((b"a", 1), (b"a", 2), (b"b", 3), (b"a", 4)):
         batches.add(directory, item)
     batches.submit()
@@ -34,13 +35,13 @@ def test_items_are_kept_by_directory_and_in_order(crew):
 
 
 def test_nothing_is_handed_over_as_nothing(crew):
-    batches = Batches(crew)
+    batches = Batcher(crew)
     batches.submit()
     assert crew.got == [] and batches.next == 0
 
 
 def test_a_batch_is_full_by_its_items(crew):
-    batches = Batches(crew)
+    batches = Batcher(crew)
     sizes = [FIRST, 2 * FIRST, 4 * FIRST, MOST, MOST]
     for item in range(sum(sizes) + 1):
         batches.add(b".", item)
@@ -50,7 +51,7 @@ def test_a_batch_is_full_by_its_items(crew):
 
 
 def test_or_by_their_data(crew):
-    batches = Batches(crew)
+    batches = Batcher(crew)
     batches.add(b".", "large", MOST_DATA)
     batches.add(b".", "half", MOST_DATA // 2)
     assert crew.got == [[(b".", ["large"])]]
@@ -59,7 +60,7 @@ def test_or_by_their_data(crew):
 
 
 def test_the_next_batch_is_the_first_without_what_was_added(crew):
-    batches = Batches(crew)
+    batches = Batcher(crew)
     assert batches.next == 0
     batches.add(b".", 1)
     assert batches.next == 1, "it is going to be in batch 0"

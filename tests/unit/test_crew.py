@@ -13,19 +13,19 @@ import pytest
 from module_utils.cm_persist.errors import CopyError, StoreError
 from module_utils.cm_persist.fs import syscalls as syscalls
 from module_utils.cm_persist.tree import workers as module
-from module_utils.cm_persist.tree.workers import MOST, SETTLE, WINDOW, Crew, wanted
+from module_utils.cm_persist.tree.workers import MOST, SETTLE, WINDOW, WorkerPool, wanted
 
 LONG = 10 * SETTLE
 
 
 @pytest.fixture
 def hire(monkeypatch):
-    """callable: takes a number of processes, a function, and where its results go; gives a Crew that is ended after."""
+    """callable: takes a number of processes, a function, and where its results go; gives a WorkerPool that is ended after."""
     crews = []
 
     def make(number, work, results):
         monkeypatch.setattr(module, "wanted", lambda *_load: number)
-        crews.append(Crew(work, lambda _number, result: results.append(result)))
+        crews.append(WorkerPool(work, lambda _number, result: results.append(result)))
         return crews[-1]
 
     yield make
@@ -190,7 +190,7 @@ def test_a_parent_that_is_killed_takes_its_crew_along(tmp_path, monkeypatch, tol
         try:
             mine = os.open(tmp_path / "lock", os.O_RDWR)
             fcntl.flock(mine, fcntl.LOCK_EX)
-            crew = Crew(lambda batch: os.write(say, b".") and os.read(gate, 1), print)
+            crew = WorkerPool(lambda batch: os.write(say, b".") and os.read(gate, 1), print)
             crew.submit(0)
             crew.submit(1)
             os.read(gate, 1)
@@ -243,7 +243,7 @@ def test_too_few_descriptors_are_no_failure(hire):
 @pytest.mark.usefixtures("as_it_is")
 def test_work_that_waits_gets_more_processes_than_processors():
     results = []
-    crew = Crew(lambda batch: time.sleep(0.05) or os.getpid(), lambda _number, result: results.append(result))
+    crew = WorkerPool(lambda batch: time.sleep(0.05) or os.getpid(), lambda _number, result: results.append(result))
     processors = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(processors)})  # where a new process has not run yet when it is first looked at
     try:

@@ -4,8 +4,8 @@
 import pytest
 
 from module_utils.cm_persist import errors as errors
-from module_utils.cm_persist.module_result import answer
-from module_utils.cm_persist.original.links import Outcome
+from module_utils.cm_persist.module_result import exit_module
+from module_utils.cm_persist.plan import Outcome
 from module_utils.cm_persist.secret.secret import SecretOutcome
 
 
@@ -14,7 +14,7 @@ class LeftError(Exception):
 
 
 class Module:
-    """What answer() uses of an AnsibleModule."""
+    """What exit_module() uses of an AnsibleModule."""
 
     def __init__(self, diff=False):
         self._diff, self.warned = diff, []
@@ -32,7 +32,7 @@ class Module:
 def told(act, diff=False):
     module = Module(diff)
     with pytest.raises(LeftError) as left:
-        answer(module, act)
+        exit_module(module, act)
     return (*left.value.args, module.warned)
 
 
@@ -86,7 +86,7 @@ def test_an_error_of_our_own_is_not_dressed_up():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        answer(Module(), act)
+        exit_module(Module(), act)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from module_utils.cm_persist.fs import atomic as durable
 from module_utils.cm_persist.fs import syscalls as syscalls
 from module_utils.cm_persist.fs.dirfd import list_kinds
+from module_utils.cm_persist.tree import sync as durable_sync
 
 NEW, OLD = "6.1.0", "3.10.0-1160.el7.x86_64"
 
@@ -50,18 +51,18 @@ EVERYTHING = {("fsync", name) for name in ("tree", "tree/a", "tree/sub", "tree/s
 
 
 def test_one_syncfs_where_it_tells_of_failures(disk):
-    durable.sync_tree(disk.fd, b"tree", NEW, "ext4")
+    durable_sync.sync_tree(disk.fd, b"tree", NEW, "ext4")
     assert disk.log == [("syncfs", ".")]
 
 
 def test_every_file_and_directory_on_an_older_kernel(disk):
-    durable.sync_tree(disk.fd, b"tree", OLD, "ext4")
+    durable_sync.sync_tree(disk.fd, b"tree", OLD, "ext4")
     assert set(disk.log) == EVERYTHING and disk.log[-1] == ("fsync", ".")
 
 
 @pytest.mark.parametrize("fs_type", ["fuse.glusterfs", "virtiofs", "cifs", "9p", "overlay", "autofs", ""])
 def test_every_file_and_directory_where_a_syncfs_may_stop_on_the_way(disk, fs_type):
-    durable.sync_tree(disk.fd, b"tree", NEW, fs_type)
+    durable_sync.sync_tree(disk.fd, b"tree", NEW, fs_type)
     assert set(disk.log) == EVERYTHING
 
 
@@ -71,7 +72,7 @@ def test_every_file_and_directory_where_there_is_no_syncfs(disk, monkeypatch, nu
         raise OSError(number, "no")
 
     monkeypatch.setattr(syscalls, "syncfs", unavailable)
-    durable.sync_tree(disk.fd, b"tree", NEW, "ext4")
+    durable_sync.sync_tree(disk.fd, b"tree", NEW, "ext4")
     assert set(disk.log) == EVERYTHING
 
 
@@ -84,7 +85,7 @@ def test_a_failure_is_one(disk, monkeypatch, release, number):
     monkeypatch.setattr(syscalls, "syncfs", failing)
     monkeypatch.setattr(os, "fsync", failing)
     with pytest.raises(OSError) as error:
-        durable.sync_tree(disk.fd, b"tree", release, "ext4")
+        durable_sync.sync_tree(disk.fd, b"tree", release, "ext4")
     assert error.value.errno == number
 
 
@@ -92,7 +93,7 @@ def test_times_of_access_stay_as_they_were_copied(disk):
     directories = [disk.top + "/" + name for name in ("tree", "tree/sub", "tree/sub/deep")]
     for directory in directories:
         os.utime(directory, (1, 2_000_000_000))  # read before it was changed: the next look would be noted
-    durable.sync_tree(disk.fd, b"tree", OLD, "ext4")
+    durable_sync.sync_tree(disk.fd, b"tree", OLD, "ext4")
     assert [os.stat(directory).st_atime for directory in directories] == [1, 1, 1]
 
 
@@ -107,13 +108,13 @@ def test_directories_and_files_are_told_apart(disk, monkeypatch, python):
 
 
 def test_what_is_no_file_is_not_taken_for_one(disk, monkeypatch):
-    monkeypatch.setattr(durable, "list_kinds", lambda _fd: ([], [b"sub"]))  # a directory that calls it so
+    monkeypatch.setattr(durable_sync, "list_kinds", lambda _fd: ([], [b"sub"]))  # a directory that calls it so
     with pytest.raises(OSError, match="calls it a file"):
-        durable.sync_tree(disk.fd, b"tree", OLD, "ext4")
+        durable_sync.sync_tree(disk.fd, b"tree", OLD, "ext4")
 
 
 def test_a_single_file(disk):
-    durable.sync_tree(disk.fd, b"tree/a", OLD, "ext4")
+    durable_sync.sync_tree(disk.fd, b"tree/a", OLD, "ext4")
     assert disk.log == [("fsync", "tree/a"), ("fsync", ".")]
 
 

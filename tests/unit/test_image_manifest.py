@@ -4,7 +4,7 @@
 import importlib.util
 import os
 
-from module_utils.cm_persist.fs.node import ImageParent
+from module_utils.cm_persist.fs.node import ParentDir
 from module_utils.cm_persist.original.pristine import find_proof, manifests_of
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -36,7 +36,7 @@ def test_what_it_lists_proves_an_original_that_is_named_over_a_link(tmp_path):
     (root / "opt/data/file").write_text("text")
     (root / "link").symlink_to("opt")
     listing(str(root), str(tmp_path / "list"))
-    with ImageParent(str(root / "link/data")) as image:
+    with ParentDir(str(root / "link/data")) as image:
         (manifest,) = manifests_of(image, str(tmp_path / "list"), "")
         assert manifest.within == str(root / "opt/data")[1:]
         manifest = manifest._replace(within="opt/data")  # the root is not /, here

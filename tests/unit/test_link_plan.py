@@ -4,7 +4,7 @@
 import pytest
 
 from module_utils.cm_persist.errors import LinkError
-from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, OTHER, Place
+from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, OTHER, Node
 from module_utils.cm_persist.host.systemd import Unit
 from module_utils.cm_persist.link.plan import LinkSeen, plan_link
 from module_utils.cm_persist.original.notes import BY_START, BY_UNIT
@@ -14,7 +14,7 @@ from module_utils.cm_persist.tree.manifest import Difference
 
 PATH, BOUND = StatePath("/var/data"), StatePath("/var/data", "bind")
 PLACE, INITIAL, NEXT = "/store/var/data", "/var/data-initial", "/var/data-initial.1"
-REAL, LINKED, GONE = Place(DIRECTORY), Place(LINK, PLACE), Place()
+REAL, LINKED, GONE = Node(DIRECTORY), Node(LINK, PLACE), Node()
 OF_IMAGE, OF_SEED = Manifest("/opt/image.manifest", "var/data"), Manifest("/store/manifest")
 OTHER_TIME = Difference(b"row", "new or changed")
 UNIT = Unit("var-data.mount", "text", "local-fs.target", True)
@@ -34,16 +34,16 @@ def names(plan):
 LINKS = {
     "an original": (seen(), "linked", "kept", INITIAL, ["SetAside", "MakeLink"]),
     "an original as in the image": (seen(proof=OF_IMAGE), "linked", "kept", INITIAL, ["SetAside", "MakeLink"]),
-    "a file": (seen(Place(FILE), Place(FILE)), "linked", "kept", INITIAL, ["SetAside", "MakeLink"]),
+    "a file": (seen(Node(FILE), Node(FILE)), "linked", "kept", INITIAL, ["SetAside", "MakeLink"]),
     "nothing there": (seen(GONE), "linked", "none", None, ["MakeLink"]),
     "nothing there, kept before": (seen(GONE, aside=INITIAL), "linked", "kept", INITIAL, ["MakeLink"]),
     "nothing there, and a note": (seen(GONE, removing=True), "linked", "none", None, ["MakeLink", "Clear"]),
     "linked": (seen(LINKED), "already", "none", None, []),
     "linked, kept": (seen(LINKED, aside=INITIAL), "already", "kept", INITIAL, []),
     "linked, and a note": (seen(LINKED, removing=True), "already", "none", None, ["Clear"]),
-    "linked, and litter": (seen(LINKED, litter=True), "already", "none", None, ["Clear"]),
-    "an original and litter": (seen(litter=True), "linked", "kept", INITIAL, ["SetAside", "MakeLink", "Clear"]),
-    "nothing there, and litter": (seen(GONE, litter=True), "linked", "none", None, ["MakeLink", "Clear"]),
+    "linked, and leftover_copy": (seen(LINKED, leftover_copy=True), "already", "none", None, ["Clear"]),
+    "an original and leftover_copy": (seen(leftover_copy=True), "linked", "kept", INITIAL, ["SetAside", "MakeLink", "Clear"]),
+    "nothing there, and leftover_copy": (seen(GONE, leftover_copy=True), "linked", "none", None, ["MakeLink", "Clear"]),
     "linked, its directory read-only": (seen(LINKED, writable=False), "already", "none", None, []),
     "overlayfs, as in the image": (
         seen(overlay=True, proof=OF_IMAGE),
@@ -53,7 +53,7 @@ LINKS = {
         ["Discard", "MakeLink", "Clear"],
     ),
     "overlayfs, a file as in the image": (
-        seen(Place(FILE), Place(FILE), overlay=True, proof=OF_IMAGE),
+        seen(Node(FILE), Node(FILE), overlay=True, proof=OF_IMAGE),
         "linked",
         "discarded",
         None,
@@ -67,7 +67,7 @@ LINKS = {
         ["SetAside", "MakeLink", "Clear"],
     ),
     "overlayfs, a file as it was seeded": (
-        seen(Place(FILE), Place(FILE), overlay=True, proof=OF_SEED),
+        seen(Node(FILE), Node(FILE), overlay=True, proof=OF_SEED),
         "linked",
         "kept",
         INITIAL,
@@ -101,7 +101,7 @@ LINKS = {
         None,
         ["NoteMount", "FinishRemoval", "MakeMountPoint", "Bind", "Clear"],
     ),
-    "bind, and litter": (seen(spec=BOUND, litter=True), "linked", "kept", None, ["NoteMount", "Bind", "Clear"]),
+    "bind, and leftover_copy": (seen(spec=BOUND, leftover_copy=True), "linked", "kept", None, ["NoteMount", "Bind", "Clear"]),
     "bind, below it a mount, bound": (
         seen(spec=BOUND, bound=True, mounter=BY_START, mounts=("/var/data/m",)),
         "already",
@@ -162,14 +162,14 @@ def test_link(case):
 
 # name: (path, the path that is named, words)
 REFUSALS = {
-    "a link to elsewhere": (seen(Place(LINK, "/else")), "/var/data", ["/else"]),
-    "a device": (seen(Place(OTHER)), "/var/data", ["special file"]),
-    "a link in the store": (seen(stored=Place(LINK, "/x")), PLACE, ["symbolic link"]),
-    "a device in the store": (seen(stored=Place(OTHER)), PLACE, ["special file"]),
+    "a link to elsewhere": (seen(Node(LINK, "/else")), "/var/data", ["/else"]),
+    "a device": (seen(Node(OTHER)), "/var/data", ["special file"]),
+    "a link in the store": (seen(stored=Node(LINK, "/x")), PLACE, ["symbolic link"]),
+    "a device in the store": (seen(stored=Node(OTHER)), PLACE, ["special file"]),
     "not in the store": (seen(stored=GONE), "/var/data", [PLACE, "persist_seed"]),
     "not in the store, linked": (seen(LINKED, GONE), "/var/data", [PLACE, "Mount", "re-create"]),
     "not in the store, linked and kept": (seen(LINKED, GONE, aside=INITIAL), "/var/data", [PLACE, INITIAL]),
-    "another type": (seen(Place(FILE)), "/var/data", ["file", "directory"]),
+    "another type": (seen(Node(FILE)), "/var/data", ["file", "directory"]),
     "a mount in it": (seen(mounts=("/var/data/m",)), "/var/data", ["/var/data/m", "Unmount"]),
     "the store's own": (seen(same=True), "/var/data", ["store's own", "cm_persist_paths"]),
     "bind, a mount in the store": (
@@ -281,11 +281,11 @@ def test_what_is_in_neither_is_warned_of():
 
 def test_one_path_that_is_refused_refuses_all():
     with pytest.raises(LinkError):
-        plan_link("/store", [seen(), seen(Place(OTHER), spec=StatePath("/opt/other"))])
+        plan_link("/store", [seen(), seen(Node(OTHER), spec=StatePath("/opt/other"))])
 
 
 def test_no_link_is_ever_made_to_what_is_not_there():
-    for current in (REAL, LINKED, GONE, Place(FILE), Place(OTHER)):
+    for current in (REAL, LINKED, GONE, Node(FILE), Node(OTHER)):
         try:
             plan = plan_link("/store", [seen(current, GONE)])
         except LinkError:

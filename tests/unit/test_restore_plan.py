@@ -4,11 +4,11 @@
 import pytest
 
 from module_utils.cm_persist.errors import LinkError
-from module_utils.cm_persist.fs.node import LINK, Place
+from module_utils.cm_persist.fs.node import LINK, Node
 from module_utils.cm_persist.link.restore import plan_restore
 from module_utils.cm_persist.original.notes import BY_START, BY_UNIT
 from module_utils.cm_persist.tree.manifest import Difference
-from module_utils.cm_persist.tree.scan import Survey
+from module_utils.cm_persist.tree.scan import ScanResult
 
 from .test_link_plan import BOUND, GONE, INITIAL, LINKED, NEXT, OF_IMAGE, PLACE, REAL, names, seen
 
@@ -40,7 +40,7 @@ FROM_STORE = {
         INITIAL,
         ["FinishRemoval", "CopyBack"],
     ),
-    "unlinked, and litter": (seen(litter=True), "already", "none", None, ["Clear"]),
+    "unlinked, and leftover_copy": (seen(leftover_copy=True), "already", "none", None, ["Clear"]),
     "unlinked": (seen(REAL), "already", "none", None, []),
     "unlinked, its directory read-only": (seen(REAL, writable=False), "already", "none", None, []),
     "in neither": (seen(GONE, GONE), "missing", "none", None, []),
@@ -48,7 +48,13 @@ FROM_STORE = {
 FROM_ASIDE = {
     "linked": (seen(LINKED, aside=INITIAL), "unlinked", "none", None, ["ReturnAside"]),
     "linked, the store is gone": (seen(LINKED, GONE, aside=INITIAL), "unlinked", "none", None, ["ReturnAside"]),
-    "linked, and litter": (seen(LINKED, aside=INITIAL, litter=True), "unlinked", "none", None, ["ReturnAside", "Clear"]),
+    "linked, and leftover_copy": (
+        seen(LINKED, aside=INITIAL, leftover_copy=True),
+        "unlinked",
+        "none",
+        None,
+        ["ReturnAside", "Clear"],
+    ),
     "cut off": (seen(GONE, aside=INITIAL), "unlinked", "none", None, ["ReturnAside"]),
     "bound": (seen(bound=True, spec=BOUND, mounter=BY_START), "unlinked", "none", None, ["Unmount", "ForgetMount"]),
     "bound, and a note of a removal": (
@@ -108,12 +114,12 @@ REFUSALS = {
     "not writable": ("store", seen(LINKED, writable=False), ["root"]),
     "no original": ("aside", seen(LINKED), ["image", "Re-create"]),
     "half removed": ("aside", seen(removing=True), ["Re-create"]),
-    "a link to another store": ("store", seen(Place(LINK, "/else")), ["/else", "cm_persist_store"]),
+    "a link to another store": ("store", seen(Node(LINK, "/else")), ["/else", "cm_persist_store"]),
     "a mount that is not ours": ("aside", seen(mounter=BY_START, mounts=("/var/data",)), ["/var/data", "Unmount"]),
     "a mount below ours": ("store", seen(bound=True, mounts=("/var/data/m",)), ["/var/data/m", "Unmount"]),
     "immutable": ("store", seen(LINKED, fixed=True), ["chattr", PLACE]),
-    "too little space": ("store", seen(LINKED, survey=Survey(space=9999), room=(1, 9998, None)), ["9998 free", "aside"]),
-    "too few inodes": ("store", seen(LINKED, survey=Survey(inodes=99), room=(1, 1 << 40, 98)), ["98 free"]),
+    "too little space": ("store", seen(LINKED, scan=ScanResult(space=9999), room=(1, 9998, None)), ["9998 free", "aside"]),
+    "too few inodes": ("store", seen(LINKED, scan=ScanResult(inodes=99), room=(1, 1 << 40, 98)), ["98 free"]),
 }
 
 
@@ -128,7 +134,7 @@ def test_refusal(case):
 
 def test_space_is_counted_for_each_file_system():
     def one(device, space):
-        return seen(LINKED, survey=Survey(space=space), room=(device, 1_000_000, None))
+        return seen(LINKED, scan=ScanResult(space=space), room=(device, 1_000_000, None))
 
     assert plan_restore("/store", [one(1, 900_000), one(2, 900_000)], "store").steps
     with pytest.raises(LinkError):

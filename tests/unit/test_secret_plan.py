@@ -2,22 +2,22 @@
 import pytest
 
 from module_utils.cm_persist.errors import SecretError
-from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, OTHER, Place
+from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, OTHER, Node
 from module_utils.cm_persist.secret.credentials import EXPIRED, EXPIRES_SOON, Credentials
 from module_utils.cm_persist.secret.secret import SecretSeen, Settings, plan_secret
 
 WANTED = Settings("/secret", "/run/account")
-FULL, EMPTY = Place(DIRECTORY), Place(DIRECTORY, empty=True)
+FULL, EMPTY = Node(DIRECTORY), Node(DIRECTORY, empty=True)
 GOOD = Credentials()
 
 PLANS = {
-    "nothing at the target": (SecretSeen(GOOD, Place()), "linked", ["PutLink"]),
-    "nothing above the target": (SecretSeen(GOOD, Place(), parents=False), "linked", ["MakeParents", "PutLink"]),
+    "nothing at the target": (SecretSeen(GOOD, Node()), "linked", ["PutLink"]),
+    "nothing above the target": (SecretSeen(GOOD, Node(), parents=False), "linked", ["MakeParents", "PutLink"]),
     "an empty directory": (SecretSeen(GOOD, EMPTY), "linked", ["RemoveEmptyTarget", "PutLink"]),
-    "a link to elsewhere": (SecretSeen(GOOD, Place(LINK, "/else")), "linked", ["PutLink"]),
-    "linked": (SecretSeen(GOOD, Place(LINK, "/secret")), "already", []),
+    "a link to elsewhere": (SecretSeen(GOOD, Node(LINK, "/else")), "linked", ["PutLink"]),
+    "linked": (SecretSeen(GOOD, Node(LINK, "/secret")), "already", []),
     "mounted": (SecretSeen(GOOD, FULL, mounted=True), "mounted", []),
-    "no source": (SecretSeen(None, Place()), "absent", []),
+    "no source": (SecretSeen(None, Node()), "absent", []),
     "no source, and something at the target": (SecretSeen(None, FULL), "absent", []),
 }
 
@@ -34,17 +34,17 @@ def test_plan(case):
 UNREADABLE = Credentials(unreadable=(("token", "no"),))
 REFUSALS = {
     "a directory with content": (WANTED, SecretSeen(GOOD, FULL), "/run/account"),
-    "a file": (WANTED, SecretSeen(GOOD, Place(FILE)), "/run/account"),
-    "a device": (WANTED, SecretSeen(GOOD, Place(OTHER)), "/run/account"),
-    "no source, required": (WANTED._replace(required=True), SecretSeen(None, Place()), "/secret"),
+    "a file": (WANTED, SecretSeen(GOOD, Node(FILE)), "/run/account"),
+    "a device": (WANTED, SecretSeen(GOOD, Node(OTHER)), "/run/account"),
+    "no source, required": (WANTED._replace(required=True), SecretSeen(None, Node()), "/secret"),
     "a mount that lacks token": (WANTED, SecretSeen(Credentials(("token",)), FULL, mounted=True), "/run/account"),
     "an empty mount": (WANTED, SecretSeen(Credentials(("token", "ca.crt")), EMPTY, mounted=True), "/run/account"),
-    "a source that lacks token": (WANTED, SecretSeen(Credentials(("token",)), Place()), "/secret"),
-    "a token that the user cannot read": (WANTED, SecretSeen(UNREADABLE, Place()), "/secret"),
+    "a source that lacks token": (WANTED, SecretSeen(Credentials(("token",)), Node()), "/secret"),
+    "a token that the user cannot read": (WANTED, SecretSeen(UNREADABLE, Node()), "/secret"),
     "the same where it is mounted": (WANTED, SecretSeen(UNREADABLE, FULL, mounted=True), "/run/account"),
-    "a way that the user cannot go": (WANTED, SecretSeen(Credentials(barred="no"), Place()), "/run/account"),
+    "a way that the user cannot go": (WANTED, SecretSeen(Credentials(barred="no"), Node()), "/run/account"),
     "the same": (Settings("/secret", "/secret"), SecretSeen(GOOD, FULL), "/secret"),
-    "the target in the source": (Settings("/secret", "/secret/a"), SecretSeen(GOOD, Place()), "/secret/a"),
+    "the target in the source": (Settings("/secret", "/secret/a"), SecretSeen(GOOD, Node()), "/secret/a"),
     "the source in the target": (Settings("/secret/a", "/secret"), SecretSeen(GOOD, FULL), "/secret"),
 }
 
@@ -71,10 +71,10 @@ WARNINGS = {
 @pytest.mark.parametrize("case", WARNINGS)
 def test_warning(case, mounted):
     found, words = WARNINGS[case]
-    outcome, _steps = plan_secret(WANTED, SecretSeen(found, FULL if mounted else Place(), mounted))
+    outcome, _steps = plan_secret(WANTED, SecretSeen(found, FULL if mounted else Node(), mounted))
     (warning,) = outcome.warnings
     assert all(word in warning for word in words) and warning.startswith("/run/account: " if mounted else "/secret: ")
 
 
 def test_good_credentials_are_no_cause_for_a_warning():
-    assert plan_secret(WANTED, SecretSeen(GOOD, Place()))[0].warnings == []
+    assert plan_secret(WANTED, SecretSeen(GOOD, Node()))[0].warnings == []

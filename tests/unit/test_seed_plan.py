@@ -5,12 +5,13 @@ import pytest
 
 from module_utils.cm_persist.errors import PathError, PersistError, StoreError
 from module_utils.cm_persist.fs.accounts import Accounts
-from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, NONE, OTHER, Place
+from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, NONE, OTHER, Node
 from module_utils.cm_persist.paths import StatePath
-from module_utils.cm_persist.seed.plan import PathSeen, StoreSeen, Wanted, plan_seed, store_state
+from module_utils.cm_persist.seed.plan import PathSeen, Wanted, plan_seed
 from module_utils.cm_persist.store.owners import Owners
 from module_utils.cm_persist.store.staging import Unfinished
-from module_utils.cm_persist.tree.scan import Survey
+from module_utils.cm_persist.store.state import StoreSeen, store_state
+from module_utils.cm_persist.tree.scan import ScanResult
 from module_utils.cm_persist.upgrade.image import Image
 from module_utils.cm_persist.upgrade.observe import ImageContext
 
@@ -22,8 +23,8 @@ ENTRY = {
 }  # fmt: skip
 NAMES = Accounts({"root": 0, "pg": 26}, {})
 CONTEXT = ImageContext(Image("one", "manager:1"), "", NAMES, NAMES, [])
-FULL, EMPTY = Place(DIRECTORY), Place(DIRECTORY, empty=True)
-SURVEY = Survey(files=3, data=30, space=300, inodes=4, lines=800)
+FULL, EMPTY = Node(DIRECTORY), Node(DIRECTORY, empty=True)
+SURVEY = ScanResult(files=3, data=30, space=300, inodes=4, lines=800)
 UNFINISHED = Unfinished("data-1", ENTRY)
 # What one copy's books take, at first: state directory, lock, staging, manifests, owners, record and the one that replaces it;
 # its private directory, pool, manifest and entry; /store/var.
@@ -35,8 +36,8 @@ def store(**known):
     return StoreSeen(**dict({"path": "/store", "free_bytes": 10**6, "free_inodes": 10**3, "owners": Owners(NAMES)}, **known))
 
 
-def seen(spec=PATH, original=FULL, stored=Place(), **known):  # noqa: B008 (immutable)
-    return PathSeen(spec, original, stored, **dict({"survey": SURVEY}, **known))
+def seen(spec=PATH, original=FULL, stored=Node(), **known):  # noqa: B008 (immutable)
+    return PathSeen(spec, original, stored, **dict({"scan": SURVEY}, **known))
 
 
 def names(plan):
@@ -47,15 +48,15 @@ COPY = ["Copy", "Sync", "Publish", "WriteRecord", "RemoveStaging"]
 # name: (store, path, result's state, files and bytes in it, steps)
 PLANS = {
     "first run": (store(), seen(), "seeded", 3, 30, COPY),
-    "a single file": (store(), seen(original=Place(FILE)), "seeded", 3, 30, COPY),
+    "a single file": (store(), seen(original=Node(FILE)), "seeded", 3, 30, COPY),
     "an empty original": (store(), seen(original=EMPTY), "seeded", 3, 30, COPY),
     "restart": (store(record={PATH.key: ENTRY}), seen(stored=FULL, entry=ENTRY), "already", 7, 70, []),
     "restart, linked": (
-        store(record={PATH.key: ENTRY}), seen(original=Place(LINK, "/store/var/data"), stored=FULL, entry=ENTRY),
+        store(record={PATH.key: ENTRY}), seen(original=Node(LINK, "/store/var/data"), stored=FULL, entry=ENTRY),
         "already", 7, 70, [],
     ),
     "restart, the image has it no longer": (
-        store(record={PATH.key: ENTRY}), seen(original=Place(), stored=FULL, entry=ENTRY), "already", 7, 70, [],
+        store(record={PATH.key: ENTRY}), seen(original=Node(), stored=FULL, entry=ENTRY), "already", 7, 70, [],
     ),
     "a seeded directory that is empty now": (
         store(record={PATH.key: ENTRY}), seen(stored=EMPTY, entry=ENTRY), "already", 7, 70, [],
@@ -63,11 +64,11 @@ PLANS = {
     "added later": (store(record={"/else": ENTRY}), seen(), "seeded", 3, 30, COPY),
     "adopted": (store(), seen(stored=FULL), "adopted", 3, 30, ["Adopt", "WriteRecord", "RemoveStaging"]),
     "adopted, already linked": (
-        store(), seen(original=Place(LINK, "/store/var/data"), stored=FULL), "adopted", 3, 30,
+        store(), seen(original=Node(LINK, "/store/var/data"), stored=FULL), "adopted", 3, 30,
         ["Adopt", "WriteRecord", "RemoveStaging"],
     ),
     "adopted, not in the image": (
-        store(), seen(original=Place(), stored=FULL), "adopted", 3, 30, ["Adopt", "WriteRecord", "RemoveStaging"],
+        store(), seen(original=Node(), stored=FULL), "adopted", 3, 30, ["Adopt", "WriteRecord", "RemoveStaging"],
     ),
     "an empty directory in the way": (store(), seen(stored=EMPTY), "seeded", 3, 30, ["RemoveEmpty", *COPY]),
     "an empty directory for an empty one": (
@@ -116,11 +117,11 @@ REFUSALS = {
     "too little space": (store(free_bytes=NEEDED - 1), seen(), "/store", ["1 bytes short: {} needed".format(NEEDED)]),
     "too few inodes": (store(free_inodes=3 + BOOKS), seen(), "/store", ["1 inodes short: {} needed".format(4 + BOOKS)]),
     "too little of both": (store(free_bytes=0, free_inodes=0), seen(), "/store", ["bytes short", "inodes short"]),
-    "a link in the store": (store(), seen(stored=Place(LINK, "/x")), "/store/var/data", ["symbolic link"]),
-    "a device in the store": (store(), seen(stored=Place(OTHER)), "/store/var/data", ["special file"]),
-    "a file in the store": (store(), seen(stored=Place(FILE)), "/store/var/data", ["file", "directory"]),
+    "a link in the store": (store(), seen(stored=Node(LINK, "/x")), "/store/var/data", ["symbolic link"]),
+    "a device in the store": (store(), seen(stored=Node(OTHER)), "/store/var/data", ["special file"]),
+    "a file in the store": (store(), seen(stored=Node(FILE)), "/store/var/data", ["file", "directory"]),
     "an empty directory in the store for a file": (
-        store(), seen(original=Place(FILE), stored=EMPTY), "/store/var/data", ["directory", "file"],
+        store(), seen(original=Node(FILE), stored=EMPTY), "/store/var/data", ["directory", "file"],
     ),
     "recorded and gone": (
         store(record={PATH.key: ENTRY}), seen(entry=ENTRY), "/store/var/data", ["7 files", "nothing is there"],
@@ -130,33 +131,33 @@ REFUSALS = {
         ["/var/data-initial"],
     ),
     "recorded as another type": (
-        store(record={PATH.key: ENTRY}), seen(stored=Place(FILE), entry=ENTRY), "/store/var/data", ["file", "directory"],
+        store(record={PATH.key: ENTRY}), seen(stored=Node(FILE), entry=ENTRY), "/store/var/data", ["file", "directory"],
     ),
     "around a recorded path": (store(record={"/var/data/sub": ENTRY}), seen(), "/var/data", ["/var/data/sub"]),
     "inside a recorded path": (store(record={"/var": ENTRY}), seen(), "/var/data", ["overlaps /var"]),
     "a link into an emptied store": (
-        store(), seen(original=Place(LINK, "/store/var/data"), aside="/var/data-initial"), "/var/data",
+        store(), seen(original=Node(LINK, "/store/var/data"), aside="/var/data-initial"), "/var/data",
         ["/store/var/data", "/var/data-initial", "Mount"],
     ),
     "a link into an emptied store, in a container": (
-        store(), seen(original=Place(LINK, "/store/var/data")), "/var/data", ["re-create the container"],
+        store(), seen(original=Node(LINK, "/store/var/data")), "/var/data", ["re-create the container"],
     ),
-    "a link to elsewhere": (store(), seen(original=Place(LINK, "/else")), "/var/data", ["/else"]),
-    "a device": (store(), seen(original=Place(OTHER)), "/var/data", ["neither a directory nor a regular file"]),
-    "in neither": (store(), seen(original=Place()), "/var/data", ["cm_persist_missing"]),
+    "a link to elsewhere": (store(), seen(original=Node(LINK, "/else")), "/var/data", ["/else"]),
+    "a device": (store(), seen(original=Node(OTHER)), "/var/data", ["neither a directory nor a regular file"]),
+    "in neither": (store(), seen(original=Node()), "/var/data", ["cm_persist_missing"]),
     "in neither, but kept aside": (
-        store(), seen(original=Place(), aside="/var/data-initial"), "/var/data", ["/var/data-initial"],
+        store(), seen(original=Node(), aside="/var/data-initial"), "/var/data", ["/var/data-initial"],
     ),
     "half removed": (store(), seen(torn=True), "/var/data", ["half or whole"]),
-    "wholly removed": (store(), seen(original=Place(), torn=True), "/var/data", ["removed", "Mount that volume"]),
+    "wholly removed": (store(), seen(original=Node(), torn=True), "/var/data", ["removed", "Mount that volume"]),
     "immutable itself": (store(), seen(fixed=True), "/var/data", ["immutable", "chattr"]),
     "its place on another mount": (store(), seen(other_mount=True), "/store/var/data", ["another mount"]),
     "an empty directory for a link": (
-        store(), seen(original=Place(LINK, "/store/var/data"), stored=EMPTY), "/var/data", ["link into the store"],
+        store(), seen(original=Node(LINK, "/store/var/data"), stored=EMPTY), "/var/data", ["link into the store"],
     ),
     "a mount in it": (store(), seen(mounts=("/var/data/m",)), "/var/data", ["/var/data/m", "Unmount"]),
     "another's files": (
-        store(uid=1000), seen(survey=SURVEY._replace(others="/var/data/x")), "/var/data/x", ["another user", "root"],
+        store(uid=1000), seen(scan=SURVEY._replace(others="/var/data/x")), "/var/data/x", ["another user", "root"],
     ),
 }  # fmt: skip
 
@@ -173,7 +174,7 @@ def test_refusal(case):
 
 def test_one_path_that_is_refused_refuses_all():
     with pytest.raises(PathError):
-        plan_seed(store(), [seen(), seen(OTHER_PATH, original=Place())], Wanted(), CONTEXT)
+        plan_seed(store(), [seen(), seen(OTHER_PATH, original=Node())], Wanted(), CONTEXT)
 
 
 def test_all_are_copied_before_the_first_is_published_and_recorded_once():
@@ -187,7 +188,7 @@ def test_space_is_counted_for_all_together():
 
 
 def test_missing_can_be_skipped_with_a_warning():
-    plan = plan_seed(store(), [seen(original=Place(), survey=Survey())], Wanted(missing="skip"), CONTEXT)
+    plan = plan_seed(store(), [seen(original=Node(), scan=ScanResult())], Wanted(missing="skip"), CONTEXT)
     assert plan.steps == [] and plan.paths[0]["state"] == "missing" and "/var/data" in plan.warnings[0]
 
 
@@ -229,7 +230,7 @@ STATES = {
     "partial, path added": (store(record={}), seen()),
     "partial, leftovers beside the record": (store(record={PATH.key: ENTRY}, leftovers=("x",)), seen(stored=FULL, entry=ENTRY)),
     "seeded": (store(record={PATH.key: ENTRY}), seen(stored=FULL, entry=ENTRY)),
-    "seeded, a path that nobody has": (store(record={}), seen(original=Place(NONE))),
+    "seeded, a path that nobody has": (store(record={}), seen(original=Node(NONE))),
 }
 
 

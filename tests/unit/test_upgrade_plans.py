@@ -7,8 +7,9 @@ import pytest
 
 from module_utils.cm_persist.fs.accounts import Accounts
 from module_utils.cm_persist.store import owners as owners
+from module_utils.cm_persist.tree.compare import Entry
 from module_utils.cm_persist.upgrade.image import is_older
-from module_utils.cm_persist.upgrade.three_way import ADD, ASIDE, CHANGE, HIDDEN, PART, REMOVE, REPLACE, Entry, decide
+from module_utils.cm_persist.upgrade.three_way import ADD, ASIDE, CHANGE, HIDDEN, PART, REMOVE, REPLACE, decide
 
 OLDER = [
     ("manager:1.0", "manager:1.1"), ("manager:1.9", "manager:1.10"), ("r.example:5000/manager:1", "r.example:5000/manager:2"),

@@ -8,9 +8,9 @@ import errno
 import os
 import stat
 
-from ..errors import StoreError, because, printable
+from ..errors import StoreError, printable
 
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_LEVELS = 64
 
 
@@ -132,46 +132,8 @@ def open_directory(top_fd, relative, top):
         StoreError: a component is no directory (a symbolic link counts as none).
         FileNotFoundError: a component is missing.
     """
-    fd = os.open(".", DIRECTORY, dir_fd=top_fd)
+    fd = os.open(".", OPEN_DIRECTORY, dir_fd=top_fd)
     for name in _components(relative):
-        below = _open_component(fd, name, relative, top)
-        os.close(fd)
-        fd = below
-    return fd
-
-
-def make_directories(top_fd, relative, top, model):
-    """Open a directory below another, making what is missing on the way, and make each of them durable.
-
-    Args:
-        top_fd (int): the open directory above.
-        relative (bytes): path below it.
-        top (str): the path of top_fd, for errors.
-        model (callable): takes the relative path (bytes) of a missing directory, gives its (uid, gid, mode).
-
-    Returns:
-        int: a new descriptor, the caller's to close.
-
-    Raises:
-        StoreError: a component is no directory.
-    """
-    fd = os.open(".", DIRECTORY, dir_fd=top_fd)
-    done = []
-    for name in _components(relative):
-        done.append(name)
-        if lstat(name, fd) is None:
-            # Owner and mode first, the name last: a crash leaves no directory of another's owner or mode.
-            uid, gid, mode = model(b"/".join(done))
-            temporary = b".cm_persist-" + name[:200]
-            remove_tree(fd, temporary)
-            os.mkdir(temporary, 0o700, dir_fd=fd)
-            made = os.open(temporary, DIRECTORY, dir_fd=fd)
-            os.fchown(made, uid, gid)
-            os.fchmod(made, mode)
-            os.fsync(made)
-            os.close(made)
-            os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
-            os.fsync(fd)
         below = _open_component(fd, name, relative, top)
         os.close(fd)
         fd = below
@@ -206,7 +168,7 @@ class DirectoryStack:
         leaving, _unused = self._levels.pop()
         above, known = self._levels[-1]
         if above is None:
-            above = os.open("..", DIRECTORY, dir_fd=leaving)
+            above = os.open("..", OPEN_DIRECTORY, dir_fd=leaving)
             found = os.fstat(above)
             if (found.st_dev, found.st_ino) != (known.st_dev, known.st_ino):
                 os.close(above)
@@ -222,45 +184,6 @@ class DirectoryStack:
         del self._levels[1:]
 
 
-def remove_tree(parent_fd, name):
-    """Remove a file or a directory with all that it holds; nothing there is fine.
-
-    Args:
-        parent_fd (int): the directory that holds it.
-        name (bytes): its name there.
-    """
-    found = lstat(name, parent_fd)
-    if found is None:
-        return
-    if not stat.S_ISDIR(found.st_mode):
-        _unlink(name, parent_fd, found)
-        return
-    stack = DirectoryStack(parent_fd)
-    trail = []
-    try:
-        while True:
-            if name is not None:
-                _enter(name, stack)
-                trail.append((name, list_names(stack.fd)))
-                name = None
-            directory, names = trail[-1]
-            while names:
-                child = names.pop()
-                found = lstat(child, stack.fd)
-                if stat.S_ISDIR(found.st_mode):
-                    name = child
-                    break
-                _unlink(child, stack.fd, found)
-            if name is None:
-                trail.pop()
-                stack.pop()
-                os.rmdir(directory, dir_fd=stack.fd)
-                if not trail:
-                    return
-    finally:
-        stack.close()
-
-
 def _components(relative):
     names = [name for name in relative.split(b"/") if name not in (b"", b".")]
     if b".." in names:  # what is read from a volume may say so
@@ -270,7 +193,7 @@ def _components(relative):
 
 def _open_component(fd, name, relative, top):
     try:
-        return os.open(name, DIRECTORY, dir_fd=fd)
+        return os.open(name, OPEN_DIRECTORY, dir_fd=fd)
     except OSError as error:
         os.close(fd)
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
@@ -280,47 +203,3 @@ def _open_component(fd, name, relative, top):
                 "Remove or rename what stands there; symbolic links are not followed.",
             ) from error
         raise
-
-
-def _enter(name, stack):
-    # What is mounted there is not ours to remove. O_PATH: it may have to be made readable first.
-    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=stack.fd)
-    try:
-        if not same_mount(fd, stack.fd):
-            raise OSError(errno.EBUSY, "something is mounted there", name)
-    finally:
-        os.close(fd)
-    _clear_flags(name, stack.fd)
-    stack.push(os.open(name, DIRECTORY, dir_fd=stack.fd))
-
-
-def _unlink(name, dir_fd, found):
-    try:
-        os.unlink(name, dir_fd=dir_fd)
-    except PermissionError:
-        # chattr +i and +a forbid it; only regular files and directories carry them.
-        if not stat.S_ISREG(found.st_mode):
-            raise
-        _clear_flags(name, dir_fd, lambda: os.unlink(name, dir_fd=dir_fd))
-
-
-def _clear_flags(name, dir_fd, then=None):
-    from . import syscalls
-
-    if os.geteuid():
-        change_mode(name, 0o700, dir_fd)  # root needs no permission to remove what is there
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
-    try:
-        flags = syscalls.get_flags(fd)
-        if flags & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND):
-            syscalls.set_flags(fd, 0)
-        if then is not None:
-            then()
-            if flags and os.fstat(fd).st_nlink:  # another name of it is left, and may be somebody else's
-                syscalls.set_flags(fd, flags)
-    except OSError as error:
-        raise OSError(
-            error.errno, "the immutable flag cannot be cleared: {}".format(because(error)), os.fsdecode(name)
-        ) from error
-    finally:
-        os.close(fd)

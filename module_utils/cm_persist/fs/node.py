@@ -2,20 +2,17 @@
 """What stands at one place, looked at without following a link at the place itself."""
 
 import os
-import re
 import stat
 import sys
-from hashlib import sha256
 from typing import NamedTuple
 
-from ..errors import PathError, because
-from .dirfd import lstat, make_directories, open_quietly
+from ..errors import AS_ROOT, PathError, because
+from .dirfd import lstat, open_quietly
 
-AS_ROOT = "Run as root (become: true)."
 NONE, DIRECTORY, FILE, LINK, OTHER = "none", "directory", "file", "symbolic link", "special file"
 
 
-class Place(NamedTuple):
+class Node(NamedTuple):
     """kind is NONE, DIRECTORY, FILE, LINK or OTHER; target a link's text; empty is said of listed directories alone;
     mtime is in nanoseconds."""
 
@@ -43,19 +40,19 @@ def look(dir_fd, name):
         name (bytes): the name.
 
     Returns:
-        Place: what is there.
+        Node: what is there.
     """
     status = None if dir_fd is None else lstat(name, dir_fd)
     if status is None:
-        return Place()
+        return Node()
     kind = {stat.S_IFDIR: DIRECTORY, stat.S_IFREG: FILE, stat.S_IFLNK: LINK}.get(stat.S_IFMT(status.st_mode), OTHER)
     target = os.fsdecode(os.readlink(name, dir_fd=dir_fd)) if kind == LINK else ""
     mode = stat.S_IMODE(status.st_mode)
-    return Place(kind, target, status.st_uid, status.st_gid, mode, status.st_ino, status.st_dev, mtime=status.st_mtime_ns)
+    return Node(kind, target, status.st_uid, status.st_gid, mode, status.st_ino, status.st_dev, mtime=status.st_mtime_ns)
 
 
 def look_inside(dir_fd, name):
-    """Place: as look(), and says of a directory whether it is empty, without reading more of it than that takes."""
+    """Node: as look(), and says of a directory whether it is empty, without reading more of it than that takes."""
     place = look(dir_fd, name)
     if place.kind != DIRECTORY:
         return place
@@ -73,7 +70,7 @@ def _is_empty(fd):
         return next(names, None) is None
 
 
-class ImageParent:
+class ParentDir:
     """The directory of the running image (or machine) that holds a state path, open while it is worked on.
 
     Its own path is trusted and may lead over links (/var/run is one). fd is None where it does not exist.
@@ -99,43 +96,15 @@ class ImageParent:
             os.close(self.fd)
 
     def look(self, name=None):
-        """Place: what stands at the state path, or at another name (bytes) beside it."""
+        """Node: what stands at the state path, or at another name (bytes) beside it."""
         try:
             return look(self.fd, name or self.name)
         except OSError as error:
             raise PathError(self.path, "it cannot be looked at: {}".format(because(error)), AS_ROOT) from error
 
     def look_inside(self):
-        """Place: what stands at the state path, listed."""
+        """Node: what stands at the state path, listed."""
         try:
             return look_inside(self.fd, self.name)
         except OSError as error:
             raise PathError(self.path, "it cannot be looked into: {}".format(because(error)), AS_ROOT) from error
-
-
-def label(path):
-    """str: a file name that stands for a state path, unlike any other's and easy to tell."""
-    spelled = os.fsencode(path)
-    readable = re.sub(rb"[^A-Za-z0-9._-]", b"_", os.path.basename(spelled))[:64].decode("ascii")
-    return "{}-{}".format(readable, sha256(spelled).hexdigest()[:12])
-
-
-def make_parents(path, model):
-    """Make the directories above a path that are missing, each durable with its owner and mode at once.
-
-    Args:
-        path (str): an absolute path.
-        model (callable): takes the path (str) of a missing directory, gives its (uid, gid, mode).
-    """
-    directory = os.path.dirname(path)
-    existing = directory
-    while not os.path.isdir(existing):
-        existing = os.path.dirname(existing)
-    if existing == directory:
-        return
-    missing = os.fsencode(os.path.relpath(directory, existing))
-    fd = os.open(existing, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.close(make_directories(fd, missing, existing, lambda below: model(os.path.join(existing, os.fsdecode(below)))))
-    finally:
-        os.close(fd)

@@ -12,8 +12,8 @@ import os
 import socket
 from typing import NamedTuple, Tuple
 
-from ..errors import PathError, StoreError, printable
-from ..fs.dirfd import DIRECTORY, list_kinds, list_names, open_directory, open_quietly, open_regular
+from ..errors import StoreError
+from ..fs.dirfd import OPEN_DIRECTORY, list_kinds, list_names, open_directory, open_quietly, open_regular
 from ..paths import inside
 
 VERSION = b"PG_VERSION"
@@ -21,6 +21,11 @@ DEPTH = 2  # how far below a state path a database is looked for: /var/lib/pgsql
 MANAGER = "/usr/bin/cfy_manager"
 MNESIA, RABBITMQ, CONFIGURED = "/var/lib/rabbitmq/mnesia", "/var/lib/rabbitmq", "/etc/cloudify"
 BESIDES = ("-plugins-expand", "-feature_flags", ".pid")  # what RabbitMQ has beside a node's own directory
+# What databases call their files: PostgreSQL, MySQL, Mnesia (RabbitMQ), MongoDB, RocksDB, Redis, etcd and Consul, InfluxDB.
+DATABASES = (
+    b"PG_VERSION", b"ibdata1", b"mysql.ibd", b"schema.DAT", b"WiredTiger", b"CURRENT", b"appendonly.aof", b"dump.rdb", b"raft.db",
+    b"meta.db",
+)  # fmt: skip
 
 
 class Database(NamedTuple):
@@ -31,7 +36,7 @@ class Database(NamedTuple):
     elsewhere: Tuple[str, ...] = ()
 
 
-class Traps(NamedTuple):
+class Hazards(NamedTuple):
     """What was seen: databases in a state path, RabbitMQ's nodes, this host's name, and whether it is a Cloudify Manager."""
 
     databases: Tuple[Database, ...] = ()
@@ -40,7 +45,7 @@ class Traps(NamedTuple):
     manager: bool = False
 
 
-def look_for_traps(top_fd, relative, path=None, tops=(), manager=MANAGER):
+def find_hazards(top_fd, relative, path=None, tops=(), manager=MANAGER):
     """Look for what a copy of a state path would not tell.
 
     Args:
@@ -51,10 +56,10 @@ def look_for_traps(top_fd, relative, path=None, tops=(), manager=MANAGER):
         manager (str): a program that is there where Cloudify Manager is.
 
     Returns:
-        Traps.
+        Hazards.
     """
     databases = () if path is None else find_databases(top_fd, relative, path, tops)
-    return Traps(databases, _find_nodes(top_fd, relative), socket.gethostname(), os.path.lexists(manager))
+    return Hazards(databases, _find_nodes(top_fd, relative), socket.gethostname(), os.path.lexists(manager))
 
 
 def find_databases(top_fd, relative, path, tops=()):
@@ -92,59 +97,6 @@ def find_databases(top_fd, relative, path, tops=()):
 def _find_nodes(top_fd, relative):
     names = [os.fsdecode(name) for name in _names(top_fd, os.path.join(relative, b"mnesia"))]
     return tuple(name for name in names if "@" in name and not name.endswith(BESIDES))
-
-
-def refuse_traps(store, path):
-    """Refuse a copy that would not be all of it. Raises PathError or StoreError.
-
-    Args:
-        store (StoreSeen): the store.
-        path (PathSeen): the state path that would be copied.
-    """
-    for database in path.traps.databases:
-        if database.elsewhere:
-            raise PathError(
-                database.directory,
-                "PostgreSQL keeps part of this database elsewhere, at {}".format(", ".join(map(printable, database.elsewhere))),
-                "Name that in cm_persist_paths as well.",
-            )
-    if path.traps.databases and store.databases:
-        there, here = store.databases[0], path.traps.databases[0]
-        found = "the store has a database of PostgreSQL {} there, which no state path names any more; {} ({}) has none of it"
-        raise StoreError(
-            there.directory,
-            found.format(printable(there.version), printable(here.directory), printable(here.version)),
-            "Name its path again, with the image that fits; or move its data over (pg_upgrade, or a dump). To begin without it, "
-            "move it away from there.",
-        )
-
-
-def trap_warnings(path, named):
-    """Tell of what will not be found again.
-
-    Args:
-        path (PathSeen): a state path.
-        named (list of str): all state paths.
-
-    Returns:
-        list of str: warnings.
-
-    Raises:
-        PathError: naming it does harm.
-    """
-    own, traps, warnings = path.spec.path, path.traps, []
-    here = {traps.host, traps.host.split(".")[0], "localhost"}
-    if traps.nodes and not any(name.rpartition("@")[2] in here for name in traps.nodes):
-        said = "{}: RabbitMQ has data of {} there, and this host is called {}: under that name it begins with nothing."
-        warnings.append(said.format(own, ", ".join(map(printable, traps.nodes)), printable(traps.host)))
-    if own in (MNESIA, RABBITMQ) and traps.manager:
-        why = "Cloudify Manager removes {} when it configures itself".format(MNESIA)
-        if own == MNESIA:
-            hint = "Leave it out; or, from 7.0 on, name {} together with {}.".format(RABBITMQ, CONFIGURED)
-            raise PathError(own, why + ", and with it the link", hint)
-        if CONFIGURED not in named:
-            warnings.append("{}: {}; 7.0 keeps it if {} is a state path, too.".format(own, why, CONFIGURED))
-    return warnings
 
 
 def _database(fd, path, tops):
@@ -189,7 +141,7 @@ def _open(top_fd, relative):
     try:
         parent = open_directory(top_fd, above, "")
         try:
-            return open_quietly(name, DIRECTORY, parent)  # an original is read without a trace
+            return open_quietly(name, OPEN_DIRECTORY, parent)  # an original is read without a trace
         finally:
             os.close(parent)
     except (OSError, StoreError):

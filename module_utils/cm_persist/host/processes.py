@@ -17,7 +17,7 @@ COME_BY = ("ssh", "cron", "getty", "serial-getty", "container-getty")
 POSTMASTER_NOTE, POSTMASTERS = "postmaster.pid", ("postgres", "postmaster")
 
 
-class User(NamedTuple):
+class Process(NamedTuple):
     """A process that uses something: its number, name, the service that it belongs to ('' for none), and what it does."""
 
     pid: int
@@ -37,7 +37,7 @@ class User(NamedTuple):
         return "{}, then start again.".format(stop)
 
 
-def find_user(*paths, stopping=()):
+def find_process_using(*paths, stopping=()):
     """Find a process that has something open at one of these paths, or below.
 
     Args:
@@ -45,7 +45,7 @@ def find_user(*paths, stopping=()):
         stopping (iterable of str): services whose processes do not count, as they are about to be stopped.
 
     Returns:
-        User: the first; None where there is none. No users are this process and those that it was started by, who only works
+        Process: the first; None where there is none. No users are this process and those that it was started by, who only works
         there in the same session, and who has no more than directories open.
     """
     places = [os.path.realpath(path) for path in paths]
@@ -60,7 +60,7 @@ def find_user(*paths, stopping=()):
                 if not does and process in notes:
                     does = "is the database of {}".format(notes[process])
                 if does and _unit(process) not in stopping:
-                    return User(int(process), _name(process), _service(process), does)
+                    return Process(int(process), _name(process), _service(process), does)
     return None
 
 

@@ -233,18 +233,6 @@ def give_up(store, steps, systemd):
     _execute(steps, Lease(store) if store else None, systemd)
 
 
-def leads_into(store, key):
-    """bool: whether a path, as the record spells it (str), is a link or a mount of its place in the store."""
-    path = os.fsdecode(key.encode("utf-8", "surrogateescape"))
-    place = store.place(path)
-    if os.path.islink(path):
-        return os.readlink(path) == place
-    try:
-        return os.path.samefile(path, place)
-    except (OSError, ValueError):
-        return False  # one of them is not there, or is no name that a file can have
-
-
 def _execute(steps, lease, systemd):
     for step in steps:
         step.execute(lease, systemd)

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from ..errors import LinkError, because, printable
 from ..fs import syscalls
 from ..fs.atomic import write_file
-from ..fs.dirfd import remove_tree
-from ..fs.node import ImageParent, make_parents
+from ..fs.mkdirs import make_parents
+from ..fs.node import ParentDir
+from ..fs.rmtree import remove_tree
 from ..host.mounts import mounts_at_or_below, read_mounts
 from ..host.systemd import Unit
 from ..original.notes import BY_START, bound_name
@@ -33,7 +34,7 @@ class MakeMountPoint(NamedTuple):
 
     def execute(self, run):
         """Do it."""
-        with ImageParent(self.spec.path) as image:
+        with ParentDir(self.spec.path) as image:
             if stat.S_ISDIR(os.stat(self.place).st_mode):
                 os.mkdir(image.name, 0o700, dir_fd=image.fd)
             else:
@@ -55,7 +56,7 @@ class NoteMount(NamedTuple):
     def execute(self, run):
         """Do it: before the mount point and the mount, so that neither is ever there without a trace."""
         make_parents(self.spec.path, as_in_store(self))
-        with ImageParent(self.spec.path) as image:
+        with ParentDir(self.spec.path) as image:
             write_file(image.fd, bound_name(image.name), self.mounter.encode("ascii"))
 
 
@@ -150,6 +151,6 @@ class ForgetMount(NamedTuple):
 
     def execute(self, run):
         """Do it."""
-        with ImageParent(self.spec.path) as image:
+        with ParentDir(self.spec.path) as image:
             remove_tree(image.fd, bound_name(image.name))
             os.fsync(image.fd)

@@ -9,14 +9,15 @@ from ..errors import PersistError
 from ..host.mounts import read_mounts
 from ..host.systemd import Systemd
 from ..lease.lease import FREE, HELD, Lease, LeaseSeen
-from ..lease.plan import give_up, has_unit, leads_into, plan_giving_up
+from ..lease.plan import give_up, has_unit, plan_giving_up
 from ..lease.unit import NAME as LEASE_UNIT
-from ..original.links import Outcome, refuse_dangling
+from ..original.links import leads_into, refuse_dangling
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import parse_paths
+from ..plan import Outcome
 from ..store.lock import locked
 from ..store.record import read_record
-from ..store.store import Store, find_store, wake, working_on
+from ..store.store import Store, find_store, trigger_automount, working_on
 from .observe import Look, observe
 from .plan import plan_link
 from .restore import ASIDE, NEWEST, STORE, plan_restore
@@ -44,12 +45,12 @@ class Settings(NamedTuple):
     services: tuple = ()
 
 
-def link(settings, rehearse=False, mounts=None, release=None, systemd=None):
+def link(settings, check_mode=False, mounts=None, release=None, systemd=None):
     """Bring each state path to the state where it is (or is not) a way into the store.
 
     Args:
         settings (Settings): what the user wants.
-        rehearse (bool): plan only, change nothing (check mode).
+        check_mode (bool): plan only, change nothing (check mode).
         mounts (list of Mount): the mount table; None reads the kernel's.
         release (str): the kernel's release; None asks the kernel.
         systemd (Systemd): manages mount units; None is this machine's.
@@ -62,11 +63,11 @@ def link(settings, rehearse=False, mounts=None, release=None, systemd=None):
     """
     store_path, specs = parse_paths(settings.store, settings.paths, settings.method)
     with working_on(store_path):
-        return _link(settings, store_path, specs, rehearse, mounts, release, systemd or Systemd())
+        return _link(settings, store_path, specs, check_mode, mounts, release, systemd or Systemd())
 
 
-def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
-    wake(store_path)
+def _link(settings, store_path, specs, check_mode, mounts, release, systemd):
+    trigger_automount(store_path)
     linking = settings.state == "linked"
     found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
     # The original that is kept beside the path can be put back though the volume is lost.
@@ -84,21 +85,21 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
             store_mount=found.mount,
             restore="" if linking else settings.restore,
             closely=closely,
-            unseeded=rehearse and linking,
-            stopping=tuple(settings.services) if rehearse else (),
+            unseeded=check_mode and linking,
+            stopping=tuple(settings.services) if check_mode else (),
         )
         state, seen = observe(store, specs, look)
         return state, plan_link(store_path, seen) if linking else plan_restore(store_path, seen, settings.restore)
 
     with contextlib.ExitStack() as stack:
         store = None if without_store else stack.enter_context(Store(store_path))
-        state, plan = look_and_plan(store, closely=rehearse)
+        state, plan = look_and_plan(store, closely=check_mode)
         lease = Lease(store).look() if store and store.state_fd is not None and not linking else LeaseSeen(FREE)
         torn = lease.state == HELD and settings.restore != ASIDE and plan.steps
         installed = not linking and has_unit(systemd, store_path)
         drop_ins = [] if linking else systemd.drop_ins(store_path)
         steps = [] if linking else plan_giving_up(store_path, lease, installed, drop_ins, _hanging(store, specs))
-        if plan.steps and not rehearse:
+        if plan.steps and not check_mode:
             with _one_at_a_time(store, settings.lock_timeout):
                 state, plan = look_and_plan(store, closely=True)
                 run = LinkRun(store, release or os.uname().release, systemd)
@@ -113,7 +114,7 @@ def _link(settings, store_path, specs, rehearse, mounts, release, systemd):
             plan.warnings.append(LEFT.format(store_path, LEASE_UNIT))
         if torn:
             plan.warnings.append(TORN.format(store_path, lease.detail))
-        if not rehearse:
+        if not check_mode:
             give_up(store, steps, systemd)
         steps = [step.describe() for step in plan.steps + steps]
         message = "" if linking else RESTORED[settings.restore] if plan.steps else "nothing led into the store"

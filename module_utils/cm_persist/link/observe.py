@@ -5,15 +5,15 @@ import os
 from typing import NamedTuple, Optional, Tuple
 
 from ..fs import syscalls
-from ..fs.node import DIRECTORY, LINK, NONE, ImageParent, Place, label
+from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
 from ..host.mounts import Mount, mount_holding, mounts_at_or_below, real_path
-from ..host.processes import find_user
+from ..host.processes import find_process_using
 from ..host.systemd import Systemd
 from ..original.notes import BY_UNIT, asides, copy_name, read_bound, removal_name
 from ..original.pristine import difference, find_proof, is_as_seeded, manifests_of
+from ..store.layout import MANIFESTS, label
 from ..store.record import read_record
-from ..store.store import MANIFESTS
-from ..tree.scan import Survey, survey
+from ..tree.scan import ScanResult, scan
 from .plan import LinkSeen
 from .restore import ASIDE, NEWEST, STORE
 
@@ -59,14 +59,14 @@ def observe(store, specs, look):
 
 
 def _see_path(store, spec, entry, look):
-    with ImageParent(spec.path) as image:
-        stored, current = store.look(spec.relative) if store else Place(), image.look()
+    with ParentDir(spec.path) as image:
+        stored, current = store.look(spec.relative) if store else Node(), image.look()
         if image.fd is None:
             seen = LinkSeen(spec, current, stored, free_aside=spec.path + "-initial", may_mount=syscalls.may_mount())
             return seen._replace(unit=_see_unit(store, seen, look))
         seeded = _seed_manifest(store, entry["manifest"] if entry else None)
         if look.unseeded and spec.missing == "make" and current.kind == stored.kind == NONE:
-            stored = Place(DIRECTORY)
+            stored = Node(DIRECTORY)
         pretended = look.unseeded and current.real and not stored.real
         if pretended:
             stored, seeded = current, _seed_manifest(store, label(spec.path))
@@ -86,7 +86,7 @@ def _see_path(store, spec, entry, look):
             last_aside=_beside(image, taken[-1]) if taken and image.look(taken[-1]).real else "",
             free_aside=_beside(image, free),
             removing=image.look(removal_name(image.name)).kind != NONE,
-            litter=image.look(copy_name(image.name)).kind != NONE,
+            leftover_copy=image.look(copy_name(image.name)).kind != NONE,
             bound=bound,
             mounter=mounter,
             mounts=tuple(mount for mount in below if not (bound and mount == real_path(spec.path))),
@@ -118,7 +118,7 @@ def _mounts_in_store(store, spec, look):
 
 def _look_closely(store, image, seen, look, pretended):
     own = seen.current.real and not seen.bound and not seen.removing
-    seen = seen._replace(user=_find_user(store, seen, look, own))
+    seen = seen._replace(user=_find_process_using(store, seen, look, own))
     if own and not look.restore:
         seen = seen._replace(current=image.look_inside(), empty=_is_empty(image))
         proof, found = find_proof(seen.manifests[:-1] if pretended else seen.manifests, image)
@@ -145,12 +145,12 @@ def _is_unwritten(store, image, seen):
     return difference(seeded, image, kept) is None and is_as_seeded(store, seen.spec, os.path.basename(seeded.file))
 
 
-def _find_user(store, seen, look, own):
+def _find_process_using(store, seen, look, own):
     # Of what will be moved, or copied back, or copied to.
     places = [seen.spec.path] if own else []
     if look.restore and store is not None:
         places.append(store.place(seen.spec.path))
-    return find_user(*places, stopping=look.stopping) if places else None
+    return find_process_using(*places, stopping=look.stopping) if places else None
 
 
 def _is_empty(image):
@@ -174,7 +174,7 @@ def _count(store, image, seen):
     parent = store.open_parent(seen.spec.relative)
     name = os.path.basename(seen.spec.relative)
     try:
-        counted = survey(parent, name, store.place(seen.spec.path), 0)
+        counted = scan(parent, name, store.place(seen.spec.path), 0)
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
         try:
             fixed = bool(syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND))
@@ -184,10 +184,12 @@ def _count(store, image, seen):
         os.close(parent)
     space = os.fstatvfs(image.fd)
     # btrfs counts no inodes.
-    back = survey(image.fd, copy_name(image.name), seen.spec.path, 0) if seen.litter else Survey()  # removed before the copy
+    back = (
+        scan(image.fd, copy_name(image.name), seen.spec.path, 0) if seen.leftover_copy else ScanResult()
+    )  # removed before the copy
     inodes = space.f_favail + back.inodes if space.f_files else None
     room = os.fstat(image.fd).st_dev, space.f_bavail * space.f_frsize + back.space, inodes
-    return seen._replace(survey=counted, room=room, fixed=fixed)
+    return seen._replace(scan=counted, room=room, fixed=fixed)
 
 
 def _seed_manifest(store, name):

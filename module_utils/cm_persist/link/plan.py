@@ -4,15 +4,15 @@
 from typing import NamedTuple, Optional, Tuple
 
 from ..errors import LinkError, printable
-from ..fs.node import DIRECTORY, LINK, NONE, Place
-from ..host.processes import User
+from ..fs.node import DIRECTORY, LINK, NONE, Node
+from ..host.processes import Process
 from ..host.systemd import Unit
 from ..original.notes import BY_START, BY_UNIT
 from ..original.pristine import Manifest
 from ..paths import StatePath
 from ..plan import Plan
 from ..tree.manifest import Difference
-from ..tree.scan import Survey
+from ..tree.scan import ScanResult
 from .bind import Bind, BindByUnit, ForgetMount, MakeMountPoint, NoteMount, RemoveUnit
 from .steps import Clear, Discard, FinishRemoval, MakeLink, SetAside
 
@@ -24,11 +24,11 @@ class LinkSeen(NamedTuple):
 
     Attributes:
         spec (StatePath): the path.
-        current, stored (Place): what stands there, and what the store has.
+        current, stored (Node): what stands there, and what the store has.
         manifests (tuple of Manifest): those that may list what stands there.
         proof (Manifest): the one that lists exactly that; difference (Difference): else how it differs. Both None: not compared.
         aside, last_aside (str): where an original is kept, and what was kept last; '' for none. free_aside: the next name.
-        removing, litter (bool): the removal of an original has begun; a copy was being made beside it.
+        removing, leftover_copy (bool): the removal of an original has begun; a copy was being made beside it.
         bound (bool): the store's copy is mounted there. mounter (str): who mounts it, or did before the machine stopped.
         mounts, hidden (tuple of str): mounts there or below, other than that; mounts in the store, which that would not show.
         same (bool): the store's own copy stands there, reached through its directory.
@@ -36,13 +36,13 @@ class LinkSeen(NamedTuple):
         overlay, may_mount, writable (bool): renaming may be impossible; this process may mount; it may change the directory.
         empty, fixed (bool): what stands there holds nothing; what the store has is itself immutable or append-only.
         unwritten (bool): aside was seeded last, and the store still has exactly that. False: it has not, or nobody has looked.
-        survey (Survey), room (device, free bytes, free inodes or None): what a copy back needs, and has. None: not counted.
-        user (User): a process that has something of it open. None: there is none, or nobody has looked.
+        scan (ScanResult), room (device, free bytes, free inodes or None): what a copy back needs, and has. None: not counted.
+        user (Process): a process that has something of it open. None: there is none, or nobody has looked.
     """
 
     spec: StatePath
-    current: Place
-    stored: Place
+    current: Node
+    stored: Node
     manifests: Tuple[Manifest, ...] = ()
     proof: Optional[Manifest] = None
     difference: Optional[Difference] = None
@@ -50,7 +50,7 @@ class LinkSeen(NamedTuple):
     last_aside: str = ""
     free_aside: str = ""
     removing: bool = False
-    litter: bool = False
+    leftover_copy: bool = False
     bound: bool = False
     mounter: str = ""
     mounts: Tuple[str, ...] = ()
@@ -63,9 +63,9 @@ class LinkSeen(NamedTuple):
     empty: bool = False
     fixed: bool = False
     unwritten: bool = False
-    survey: Survey = Survey()
+    scan: ScanResult = ScanResult()
     room: Optional[Tuple[int, int, Optional[int]]] = None
-    user: Optional[User] = None
+    user: Optional[Process] = None
 
 
 def plan_link(store_path, paths):
@@ -215,7 +215,7 @@ def _plan_symlink(path, place, plan):
     if path.current.kind == LINK:
         if path.mounter:
             plan.steps.append(ForgetMount(path.spec))
-        if path.removing or path.litter:
+        if path.removing or path.leftover_copy:
             plan.steps.append(Clear(path.spec))
         plan.paths.append(result(path, "already", "kept" if path.aside else "none", path.aside))
         return
@@ -225,7 +225,7 @@ def _plan_symlink(path, place, plan):
     plan.steps.append(MakeLink(path.spec, place))
     if path.mounter:
         plan.steps.append(ForgetMount(path.spec))
-    if path.removing or path.litter or (path.overlay and path.current.real):
+    if path.removing or path.leftover_copy or (path.overlay and path.current.real):
         plan.steps.append(Clear(path.spec))
     plan.paths.append(result(path, "linked", fate, aside, diverged))
 
@@ -236,7 +236,7 @@ def _plan_bind(path, place, plan):
             plan.steps.append(NoteMount(path.spec, place, BY_START))
         elif path.mounter == BY_UNIT and path.unit and not path.unit.current:
             plan.steps.append(BindByUnit(path.spec, place, path.unit, False))
-        if path.removing or path.litter:
+        if path.removing or path.leftover_copy:
             plan.steps.append(Clear(path.spec))
         plan.paths.append(result(path, "already", "kept"))
         return
@@ -272,7 +272,7 @@ def _plan_bind(path, place, plan):
         plan.steps.append(MakeMountPoint(path.spec, place))
     new = stays and not path.mounter
     plan.steps.append(BindByUnit(path.spec, place, path.unit, new) if path.unit else Bind(path.spec, place, new))
-    if path.removing or path.litter:
+    if path.removing or path.leftover_copy:
         plan.steps.append(Clear(path.spec))
     plan.paths.append(result(path, "linked", fate, aside, diverged))
 

@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was seen at the state paths to what will be done to take them off the store. Pure: no disk is touched."""
 
+import contextlib
+import os
+from typing import NamedTuple
+
 from ..errors import LinkError, printable
-from ..fs.node import LINK, NONE
-from ..original.notes import BY_UNIT
+from ..fs import syscalls
+from ..fs.mkdirs import make_parents
+from ..fs.node import LINK, NONE, ParentDir
+from ..fs.rmtree import remove_tree
+from ..original.notes import BY_UNIT, bound_name, clear, removal_name
+from ..paths import StatePath
 from ..plan import Plan
+from ..store.layout import TREE
 from ..tree.scan import BLOCK
 from .bind import ForgetMount, RemoveUnit, Unmount
+from .copy_aside import copy_beside
 from .plan import begin_again, get_out_of_the_way, refuse_untouchable, result
-from .restore_steps import CopyBack, ReturnAside, ReturnUncovered
-from .steps import Clear, FinishRemoval
+from .steps import Clear, FinishRemoval, as_in_store, remove_empty
 
 STORE, ASIDE, NEWEST = "store", "aside", "newest"
 BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest, and the note of a removal
@@ -58,7 +67,7 @@ def plan_restore(store_path, paths, restore):
                 copies.append(path)
             plan.warnings.append(NEXT_START.format(printable(path.spec.path)))
             continue
-        if path.litter:
+        if path.leftover_copy:
             plan.steps.append(Clear(path.spec))
         plan.paths.append(result(path, "missing" if path.current.kind == NONE else "already"))
     refuse_untouchable(paths, plan)
@@ -68,7 +77,7 @@ def plan_restore(store_path, paths, restore):
 
 def _cut_off(path):
     # Nothing there, and a trace of an earlier run, or content in the store: such a run was killed between two names.
-    traces = path.stored.kind != NONE or path.aside or path.litter or path.removing or path.mounter
+    traces = path.stored.kind != NONE or path.aside or path.leftover_copy or path.removing or path.mounter
     return path.current.kind == NONE and bool(traces)
 
 
@@ -107,7 +116,7 @@ def _plan_return(path, place, stale, plan):
         if path.aside:
             plan.steps.append(ReturnUncovered(path.spec, place, path.aside))
         plan.steps.append(ForgetMount(path.spec))
-        if path.litter or path.removing:
+        if path.leftover_copy or path.removing:
             plan.steps.append(Clear(path.spec))
         plan.paths.append(result(path, "unlinked"))
         return
@@ -125,7 +134,7 @@ def _plan_return(path, place, stale, plan):
     plan.steps.append(ReturnAside(path.spec, place, path.aside))
     if path.mounter:
         plan.steps.append(ForgetMount(path.spec))
-    if path.litter or path.removing:
+    if path.leftover_copy or path.removing:
         plan.steps.append(Clear(path.spec))
     if path.last_aside not in ("", path.aside):
         plan.warnings.append("{}: more is kept, last at {}.".format(printable(path.spec.path), printable(path.last_aside)))
@@ -142,8 +151,8 @@ def _refuse_without_room(copies):
         there = [path for path in counted if path.room[0] == device]
         _device, free_bytes, free_inodes = there[0].room
         books = BOOKS_OF_A_COPY * len(there)
-        need_bytes = sum(path.survey.space + path.survey.lines for path in there) + books * BLOCK
-        need_inodes = sum(path.survey.inodes for path in there) + books
+        need_bytes = sum(path.scan.space + path.scan.lines for path in there) + books * BLOCK
+        need_inodes = sum(path.scan.inodes for path in there) + books
         short = []
         if need_bytes > free_bytes:
             short.append("{} bytes needed, {} free".format(need_bytes, free_bytes))
@@ -155,3 +164,89 @@ def _refuse_without_room(copies):
                 "its file system is too small for what the store has: {}".format("; ".join(short)),
                 "Free some space there; or restore the original that is kept aside (restore: aside).",
             )
+
+
+class CopyBack(NamedTuple):
+    """Put a copy of the store's content, which is the newest, at the state path."""
+
+    spec: StatePath
+    place: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "copy {} back to {}".format(printable(self.place), printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it: all of it is on disk before the link goes."""
+        make_parents(self.spec.path, as_in_store(self))
+        with ParentDir(self.spec.path) as image:
+            stored = run.store.open_parent(self.spec.relative)
+            try:
+                private, warnings = copy_beside(stored, image, self.place, run.release)
+            finally:
+                os.close(stored)
+            run.warnings.extend(warnings)
+            try:
+                _unlink(image, self.place)
+                # Before the name: with it the notes would say of the new content what they say of the old.
+                for note in (bound_name(image.name), removal_name(image.name)):
+                    remove_tree(image.fd, note)
+                syscalls.rename_noreplace(TREE, image.name, private, image.fd)
+                os.fsync(image.fd)
+            finally:
+                os.close(private)
+            clear(image)
+
+
+class ReturnAside(NamedTuple):
+    """Put the original that is kept aside back at the state path, by a rename."""
+
+    spec: StatePath
+    place: str
+    aside: str
+
+    def describe(self):
+        """str: what will be done."""
+        return "rename {} back to {}".format(printable(self.aside), printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it; where it cannot be renamed the link is back, as there would be nothing at the path for good."""
+        with ParentDir(self.spec.path) as image:
+            was_linked = _unlink(image, self.place)
+            try:
+                syscalls.rename_noreplace(os.fsencode(os.path.basename(self.aside)), image.name, image.fd, image.fd)
+            except OSError:
+                if was_linked:
+                    with contextlib.suppress(FileExistsError):  # what came meanwhile is in the way of either
+                        os.symlink(self.place, image.name, dir_fd=image.fd)
+                raise
+            os.fsync(image.fd)
+
+
+class ReturnUncovered(NamedTuple):
+    """Use what a mount has hidden; where that is no more than a mount point, put the original that is kept aside there."""
+
+    spec: StatePath
+    place: str
+    aside: str
+
+    def describe(self):
+        """str: what will be done."""
+        text = "use what lies under the mount; if that is an empty mount point, rename {} back to {}"
+        return text.format(printable(self.aside), printable(self.spec.path))
+
+    def execute(self, run):
+        """Do it."""
+        with ParentDir(self.spec.path) as image:
+            uncovered = remove_empty(image)
+        if uncovered:
+            ReturnAside(self.spec, self.place, self.aside).execute(run)
+
+
+def _unlink(image, place):
+    # Our link, and nothing that took its place meanwhile: that is for the rename to refuse.
+    current = image.look()
+    linked = current.kind == LINK and current.target == place
+    if linked:
+        os.unlink(image.name, dir_fd=image.fd)
+    return linked

@@ -20,12 +20,15 @@ from typing import NamedTuple, Optional, Tuple
 
 from ..errors import LinkError, because, printable
 from ..fs import syscalls
-from ..fs.dirfd import lstat, open_directory, remove_tree
-from ..fs.node import DIRECTORY, FILE, ImageParent, make_parents
-from ..original.notes import clear, copy_beside, copy_name, read_removal, write_removal
+from ..fs.dirfd import lstat, open_directory
+from ..fs.mkdirs import make_parents
+from ..fs.node import DIRECTORY, FILE, ParentDir
+from ..fs.rmtree import remove_tree
+from ..original.notes import clear, copy_name, read_removal, write_removal
 from ..original.pristine import Manifest, difference, find_proof
 from ..paths import StatePath
-from ..store.staging import MANIFEST, TREE
+from ..store.layout import MANIFEST, TREE
+from .copy_aside import copy_beside
 
 NO_MANIFEST = Manifest("")  # which equals nothing
 COPIED = "{}: the original had to be copied to {}, as it cannot be renamed; {}."
@@ -58,7 +61,7 @@ class Discard(NamedTuple):
 
     def execute(self, run):
         """Do it."""
-        with ImageParent(self.spec.path) as image:
+        with ParentDir(self.spec.path) as image:
             _discard(self.spec, self.manifest, image, run)
 
 
@@ -91,7 +94,7 @@ class SetAside(NamedTuple):
 
     def execute(self, run):
         """Do it."""
-        with ImageParent(self.spec.path) as image:
+        with ParentDir(self.spec.path) as image:
             if self.uncovered and remove_empty(image):
                 run.fates[self.spec.path] = ("none", None)
                 return
@@ -126,7 +129,7 @@ class FinishRemoval(NamedTuple):
 
     def execute(self, run):
         """Do it; should something have been put there since, that is kept."""
-        with ImageParent(self.spec.path) as image:
+        with ParentDir(self.spec.path) as image:
             manifest, kept = read_removal(image)
             published = not kept or _publish_aside(image, kept)
             if published and difference(manifest, image, begun=True) is None:
@@ -151,7 +154,7 @@ class MakeLink(NamedTuple):
     def execute(self, run):
         """Do it. symlink(2) replaces nothing."""
         make_parents(self.spec.path, as_in_store(self))
-        with ImageParent(self.spec.path) as image:
+        with ParentDir(self.spec.path) as image:
             os.symlink(self.place, image.name, dir_fd=image.fd)
             os.fsync(image.fd)
 
@@ -167,7 +170,7 @@ class Clear(NamedTuple):
 
     def execute(self, run):
         """Do it."""
-        with ImageParent(self.spec.path) as image:
+        with ParentDir(self.spec.path) as image:
             clear(image)
 
 
@@ -218,7 +221,7 @@ def remove_original(image):
 
 
 def remove_empty(image):
-    """bool: whether an empty directory or file stood at a state path (image is its ImageParent), which is now removed."""
+    """bool: whether an empty directory or file stood at a state path (image is its ParentDir), which is now removed."""
     place = image.look_inside()
     if place.kind == FILE and not os.stat(image.name, dir_fd=image.fd, follow_symlinks=False).st_size:
         os.unlink(image.name, dir_fd=image.fd)

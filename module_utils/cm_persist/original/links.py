@@ -2,23 +2,11 @@
 """What the modules return, and what they refuse alike when there is no store."""
 
 import os
-from typing import List, NamedTuple
 
 from ..errors import PathError
-from ..fs.node import LINK, NONE, ImageParent
+from ..fs.node import LINK, NONE, ParentDir
 from ..paths import inside
 from .notes import aside_name, bound_name, copy_name, removal_name
-
-
-class Outcome(NamedTuple):
-    """The result of one module: steps as they read, the store's state as it was found, each path's result."""
-
-    changed: bool
-    store_state: str
-    steps: List[str]
-    paths: List[dict]
-    warnings: List[str]
-    message: str = ""
 
 
 def refuse_dangling(found, specs):
@@ -44,7 +32,7 @@ def refuse_dangling(found, specs):
 
 def _traces(spec, store):
     """tuple: (str, str), what shows that the path hangs on the store, '' for nothing; and where the original is kept."""
-    with ImageParent(spec.path) as image:
+    with ParentDir(spec.path) as image:
         current = image.look()
         kept = image.look(aside_name(image.name)).real
         aside = os.path.join(image.directory, os.fsdecode(aside_name(image.name))) if kept else ""
@@ -59,3 +47,15 @@ def _traces(spec, store):
         if current.kind == NONE and image.look(copy_name(image.name)).kind != NONE:
             return "an earlier run has begun to restore it from the store", ""
     return "", ""
+
+
+def leads_into(store, key):
+    """bool: whether a path, as the record spells it (str), is a link or a mount of its place in the store."""
+    path = os.fsdecode(key.encode("utf-8", "surrogateescape"))
+    place = store.place(path)
+    if os.path.islink(path):
+        return os.readlink(path) == place
+    try:
+        return os.path.samefile(path, place)
+    except (OSError, ValueError):
+        return False  # one of them is not there, or is no name that a file can have

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is kept beside a state path: originals, a copy that is being made, and the notes that let a killed run be finished."""
 
-import contextlib
 import json
 import os
 
 from ..errors import StoreError, because, printable
-from ..fs.atomic import sync_tree, write_file
-from ..fs.dirfd import DIRECTORY, lstat, open_regular, remove_tree
-from ..host.mounts import mount_holding, read_mounts
+from ..fs.atomic import write_file
+from ..fs.dirfd import lstat, open_regular
+from ..fs.rmtree import remove_tree
+from ..store.layout import LARGEST
 from ..store.record import is_name
-from ..store.staging import LARGEST, TREE, new_manifest
-from ..tree.copy_tree import copy_tree
 from .pristine import Manifest
 
 # Who mounts the store's copy over a state path: a start, each time, by mount(2); or systemd, by a mount unit.
@@ -43,7 +41,7 @@ def copy_name(name):
 
 def asides(image):
     """tuple: (list of bytes, bytes), the names beside a state path at which something is kept, the oldest first, and the next
-    that is free. image is its ImageParent.
+    that is free. image is its ParentDir.
     """
     taken = []
     while lstat(aside_name(image.name, len(taken)), image.fd) is not None:
@@ -51,40 +49,11 @@ def asides(image):
     return taken, aside_name(image.name, len(taken))
 
 
-def copy_beside(source_fd, image, path, release):
-    """Make a copy, on disk, with its manifest, in a private directory beside a state path.
-
-    Args:
-        source_fd (int): the open directory that holds what is copied, under the state path's own name.
-        image (ImageParent): of the state path.
-        path (str): the source, for errors.
-        release (str): the kernel's release.
-
-    Returns:
-        tuple: (int, list of str), the open private directory, the caller's to close, and what to warn of.
-    """
-    name = copy_name(image.name)
-    remove_tree(image.fd, name)
-    os.mkdir(name, 0o700, dir_fd=image.fd)
-    private = os.open(name, DIRECTORY, dir_fd=image.fd)
-    try:
-        with new_manifest(private) as manifest:
-            copied = copy_tree(source_fd, image.name, path, private, TREE, manifest)
-        holding = mount_holding(image.directory, read_mounts())
-        sync_tree(image.fd, name, release, holding.fs_type if holding else "")
-    except BaseException:
-        os.close(private)
-        with contextlib.suppress(OSError):  # room on a full disk; the first error tells more, and the next run clears it
-            remove_tree(image.fd, name)
-        raise
-    return private, copied.warnings(path)
-
-
 def write_removal(image, manifest, aside):
     """Note, durably, that a removal begins.
 
     Args:
-        image (ImageParent): of the state path.
+        image (ParentDir): of the state path.
         manifest (Manifest): lists what may be removed.
         aside (str): where the same is kept; None where the image still has it.
     """

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..errors import because
 from ..fs.dirfd import open_regular
-from ..store.store import MANIFESTS
+from ..store.layout import MANIFESTS
 from ..tree.manifest import Difference, compare
 
 IMAGE_MANIFEST = "/opt/cm_persist/image.manifest"  # where container/Containerfile writes it
@@ -29,7 +29,7 @@ def difference(manifest, image, name=None, begun=False):
 
     Args:
         manifest (Manifest): what it should be.
-        image (ImageParent): of the state path.
+        image (ParentDir): of the state path.
         name (bytes): its name; None for the state path itself.
         begun (bool): its removal has begun, as for manifest.compare().
 
@@ -89,7 +89,7 @@ def find_proof(manifests, image, name=None):
 
 
 def manifests_of(image, image_manifest, seed_manifest):
-    """tuple of Manifest: what lists the original of a state path (image is its ImageParent), the image's first.
+    """tuple of Manifest: what lists the original of a state path (image is its ParentDir), the image's first.
 
     Args:
         image_manifest (str): path of the image's; it may be missing.

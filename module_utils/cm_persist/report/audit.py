@@ -10,13 +10,13 @@ from typing import List, NamedTuple
 
 from ..errors import SpecError, printable
 from ..fs.dirfd import list_names, open_directory
-from ..fs.node import ImageParent
+from ..fs.node import ParentDir
 from ..host.mounts import read_mounts, real_path
 from ..original.notes import bound_name, copy_name, removal_name
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import inside, parse_paths
-from ..seed.observe import foreign_names, tree_of
-from ..store.store import Store, find_store, wake
+from ..store.state import foreign_names, tree_of
+from ..store.store import Store, find_store, trigger_automount
 from ..text import files, size
 from .image_diff import ADDED, CHANGED, REMOVED, Comparison, count, looking_at
 
@@ -72,7 +72,7 @@ def audit(settings, mounts=None):
     if settings.limit < 0:
         raise SpecError(str(settings.limit), "the limit is below 0", "Say how many changes to tell at most; 0 is all.")
     root = os.path.realpath(settings.root)
-    wake(store_path)
+    trigger_automount(store_path)
     mounts = read_mounts() if mounts is None else mounts
     found = find_store(store_path, settings.require_mount, mounts)
     asides, beside = _look_beside(specs)
@@ -95,7 +95,7 @@ def _look_beside(specs):
     """tuple: (list of dict, list of str), what is kept beside the state paths, and the paths of that and of the notes there."""
     asides, places = [], []
     for spec in specs:
-        with ImageParent(spec.path) as image, looking_at(image.directory):
+        with ParentDir(spec.path) as image, looking_at(image.directory):
             if image.fd is None:
                 continue
             pattern = re.compile(re.escape(image.name) + rb"-initial(\.\d+)?")

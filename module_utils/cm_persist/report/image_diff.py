@@ -11,12 +11,12 @@ import os
 import stat
 from urllib.parse import unquote_to_bytes
 
-from ..errors import PathError, because, printable
+from ..errors import AS_ROOT, PathError, because, printable
 from ..fs.dirfd import DirectoryStack, list_names, lstat, open_quietly, open_regular, same_mount
-from ..fs.node import AS_ROOT, DIRECTORY, FILE, LINK, OTHER
+from ..fs.node import DIRECTORY, FILE, LINK, OTHER
 from ..paths import inside
+from ..tree.compare import Entry, side_by_side
 from ..tree.manifest import CUT_SHORT, DIGEST, MTIME, PATH, TARGET, content_digest, is_rounded, line, read_fields
-from ..upgrade.three_way import Entry, side_by_side
 
 ADDED, CHANGED, REMOVED = "added", "changed", "removed"
 KINDS = {b"d": DIRECTORY, b"f": FILE, b"l": LINK}

@@ -5,18 +5,19 @@ import errno
 import os
 from typing import NamedTuple, Optional
 
-from ..errors import CopyError, PersistError, because, printable
+from ..errors import AS_ROOT, CopyError, PersistError, because, printable
 from ..fs.accounts import Accounts
 from ..fs.dirfd import open_directory
-from ..fs.node import AS_ROOT, DIRECTORY, LINK, NONE, ImageParent, Place, label
+from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
 from ..host.mounts import mounts_at_or_below, real_path
 from ..link.plan import LinkSeen, begin_again, has_diverged
 from ..original.links import refuse_dangling
 from ..original.notes import asides, read_bound, removal_name
 from ..original.pristine import find_proof, manifests_of
-from ..store.backups import BACKUPS, numbers
-from ..store.store import MANIFESTS, Found, Store
-from ..tree.scan import survey
+from ..store.backups import numbers
+from ..store.layout import BACKUPS, MANIFESTS, label
+from ..store.store import Found, Store
+from ..tree.scan import scan
 from .verify import compare_with_seeded, find_hidden, lost_databases
 
 TRIES = 5  # at a tree in which files come and go
@@ -115,11 +116,11 @@ def see_path(look, spec, problems):
 
 def _see(look, spec, entry, shown, problems):
     place = look.found.path + spec.path
-    stored = Place()
+    stored = Node()
     if look.store:
-        stored = guarded(problems, place, lambda: look.store.look(spec.relative, inside=True), Place())
+        stored = guarded(problems, place, lambda: look.store.look(spec.relative, inside=True), Node())
         shown["in_store"] = stored.real
-    with ImageParent(spec.path) as image:
+    with ParentDir(spec.path) as image:
         seen = _look_at(look, spec, image, stored)
         shown.update(_state(seen))
         if image.fd is not None:
@@ -142,7 +143,7 @@ def _see(look, spec, entry, shown, problems):
 
 def _look_at(look, spec, image, stored):
     if image.fd is None:
-        return LinkSeen(spec, Place(), stored)
+        return LinkSeen(spec, Node(), stored)
     current = image.look()
     mounted = current.real and real_path(spec.path) in mounts_at_or_below(spec.path, look.mounts)
     same = current.real and (current.device, current.inode) == (stored.device, stored.inode)
@@ -237,7 +238,7 @@ def _look_into_manifest(look, image, seen, entry, shown, problems):
 def _count(store, spec, place):
     parent = store.open_parent(spec.relative)
     try:
-        return survey(parent, os.path.basename(spec.relative), place, 0)
+        return scan(parent, os.path.basename(spec.relative), place, 0)
     finally:
         os.close(parent)
 
@@ -247,7 +248,7 @@ def _count_asides(image):
     for name in asides(image)[0]:
         if image.look(name).real:
             path = os.path.join(image.directory, os.fsdecode(name))
-            counted = survey(image.fd, name, path, 0)
+            counted = scan(image.fd, name, path, 0)
             found.append({"path": path, "bytes": counted.data, "files": counted.files})
     return found
 

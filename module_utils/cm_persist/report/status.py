@@ -9,16 +9,17 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, printable
 from ..fs.accounts import read_accounts
-from ..fs.node import ImageParent, Place
+from ..fs.node import Node, ParentDir
 from ..host.mounts import read_mounts
 from ..lease.lease import HELD, OURS, Lease
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import parse_paths
-from ..seed.observe import foreign_names, read_staging, tree_of
-from ..seed.plan import PathSeen, StoreSeen, store_state
+from ..seed.plan import PathSeen
 from ..store.owners import Owners, read_owners
 from ..store.record import read_record
-from ..store.store import Found, Store, find_store, wake
+from ..store.staging import read_staging
+from ..store.state import StoreSeen, foreign_names, store_state, tree_of
+from ..store.store import Found, Store, find_store, trigger_automount
 from ..store.swap import BEFORE, find_swaps
 from ..upgrade.image import identify
 from .state_path import Look, guarded, see_path
@@ -88,7 +89,7 @@ def look(settings, mounts=None, accounts=None):
         StoreError: the mount table cannot be read.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
-    wake(store_path)
+    trigger_automount(store_path)
     mounts = read_mounts() if mounts is None else mounts
     accounts = read_accounts() if accounts is None else accounts
     problems = []
@@ -174,12 +175,12 @@ def _see_for_state(store, spec, record):
     # Whatever stands in the way of a look, see_path() tells.
     return PathSeen(
         spec,
-        original=guarded([], spec.path, lambda: _look_at(spec), Place()),
-        stored=guarded([], spec.path, lambda: store.look(spec.relative), Place()),
+        original=guarded([], spec.path, lambda: _look_at(spec), Node()),
+        stored=guarded([], spec.path, lambda: store.look(spec.relative), Node()),
         entry=record.get(spec.key),
     )
 
 
 def _look_at(spec):
-    with ImageParent(spec.path) as image:
+    with ParentDir(spec.path) as image:
         return image.look()

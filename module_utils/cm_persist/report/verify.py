@@ -11,8 +11,8 @@ from ..fs.node import NONE
 from ..host.applications import VERSION
 from ..host.mounts import mounts_at_or_below, real_path
 from ..original.notes import aside_name, bound_name
-from ..upgrade.merge import seeded_entries
-from ..upgrade.three_way import from_manifest, from_tree, hidden, same, side_by_side, some_of
+from ..tree.compare import from_manifest, from_tree, same, side_by_side, some_of
+from ..upgrade.three_way import hidden, seeded_entries
 
 NAMED = 10  # files that are named
 
@@ -23,7 +23,7 @@ def find_hidden(look, spec, image, seen, entry):
     Args:
         look (Look): of info_paths.py.
         spec (StatePath): the path.
-        image (ImageParent): of it.
+        image (ParentDir): of it.
         seen (LinkSeen): what stands there.
         entry (dict): its part of the record, with a manifest.
 

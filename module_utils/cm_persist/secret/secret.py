@@ -9,7 +9,8 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import SecretError, SpecError, because
 from ..fs.dirfd import list_names, same_mount
-from ..fs.node import DIRECTORY, LINK, NONE, ImageParent, Place, make_parents
+from ..fs.mkdirs import make_parents
+from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
 from ..host.mounts import read_mounts
 from ..paths import inside, normalise
 from .credentials import EXPIRED, EXPIRES_SOON, TOKEN, USUAL, Credentials, inspect
@@ -33,13 +34,13 @@ class SecretSeen(NamedTuple):
     Attributes:
         source (Credentials): what is in the source, or, where the target is a mount point, in the target; None where there is
             no such directory.
-        target (Place): what stands at the target.
+        target (Node): what stands at the target.
         mounted (bool): whether something is mounted there, and not hidden.
         parents (bool): whether the target's directory exists.
     """
 
     source: Optional[Credentials]
-    target: Place
+    target: Node
     mounted: bool = False
     parents: bool = True
 
@@ -95,7 +96,7 @@ class PutLink(NamedTuple):
 
     def execute(self):
         """Do it: readers find the old link or the new one."""
-        with ImageParent(self.target) as parent:
+        with ParentDir(self.target) as parent:
             # The name is this process's own, as the unit that watches the place may do the same just now.
             beside = b"." + parent.name + b".cm_persist-"
             mine = beside + str(os.getpid()).encode()
@@ -107,12 +108,12 @@ class PutLink(NamedTuple):
             os.rename(mine, parent.name, src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
 
 
-def link_secret(settings, rehearse=False, mounts=None, clock=time):
+def link_secret(settings, check_mode=False, mounts=None, clock=time):
     """Make the credentials readable at the target again.
 
     Args:
         settings (Settings): what the user wants.
-        rehearse (bool): plan only, change nothing (check mode).
+        check_mode (bool): plan only, change nothing (check mode).
         mounts (list of Mount): the mount table; None reads the kernel's.
         clock (module): offers time(), as time does.
 
@@ -126,7 +127,7 @@ def link_secret(settings, rehearse=False, mounts=None, clock=time):
     settings = settings._replace(source=source, target=target)
     seen = observe(settings, read_mounts() if mounts is None else mounts, clock.time())
     outcome, steps = plan_secret(settings, seen)
-    if not rehearse:
+    if not check_mode:
         for step in steps:
             try:
                 step.execute()
@@ -151,7 +152,7 @@ def observe(settings, mounts, now):
     Raises:
         SecretError: the source is there, but is no directory.
     """
-    with ImageParent(settings.target) as parent:
+    with ParentDir(settings.target) as parent:
         place, exists = parent.look_inside(), parent.fd is not None
         mounted = place.kind == DIRECTORY and _is_mount_point(parent)
     names = list(settings.required_files) + [name for name in USUAL if name not in settings.required_files]

@@ -2,6 +2,7 @@
 """What is checked before a store is seeded: room, rights, and what there is to warn of. Pure: no disk is touched."""
 
 from ..errors import PathError, StoreError, printable
+from ..host.applications import CONFIGURED, MNESIA, RABBITMQ
 from ..tree.scan import BLOCK
 
 BOOKS = 5  # files and directories: staging, manifests, the owners, the record and the one that replaces it
@@ -18,13 +19,13 @@ def preflight(store, copies):
     Raises:
         PersistError: nothing has been changed.
     """
-    foreign = next((path.survey.others for path in copies if path.survey.others), "")
+    foreign = next((path.scan.others for path in copies if path.scan.others), "")
     if foreign:
         raise PathError(foreign, "it belongs to another user, and this process is not root", "Run as root (become: true).")
     # Beside the copies: what names them, and, unless it is there, the state directory with its lock.
     books = sum(BOOKS_OF_A_COPY + path.spec.relative.count(b"/") for path in copies) + BOOKS + (0 if store.begun else 2)
-    need_bytes = sum(path.survey.space + path.survey.lines for path in copies) + books * BLOCK
-    need_inodes = sum(path.survey.inodes for path in copies) + books
+    need_bytes = sum(path.scan.space + path.scan.lines for path in copies) + books * BLOCK
+    need_inodes = sum(path.scan.inodes for path in copies) + books
     short = []
     if need_bytes > store.free_bytes:
         short.append("{} bytes short: {} needed, {} free".format(need_bytes - store.free_bytes, need_bytes, store.free_bytes))
@@ -65,7 +66,54 @@ def general_warnings(store, paths):
     return warnings
 
 
-def some(names, most=5):
-    """str: the first of some names (list of str), and how many more there are."""
-    more = "" if len(names) <= most else " and {} more".format(len(names) - most)
-    return ", ".join(printable(name) for name in names[:most]) + more
+def refuse_hazards(store, path):
+    """Refuse a copy that would not be all of it. Raises PathError or StoreError.
+
+    Args:
+        store (StoreSeen): the store.
+        path (PathSeen): the state path that would be copied.
+    """
+    for database in path.hazards.databases:
+        if database.elsewhere:
+            raise PathError(
+                database.directory,
+                "PostgreSQL keeps part of this database elsewhere, at {}".format(", ".join(map(printable, database.elsewhere))),
+                "Name that in cm_persist_paths as well.",
+            )
+    if path.hazards.databases and store.databases:
+        there, here = store.databases[0], path.hazards.databases[0]
+        found = "the store has a database of PostgreSQL {} there, which no state path names any more; {} ({}) has none of it"
+        raise StoreError(
+            there.directory,
+            found.format(printable(there.version), printable(here.directory), printable(here.version)),
+            "Name its path again, with the image that fits; or move its data over (pg_upgrade, or a dump). To begin without it, "
+            "move it away from there.",
+        )
+
+
+def hazard_warnings(path, named):
+    """Tell of what will not be found again.
+
+    Args:
+        path (PathSeen): a state path.
+        named (list of str): all state paths.
+
+    Returns:
+        list of str: warnings.
+
+    Raises:
+        PathError: naming it does harm.
+    """
+    own, hazards, warnings = path.spec.path, path.hazards, []
+    here = {hazards.host, hazards.host.split(".")[0], "localhost"}
+    if hazards.nodes and not any(name.rpartition("@")[2] in here for name in hazards.nodes):
+        said = "{}: RabbitMQ has data of {} there, and this host is called {}: under that name it begins with nothing."
+        warnings.append(said.format(own, ", ".join(map(printable, hazards.nodes)), printable(hazards.host)))
+    if own in (MNESIA, RABBITMQ) and hazards.manager:
+        why = "Cloudify Manager removes {} when it configures itself".format(MNESIA)
+        if own == MNESIA:
+            hint = "Leave it out; or, from 7.0 on, name {} together with {}.".format(RABBITMQ, CONFIGURED)
+            raise PathError(own, why + ", and with it the link", hint)
+        if CONFIGURED not in named:
+            warnings.append("{}: {}; 7.0 keeps it if {} is a state path, too.".format(own, why, CONFIGURED))
+    return warnings

@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Look at a store and at the state paths before they are seeded. Nothing is changed."""
 
-import errno
 import os
 from typing import NamedTuple
 
-from ..errors import CopyError, PathError, StoreError
+from ..errors import CopyError, PathError
 from ..fs import syscalls
-from ..fs.dirfd import DIRECTORY as OPEN_DIRECTORY
-from ..fs.dirfd import list_names
-from ..fs.node import ImageParent
-from ..host.applications import find_databases, look_for_traps
+from ..fs.dirfd import OPEN_DIRECTORY, list_names
+from ..fs.node import ParentDir
+from ..host.applications import find_databases, find_hazards
 from ..host.mounts import mounts_at_or_below
-from ..host.processes import find_user
-from ..lease.plan import leads_into
+from ..host.processes import find_process_using
+from ..original.links import leads_into
 from ..original.notes import aside_name, bound_name, removal_name
 from ..paths import inside
+from ..store.layout import STAGING, unseeded_name
 from ..store.owners import read_owners
 from ..store.record import read_record
-from ..store.staging import read_unfinished, unseeded_name
-from ..store.store import IGNORED, IGNORED_PREFIXES, STAGING, STATE, Store
+from ..store.staging import read_staging
+from ..store.state import StoreSeen, foreign_names, tree_of
+from ..store.store import Store
 from ..store.swap import BEFORE, find_swaps
-from ..tree.scan import Survey, survey, unreadable
+from ..tree.scan import ScanResult, scan, unreadable
 from ..upgrade.observe import ImageContext, look_for_change
-from .plan import PathSeen, StoreSeen
+from .plan import PathSeen
 
 
 def observe(store, found, specs, mounts, counted, selinux, look_at_image, stopping=()):
@@ -64,7 +64,7 @@ def observe(store, found, specs, mounts, counted, selinux, look_at_image, stoppi
     _refuse_shared_places(store, paths)
     space = os.fstatvfs(store.fd)
     status = os.fstat(store.fd)
-    given_back = _count_leftovers(store, leftovers) if leftovers else Survey()
+    given_back = _count_leftovers(store, leftovers) if leftovers else ScanResult()
     seen = StoreSeen(
         path=store.path,
         record=record,
@@ -83,7 +83,7 @@ def observe(store, found, specs, mounts, counted, selinux, look_at_image, stoppi
         mode=status.st_mode & 0o7777,
         uid=os.geteuid(),
         labels=selinux.look(store.path, found.mount),
-        databases=_dropped_databases(store, record or {}, specs) if any(path.traps.databases for path in paths) else (),
+        databases=_dropped_databases(store, record or {}, specs) if any(path.hazards.databases for path in paths) else (),
         owners=owners,
         swaps=tuple(swaps),
     )
@@ -112,13 +112,13 @@ def _see_path(look, spec):
     store, unfinished, counted, context = look.store, look.unfinished, look.counted, look.context
     entry = look.record.get(spec.key)
     stored = store.look(spec.relative, inside=True)
-    with ImageParent(spec.path) as image:
+    with ParentDir(spec.path) as image:
         original = image.look() if entry is not None else image.look_inside()
         seen = PathSeen(spec, original, stored, entry)
         if entry is not None:
-            traps = look_for_traps(store.fd, spec.relative)
+            hazards = find_hazards(store.fd, spec.relative)
             change = look_for_change(store, spec, image, original, stored, entry, context)
-            return seen._replace(traps=traps, aside="" if stored.real else _aside(image), change=change)
+            return seen._replace(hazards=hazards, aside="" if stored.real else _aside(image), change=change)
         begun = unfinished.get((spec.key, (stored.inode, stored.mtime)))
         if begun is not None and stored.real:
             return seen._replace(unfinished=begun)
@@ -127,21 +127,21 @@ def _see_path(look, spec):
         seen = seen._replace(aside=_aside(image), torn=notes[0], was_mounted=notes[1], parent=parent)
         if stored.real and not (stored.empty and original.real):
             return seen._replace(
-                survey=_survey_stored(store, spec),
+                scan=_scan_stored(store, spec),
                 lacking=_lacking(store, spec, image, original, stored),
                 change=look_for_change(store, spec, image, original, stored, None, context),
             )
         if original.real:
             top = spec.path, original.inode, original.mtime
             if top not in counted:
-                counted[top] = survey(image.fd, image.name, spec.path, os.geteuid())
+                counted[top] = scan(image.fd, image.name, spec.path, os.geteuid())
             return seen._replace(
-                survey=counted[top],
+                scan=counted[top],
                 mounts=tuple(mounts_at_or_below(spec.path, look.mounts)),
                 fixed=_is_fixed(image),
                 other_mount=store.other_mount(spec.relative),
-                user=find_user(spec.path, stopping=look.stopping),
-                traps=look_for_traps(image.fd, image.name, spec.path, look.tops),
+                user=find_process_using(spec.path, stopping=look.stopping),
+                hazards=find_hazards(image.fd, image.name, spec.path, look.tops),
             )
         return seen
 
@@ -164,10 +164,10 @@ def _is_fixed(image):
         os.close(fd)
 
 
-def _survey_stored(store, spec):
+def _scan_stored(store, spec):
     parent = store.open_parent(spec.relative)
     try:
-        return survey(parent, os.path.basename(spec.relative), store.place(spec.path), 0)
+        return scan(parent, os.path.basename(spec.relative), store.place(spec.path), 0)
     finally:
         os.close(parent)
 
@@ -203,81 +203,20 @@ def _refuse_shared_places(store, paths):
         seen[real] = path.spec.path
 
 
-def read_staging(store):
-    """Look at what an earlier run left in staging.
-
-    Args:
-        store (Store): open, with its state directory.
-
-    Returns:
-        tuple: (list of str, dict), the names there, None where there is no such directory; and of copies that were published but
-        not recorded, by (state path, (inode number, mtime in nanoseconds)), an Unfinished.
-    """
-    try:
-        staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
-    except FileNotFoundError:
-        return None, {}
-    except OSError as error:
-        raise StoreError(
-            os.path.join(store.state_path, "staging"),
-            "the staging place is not a directory",
-            "Remove it, after a look at where it came from.",
-        ) from error
-    try:
-        names = [os.fsdecode(name) for name in list_names(staging)]
-        notes = [note for note in (read_unfinished(staging, name) for name in names) if note is not None]
-        return names, {(path, inode): unfinished for path, inode, unfinished in notes}
-    finally:
-        os.close(staging)
-
-
 def _count_leftovers(store, names):
     try:
         staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
     except FileNotFoundError:
-        return Survey()  # another starter removed it just now; what counts is seen again under the lock
+        return ScanResult()  # another starter removed it just now; what counts is seen again under the lock
     try:
         counts = [_count_leftover(store, staging, name) for name in names]
     finally:
         os.close(staging)
-    return Survey(space=sum(count.space for count in counts), inodes=sum(count.inodes for count in counts))
+    return ScanResult(space=sum(count.space for count in counts), inodes=sum(count.inodes for count in counts))
 
 
 def _count_leftover(store, staging, name):
     try:
-        return survey(staging, os.fsencode(name), os.path.join(store.state_path, name), 0)
+        return scan(staging, os.fsencode(name), os.path.join(store.state_path, name), 0)
     except CopyError:
-        return Survey()  # as above; or it cannot be read, then it gives nothing back that could be counted on
-
-
-def tree_of(specs):
-    """dict: state paths (list of StatePath) as {b"var": {b"lib": {}}}; an empty one is a state path itself, whatever it holds."""
-    tree = {}
-    for spec in specs:
-        branch = tree
-        for name in spec.relative.split(b"/"):
-            branch = branch.setdefault(name, {})
-    return tree
-
-
-def foreign_names(fd, tree, above=""):
-    """Yield the paths (str) of what an open store (fd) holds and no state path claims, the topmost alone; tree is tree_of()'s."""
-    for name in list_names(fd):
-        if not above and (name == STATE.encode() or name in IGNORED):
-            continue
-        if name.startswith(IGNORED_PREFIXES):
-            continue
-        path = os.path.join(above, os.fsdecode(name))
-        branch = tree.get(name)
-        if branch is None:
-            yield path
-        elif branch:
-            try:
-                below = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
-            except OSError as error:
-                if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-                    raise
-                yield path
-                continue
-            yield from foreign_names(below, branch, path)
-            os.close(below)
+        return ScanResult()  # as above; or it cannot be read, then it gives nothing back that could be counted on

@@ -1,48 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was seen to what will be done about the store. Pure: no disk is touched, so every case can be tested."""
 
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from ..errors import PathError, StoreError, printable
-from ..fs.node import LINK, NONE, OTHER, Place
-from ..host.applications import Database, Traps, refuse_traps, trap_warnings
-from ..host.processes import User
-from ..host.selinux import Labels, plan_labels
+from ..fs.node import LINK, NONE, OTHER, Node
+from ..host.applications import Hazards
+from ..host.processes import Process
+from ..host.selinux import plan_labels
 from ..paths import StatePath, inside
 from ..plan import Plan, result_of
 from ..store.backups import KeepOld
-from ..store.owners import Owners
+from ..store.layout import swap_name
 from ..store.recovery import plan_begun
 from ..store.staging import Unfinished
+from ..store.state import store_state
+from ..store.steps import ClearStaging, RemoveStaging, Sync, WriteRecord
 from ..store.swap import MERGE as MERGING
-from ..store.swap import Exchange, Swap, swap_name
-from ..tree.scan import Survey
+from ..store.swap import Exchange
+from ..text import some
+from ..tree.scan import ScanResult
 from ..upgrade.image import refuse_older
 from ..upgrade.merge import Merge
 from ..upgrade.observe import MERGE, ImageChange
 from ..upgrade.plan import plan_change, plan_owners, plan_repair, told_of_change, widened_top
-from .checks import general_warnings, preflight, some
-from .steps import Adopt, ClearStaging, Copy, Make, Publish, RemoveEmpty, RemoveStaging, Sync, WriteRecord
+from .checks import general_warnings, hazard_warnings, preflight, refuse_hazards
+from .steps import Adopt, Copy, Make, Publish, RemoveEmpty
 
 
 class PathSeen(NamedTuple):
     """One state path as it was found.
 
     entry is its part of the record; unfinished tells of a copy that was published but not recorded;
-    survey counts what would be copied or adopted; aside is where an original is kept ('' for none); torn says that
+    scan counts what would be copied or adopted; aside is where an original is kept ('' for none); torn says that
     an original's removal has begun, was_mounted that a store was mounted over it; mounts lie at the path or below it;
     lacking are names at the top of the original that the store's copy does not have; fixed is an original that is itself
     immutable or append-only; other_mount says that its place in the store lies on another mount than the store; user is a process
-    that has something of the original open; traps is what a copy alone would not tell; parent is the directory that holds it;
+    that has something of the original open; hazards is what a copy alone would not tell; parent is the directory that holds it;
     change is what another image means for it.
     """
 
     spec: StatePath
-    original: Place
-    stored: Place
+    original: Node
+    stored: Node
     entry: Optional[dict] = None
     unfinished: Optional[Unfinished] = None
-    survey: Survey = Survey()
+    scan: ScanResult = ScanResult()
     aside: str = ""
     torn: bool = False
     was_mounted: bool = False
@@ -50,40 +53,10 @@ class PathSeen(NamedTuple):
     lacking: Tuple[str, ...] = ()
     fixed: bool = False
     other_mount: bool = False
-    user: Optional[User] = None
-    traps: Traps = Traps()
-    parent: Optional[Place] = None
+    user: Optional[Process] = None
+    hazards: Hazards = Hazards()
+    parent: Optional[Node] = None
     change: Optional[ImageChange] = None
-
-
-class StoreSeen(NamedTuple):
-    """The store as it was found: free space in bytes and inodes (None: unlimited), with what leftovers give back;
-
-    taken_out says that the record on disk names paths that are no longer in the store; leftovers are the names in the staging
-    directory, and staging whether it is there; begun says the same of the state directory; dropped are paths of the record that
-    are no longer named, and whether they are still links into the store; databases lie there;
-    owners are what the store's are called; swaps are those that earlier runs began.
-    """
-
-    path: str
-    record: Optional[Dict[str, dict]] = None
-    taken_out: bool = False
-    leftovers: Tuple[str, ...] = ()
-    staging: bool = False
-    begun: bool = False
-    foreign: Tuple[str, ...] = ()
-    free_bytes: int = 0
-    free_inodes: Optional[int] = None
-    read_only: bool = False
-    dropped: Tuple[Tuple[str, bool], ...] = ()
-    dies_with: str = ""
-    locks_locally: bool = False
-    mode: int = 0o755
-    uid: int = 0
-    labels: Labels = Labels()
-    databases: Tuple[Database, ...] = ()
-    owners: Optional[Owners] = None
-    swaps: Tuple[Swap, ...] = ()
 
 
 class Wanted(NamedTuple):
@@ -93,16 +66,6 @@ class Wanted(NamedTuple):
     allow_foreign: bool = False
     backups: int = 1
     allow_downgrade: bool = False
-
-
-def store_state(store, paths):
-    """str: empty, partial, seeded or foreign, as it was found."""
-    if store.record is None:
-        if store.leftovers or any(path.stored.kind != NONE for path in paths):
-            return "partial"
-        return "foreign" if store.foreign else "empty"
-    open_ends = [path for path in paths if path.entry is None and (path.stored.kind != NONE or path.original.kind != NONE)]
-    return "partial" if open_ends or store.leftovers else "seeded"
 
 
 def plan_seed(store, paths, wanted, context):
@@ -137,15 +100,15 @@ def plan_seed(store, paths, wanted, context):
     kept_later, copies = [], []
     kept, named = [path.aside for path in paths if path.aside], [path.spec.path for path in paths]
     for path in paths:
-        plan.warnings.extend(trap_warnings(path, named))
+        plan.warnings.extend(hazard_warnings(path, named))
         _decide(store, path, wanted, kept, plan, copies, context)
     merges = [path for path in paths if path.change and path.change.policy == MERGE and not path.change.databases]
     for path in copies:
-        refuse_traps(store, path)
+        refuse_hazards(store, path)
     if copies or merges:
-        preflight(store, copies + [path._replace(survey=path.change.survey) for path in merges])
+        preflight(store, copies + [path._replace(scan=path.change.scan) for path in merges])
         plan.steps.extend(_copy(store, path) for path in copies)
-        plan.steps.extend(Merge(path.spec, store.path, path.change.new, context.accounts, path.change.survey) for path in merges)
+        plan.steps.extend(Merge(path.spec, store.path, path.change.new, context.accounts, path.change.scan) for path in merges)
         plan.steps.append(Sync(store.path))
         plan.steps.extend(Publish(path.spec, store.path) for path in copies)
         for path in merges:
@@ -182,12 +145,12 @@ def plan_seed(store, paths, wanted, context):
 def _copy(store, path):
     if not path.original.real:
         return Make(path.spec, store.path)
-    return Copy(path.spec, store.path, path.survey.files, path.survey.data)
+    return Copy(path.spec, store.path, path.scan.files, path.scan.data)
 
 
 def _decide(store, path, wanted, kept, plan, copies, context):
     spec, place = path.spec, store.path + path.spec.path
-    survey = path.survey
+    scan = path.scan
     if path.stored.kind not in (NONE, "directory", "file"):
         raise StoreError(
             place, "the store has a {} there".format(path.stored.kind), "Remove it, after a look at where it came from."
@@ -205,11 +168,11 @@ def _decide(store, path, wanted, kept, plan, copies, context):
         _check_adoption(path, place, plan.warnings)
         top = widened_top(path.stored, path.original) or path.stored
         image = path.change.new if path.change else context.image
-        plan.steps.append(Adopt(spec, store.path, path.stored.kind, survey.files, survey.data, image, top))
+        plan.steps.append(Adopt(spec, store.path, path.stored.kind, scan.files, scan.data, image, top))
         plan_repair(store, path._replace(entry={"top": top._asdict()}), plan)
         if path.change is not None:
             told_of_change(path, plan)
-        return plan.paths.append(result_of(spec, "adopted", survey.files, survey.data))
+        return plan.paths.append(result_of(spec, "adopted", scan.files, scan.data))
     if path.torn:
         raise PathError(
             spec.path,
@@ -243,7 +206,7 @@ def _decide(store, path, wanted, kept, plan, copies, context):
     if path.stored.real:
         plan.steps.append(RemoveEmpty(spec, store.path))
     copies.append(path)
-    return plan.paths.append(result_of(spec, "seeded", survey.files, survey.data))
+    return plan.paths.append(result_of(spec, "seeded", scan.files, scan.data))
 
 
 def _check_recorded(path, place, warnings):
@@ -295,7 +258,7 @@ def _check_adoption(path, place, warnings):
             "the store has a {} where the original is a {}".format(path.stored.kind, path.original.kind),
             "Mount the right volume, or move it away.",
         )
-    found = "{}: adopted as it is, {} files; nobody recorded whether it is complete".format(place, path.survey.files)
+    found = "{}: adopted as it is, {} files; nobody recorded whether it is complete".format(place, path.scan.files)
     if path.lacking:
         found += "; not there, but in the original: {}".format(some(path.lacking))
     if path.original.real and (path.original.uid, path.original.gid) != (path.stored.uid, path.stored.gid):

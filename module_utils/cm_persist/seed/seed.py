@@ -12,15 +12,17 @@ from ..host.systemd import Systemd
 from ..lease.lease import HELD, Lease
 from ..lease.lease import Wanted as WantedLease
 from ..lease.plan import holding, look_and_plan
-from ..original.links import Outcome, refuse_dangling
+from ..original.links import refuse_dangling
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import parse_paths
+from ..plan import Outcome
 from ..store.lock import held, locked
-from ..store.store import Store, find_store, wake, working_on
+from ..store.state import store_state
+from ..store.steps import Run, execute
+from ..store.store import Store, find_store, trigger_automount, working_on
 from ..upgrade.observe import image_context
 from .observe import observe
-from .plan import Wanted, plan_seed, store_state
-from .steps import Run, execute
+from .plan import Wanted, plan_seed
 
 
 class Settings(NamedTuple):
@@ -44,12 +46,12 @@ class Settings(NamedTuple):
     allow_downgrade: bool = False
 
 
-def seed(settings, rehearse=False, mounts=None, clock=time, release=None, systemd=None, selinux=None, accounts=None):
+def seed(settings, check_mode=False, mounts=None, clock=time, release=None, systemd=None, selinux=None, accounts=None):
     """Bring the store to the state where it holds each state path.
 
     Args:
         settings (Settings): what the user wants.
-        rehearse (bool): plan only, change nothing (check mode).
+        check_mode (bool): plan only, change nothing (check mode).
         mounts (list of Mount): the mount table; None reads the kernel's.
         clock (module): as time.
         release (str): the kernel's release; None asks the kernel.
@@ -72,11 +74,11 @@ def seed(settings, rehearse=False, mounts=None, clock=time, release=None, system
         raise SpecError(store_path, "backups is {}".format(settings.backups), "Give how many to keep, 0 or more.")
     with working_on(store_path):
         machine = systemd or Systemd(), selinux or Selinux(), accounts
-        return _seed(settings, store_path, specs, rehearse, mounts, clock, release, *machine)
+        return _seed(settings, store_path, specs, check_mode, mounts, clock, release, *machine)
 
 
-def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd, selinux, accounts):
-    wake(store_path)
+def _seed(settings, store_path, specs, check_mode, mounts, clock, release, systemd, selinux, accounts):
+    trigger_automount(store_path)
     found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
     if found.absent:
         return _without_store(found, specs, settings.required)
@@ -88,7 +90,7 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
             return image_context(settings.image, settings.image_manifest, store_accounts, table, accounts)
 
         def plan_now():
-            stopping = settings.services if rehearse else ()
+            stopping = settings.services if check_mode else ()
             table = read_mounts() if mounts is None else mounts
             seen, paths, context = observe(store, found, specs, table, counted, selinux, look_at_image, stopping)
             return (seen, context), plan_seed(seen, paths, wanted, context), store_state(seen, paths)
@@ -103,11 +105,11 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
             store.find_state()
             if store.state_fd is None:
                 raise
-            if rehearse or not (held(store.state_fd) or (lease.wanted and lease.seen.state == HELD)):
+            if check_mode or not (held(store.state_fd) or (lease.wanted and lease.seen.state == HELD)):
                 _seen, plan, state = plan_now()
             else:
                 plan = state = None
-        if rehearse:
+        if check_mode:
             if settings.services and wanted_lease and lease.seen.state == HELD:  # for that they need not be stopped
                 raise Lease(store).refusal(lease.seen.detail, 0)
             return _outcome(state, plan, lease, _told_of_holder(store, lease))
@@ -120,16 +122,16 @@ def _seed(settings, store_path, specs, rehearse, mounts, clock, release, systemd
                 _seen, plan, state = plan_now()
             if plan is None or plan.steps:
                 with locked(store.state_fd, store.state_path, settings.lock_timeout):
-                    done, steps, goes_on = {}, [], True
-                    while goes_on:
+                    done, steps, resume_only = {}, [], True
+                    while resume_only:
                         (seen, context), plan, state_now = plan_now()
                         fs_type = found.mount.fs_type if found.mount else ""
                         run = Run(store, seen.record, clock, release or os.uname().release, fs_type, selinux, context)
                         execute(plan.steps, run)
-                        steps, state, goes_on = steps + plan.steps, state or state_now, plan.goes_on
+                        steps, state, resume_only = steps + plan.steps, state or state_now, plan.resume_only
                         warnings.extend(run.warnings)
                         results = [dict(result, seconds=round(run.seconds.get(result["path"], 0), 3)) for result in plan.paths]
-                        if goes_on:
+                        if resume_only:
                             done = {result["path"]: result for result in results if result["state"] != "begun"}
                     kept = [done.get(result["path"], result) if result["state"] == "already" else result for result in results]
                     plan = plan._replace(paths=kept, steps=steps)

@@ -12,25 +12,24 @@ import time
 from typing import NamedTuple, Optional, Tuple
 
 from ..errors import PathError, StoreError, printable
-from ..fs.node import NONE, ImageParent, Place, label
+from ..fs.node import NONE, Node, ParentDir
 from ..fs.syscalls import rename_noreplace
-from ..host.processes import User, find_user
+from ..host.processes import Process, find_process_using
 from ..lease.lease import FREE, HELD, Lease, LeaseSeen
-from ..original.links import Outcome
 from ..original.notes import bound_name, removal_name
 from ..original.pristine import is_as_seeded
 from ..paths import StatePath, parse_paths
-from ..plan import Plan
+from ..plan import Outcome, Plan
 from ..store.backups import prune
+from ..store.layout import MANIFESTS, label, unseeded_name
 from ..store.lock import locked
 from ..store.record import read_record, write_record
-from ..store.staging import unseeded_name
-from ..store.store import MANIFESTS, required_store
+from ..store.staging import read_staging
+from ..store.state import StoreSeen
+from ..store.steps import ClearStaging, RemoveStaging, Run, execute
+from ..store.store import required_store
 from ..store.swap import BEFORE, ROLLBACK, find_swaps
 from ..tree.manifest import same_trees
-from .observe import read_staging
-from .plan import StoreSeen
-from .steps import ClearStaging, RemoveStaging, Run, execute
 
 
 class Withdraw(NamedTuple):
@@ -86,29 +85,29 @@ class Forget(NamedTuple):
 class UnseedSeen(NamedTuple):
     """One state path as it was found.
 
-    current and stored (Place) are what stands there and what the store has; entry (dict) is its part of the record; begun says
+    current and stored (Node) are what stands there and what the store has; entry (dict) is its part of the record; begun says
     that a copy was published but not recorded; same that the path leads to the store's copy; noted that what stands there is
     half removed, or older than the store's; spare that the store's copy is what was seeded, or what stands at the path, and so no
-    loss; user (User) uses the store's copy.
+    loss; user (Process) uses the store's copy.
     """
 
     spec: StatePath
-    current: Place
-    stored: Place
+    current: Node
+    stored: Node
     entry: Optional[dict] = None
     begun: bool = False
     same: bool = False
     noted: bool = False
     spare: bool = True
-    user: Optional[User] = None
+    user: Optional[Process] = None
 
 
-def unseed(settings, rehearse=False, mounts=None, clock=time):
+def unseed(settings, check_mode=False, mounts=None, clock=time):
     """Bring the store to the state where it has none of the state paths.
 
     Args:
         settings (seed.Settings): what the user wants.
-        rehearse (bool): plan only, change nothing (check mode).
+        check_mode (bool): plan only, change nothing (check mode).
         mounts (list of Mount): the mount table; None reads the kernel's.
         clock (module): as time.
 
@@ -121,7 +120,7 @@ def unseed(settings, rehearse=False, mounts=None, clock=time):
     store_path, specs = parse_paths(settings.store, settings.paths)
     with required_store(store_path, settings.require_mount, mounts) as store:
         seen, plan = _look_and_plan(store, specs)
-        if plan.steps and not rehearse:
+        if plan.steps and not check_mode:
             with locked(store.state_fd, store.state_path, settings.lock_timeout):
                 seen, plan = _look_and_plan(store, specs)
                 execute(plan.steps, Run(store, seen.record, clock, "", ""))
@@ -226,7 +225,7 @@ def _look_and_plan(store, specs):
 
 def _see_path(store, spec, record, unfinished):
     stored, entry = store.look(spec.relative, inside=True), record.get(spec.key)
-    with ImageParent(spec.path) as image:
+    with ParentDir(spec.path) as image:
         current = image.look_inside()
         notes = [image.look(name(image.name)).kind != NONE for name in (removal_name, bound_name)]
         spare = not stored.real or is_as_seeded(store, spec, (entry or {}).get("manifest") or label(spec.path))
@@ -240,7 +239,7 @@ def _see_path(store, spec, record, unfinished):
         same=(current.device, current.inode) == (stored.device, stored.inode),
         noted=any(notes),
         spare=spare,
-        user=find_user(store.place(spec.path)) if stored.real else None,
+        user=find_process_using(store.place(spec.path)) if stored.real else None,
     )
 
 

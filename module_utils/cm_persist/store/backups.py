@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 from ..errors import StoreError, printable
 from ..fs.atomic import write_file
-from ..fs.dirfd import list_names, lstat, open_directory, open_regular, remove_tree, same_mount
-from ..fs.node import NONE, label, look
+from ..fs.dirfd import list_names, lstat, open_directory, open_regular, same_mount
+from ..fs.node import NONE, look
+from ..fs.rmtree import remove_tree
+from .layout import BACKUPS, LARGEST, MANIFEST, MANIFESTS, STAGING, TREE, label
 from .record import check_entry
-from .staging import LARGEST, MANIFEST, TREE
-from .store import MANIFESTS, STAGING
 from .swap import NOTE, OLD, OpenSwap, read_note
 
-BACKUPS = b"backups"
 KEPT = b"kept.json"  # the entry of what is kept
 
 

@@ -4,10 +4,9 @@
 import json
 import os
 
-from ..errors import StoreError, because, printable
+from ..errors import AS_ROOT, StoreError, because, printable
 from ..fs.atomic import write_file
 from ..fs.dirfd import open_regular
-from ..fs.node import AS_ROOT
 
 NAME = b"record.json"
 SCHEMA = 1

@@ -4,8 +4,8 @@
 from ..errors import PathError, StoreError
 from ..host.selinux import plan_labels
 from ..plan import Plan, result_of
-from ..seed.steps import Complete, WriteRecord
 from .backups import KeepOld
+from .steps import Complete, WriteRecord
 from .swap import BEFORE, ROLLBACK
 from .swap import Complete as CompleteSwap
 
@@ -23,7 +23,7 @@ def plan_begun(store, paths, backups):
     Raises:
         PersistError: it cannot be completed.
     """
-    plan = Plan([], [], [], goes_on=True)
+    plan = Plan([], [], [], resume_only=True)
     later = plan_swaps(store, backups, plan)
     unfinished = [path for path in paths if path.unfinished and path.entry is None]
     plan.steps.extend(Complete(path.spec, store.path, path.unfinished) for path in unfinished)

@@ -10,18 +10,17 @@ from typing import NamedTuple, Tuple
 
 from ..errors import StoreError, printable
 from ..fs import syscalls
-from ..fs.atomic import sync_tree, write_file
-from ..fs.dirfd import lstat, open_directory, open_regular, remove_tree
+from ..fs.atomic import write_file
+from ..fs.dirfd import lstat, open_directory, open_regular
+from ..fs.rmtree import remove_tree
 from ..host.mounts import mounts_at_or_below, read_mounts, real_path
-from ..paths import StatePath
+from ..paths import StatePath, relative_of
 from ..tree import metadata
+from ..tree.sync import sync_tree
 from ..tree.walk import LEAVE, walk
-from .backups import BACKUPS
+from .layout import BACKUPS, LARGEST, STATE
 from .owners import Owners, Pass, after, write_owners
 from .record import check_path, write_record
-from .staging import LARGEST
-from .store import STATE
-from .swap import relative_of
 
 DELICATE = b"owner.json"  # what a file has that a change of its owner takes from it, until it has that again
 CAPABILITY = "security.capability"

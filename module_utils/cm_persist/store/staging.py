@@ -7,17 +7,9 @@ import os
 from typing import NamedTuple
 
 from ..errors import StoreError
-from ..fs.dirfd import lstat, open_directory, open_regular
-from ..fs.node import label
+from ..fs.dirfd import OPEN_DIRECTORY, list_names, lstat, open_directory, open_regular
+from .layout import ENTRY, LARGEST, MANIFEST, STAGING, TREE
 from .record import check_entry
-
-TREE, MANIFEST, ENTRY = b"tree", b"manifest", b"entry.json"
-LARGEST = 1 << 20  # bytes of an entry; one takes some 300 and the path
-
-
-def unseeded_name(path):
-    """str: the name in staging of a copy that was taken out of the store, of a state path (str)."""
-    return label(path) + "-unseeded"
 
 
 class Unfinished(NamedTuple):
@@ -83,3 +75,31 @@ def new_manifest(private_fd):
 def create(dir_fd, name):
     """int: a new file, open for writing; whatever stands at its name is an error."""
     return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+
+
+def read_staging(store):
+    """Look at what an earlier run left in staging.
+
+    Args:
+        store (Store): open, with its state directory.
+
+    Returns:
+        tuple: (list of str, dict), the names there, None where there is no such directory; and of copies that were published but
+        not recorded, by (state path, (inode number, mtime in nanoseconds)), an Unfinished.
+    """
+    try:
+        staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
+    except FileNotFoundError:
+        return None, {}
+    except OSError as error:
+        raise StoreError(
+            os.path.join(store.state_path, "staging"),
+            "the staging place is not a directory",
+            "Remove it, after a look at where it came from.",
+        ) from error
+    try:
+        names = [os.fsdecode(name) for name in list_names(staging)]
+        notes = [note for note in (read_unfinished(staging, name) for name in names) if note is not None]
+        return names, {(path, inode): unfinished for path, inode, unfinished in notes}
+    finally:
+        os.close(staging)

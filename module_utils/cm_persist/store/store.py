@@ -7,15 +7,11 @@ import os
 import stat
 from typing import NamedTuple, Optional
 
-from ..errors import StoreError, because, printable
-from ..fs.dirfd import DIRECTORY, lstat, open_directory, same_mount
-from ..fs.node import AS_ROOT, Place, look, look_inside
+from ..errors import AS_ROOT, StoreError, because, printable, writable_hint
+from ..fs.dirfd import OPEN_DIRECTORY, lstat, open_directory, same_mount
+from ..fs.node import Node, look, look_inside
 from ..host.mounts import Mount, mount_holding, read_mounts
-
-STATE = ".cm_persist"
-STAGING, MANIFESTS = b"staging", b"manifests"
-# Left by mkfs, by NAS snapshots and by desktops; and what we may have begun to make (see make_directories).
-IGNORED, IGNORED_PREFIXES = (b"lost+found", b".snapshot"), (b".Trash-", STATE.encode() + b"-")
+from .layout import MANIFESTS, STAGING, STATE
 
 
 @contextlib.contextmanager
@@ -27,7 +23,7 @@ def working_on(path):
         raise StoreError(path, "working on it failed: {}".format(because(error)), writable_hint(error)) from error
 
 
-def wake(path):
+def trigger_automount(path):
     """Have an automount mount what it should, so that the mount table tells of that: a look alone does not make it."""
     with contextlib.suppress(OSError):  # what is wrong there, find_store() tells
         os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -87,7 +83,7 @@ def required_store(path, require_mount, mounts=None):
         Store.
     """
     with working_on(path):
-        wake(path)
+        trigger_automount(path)
         found = find_store(path, require_mount, read_mounts() if mounts is None else mounts)
         if found.absent:
             raise StoreError(path, "there is no store: {}".format(found.absent), "Mount the volume.", store_state="absent")
@@ -156,11 +152,11 @@ class Store:
         return open_directory(self.fd, os.path.dirname(relative), self.path)
 
     def look(self, relative, inside=False):
-        """Place: what the store has at a state path (relative is bytes); inside, whether to list a directory."""
+        """Node: what the store has at a state path (relative is bytes); inside, whether to list a directory."""
         try:
             parent = self.open_parent(relative)
         except FileNotFoundError:
-            return Place()
+            return Node()
         try:
             return (look_inside if inside else look)(parent, os.path.basename(relative))
         except OSError as error:
@@ -205,7 +201,7 @@ class Store:
 
     def _open_state(self):
         try:
-            fd = os.open(STATE, DIRECTORY, dir_fd=self.fd)
+            fd = os.open(STATE, OPEN_DIRECTORY, dir_fd=self.fd)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -226,7 +222,7 @@ class Store:
     def _refuse_mount(self, state_fd, name):
         # What is mounted there hides what we know, and is not ours to write to or to clear.
         try:
-            fd = os.open(name, DIRECTORY, dir_fd=state_fd)
+            fd = os.open(name, OPEN_DIRECTORY, dir_fd=state_fd)
         except OSError:
             return  # not there, or no directory: whoever needs it tells
         try:
@@ -237,14 +233,3 @@ class Store:
             os.close(state_fd)
             where = os.path.normpath(os.path.join(self.state_path, os.fsdecode(name)))
             raise StoreError(where, "something is mounted there", "Unmount it: the state directory must be the volume's own.")
-
-
-def writable_hint(error):
-    """str: what to do about an OSError met while the store was written."""
-    return {
-        errno.EROFS: "Mount the volume read-write.",
-        errno.EACCES: AS_ROOT,
-        errno.EPERM: "Run as root (become: true); NFS must export with no_root_squash.",
-        errno.ENOSPC: "Free some space on the volume, or mount a larger one.",
-        errno.EDQUOT: "Raise the quota of the volume.",
-    }.get(error.errno, "Mend the volume, then start again.")

@@ -14,13 +14,12 @@ from typing import NamedTuple, Optional
 from ..errors import PathError, StoreError, printable
 from ..fs.atomic import write_file
 from ..fs.dirfd import lstat, open_directory, open_regular
-from ..fs.node import label
 from ..fs.syscalls import UNAVAILABLE, rename_exchange, rename_noreplace
-from ..host.processes import User, find_user
+from ..host.processes import Process, find_process_using
+from ..paths import relative_of
 from ..tree.walk import LEAVE, walk
+from .layout import LARGEST, MANIFEST, MANIFESTS, STAGING, TREE
 from .record import check_entry, check_path
-from .staging import LARGEST, MANIFEST, TREE
-from .store import MANIFESTS, STAGING
 
 NOTE, OLD = b"swap.json", b"old"
 MERGE, ROLLBACK = "-merge", "-rollback"  # how the names in staging end
@@ -47,22 +46,12 @@ class Swap(NamedTuple):
     name: str
     note: Optional[Note]
     state: str
-    user: Optional[User] = None
+    user: Optional[Process] = None
 
     @property
     def done(self):
         """str: what has become of the path once it is completed, as results have it."""
         return "rolled_back" if self.name.endswith(ROLLBACK) else "merged"
-
-
-def swap_name(path, what):
-    """str: the name in staging for a state path (str); what is MERGE or ROLLBACK."""
-    return label(path) + what
-
-
-def other_manifest(path, entry):
-    """str: the name for a further manifest of a state path (str), which its entry does not use."""
-    return label(path) + ".2" if entry["manifest"] == label(path) else label(path)
 
 
 def write_note(private_fd, note):
@@ -184,7 +173,7 @@ class Exchange(NamedTuple):
 
     def _refuse_use(self, run):
         # What was written since it was copied would be in the tree that is only kept.
-        user = find_user(run.store.place(self.path))
+        user = find_process_using(run.store.place(self.path))
         if user:
             raise PathError(self.path, "the store's copy is in use: {}".format(user.describe()), user.hint)
         if self.path in run.stamps:
@@ -206,11 +195,6 @@ def stamp(dir_fd, name):
             status = step.status
             told.update(b"%s %d %d %d\0" % (step.path, status.st_ino, status.st_size, status.st_ctime_ns))
     return told.hexdigest()
-
-
-def relative_of(key):
-    """bytes: a state path, as the record spells it, below the store."""
-    return key.encode("utf-8", "surrogateescape")[1:]
 
 
 def place_manifest(store, private_fd, name):
@@ -250,7 +234,7 @@ def _ready(store, swap):
     note = swap.note
     if note is None or store.look(relative_of(note.path)).inode != note.old:
         return swap
-    return swap._replace(state=READY, user=find_user(store.place(note.path)))
+    return swap._replace(state=READY, user=find_process_using(store.place(note.path)))
 
 
 def _look(store, name, private):

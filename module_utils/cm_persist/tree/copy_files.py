@@ -10,7 +10,7 @@ import stat
 
 from ..errors import CopyError, StoreError, Where, because
 from ..fs import syscalls
-from ..fs.dirfd import DIRECTORY, open_directory, open_quietly
+from ..fs.dirfd import OPEN_DIRECTORY, open_directory, open_quietly
 from . import metadata, progress
 from .copy_data import FileData, changed
 from .manifest import content_digest
@@ -74,7 +74,7 @@ class LeafCopier:
 
     def __init__(self, tree):
         self._tree, self._data = tree, FileData()
-        self._pool_fd = os.open(POOL, DIRECTORY, dir_fd=tree.target_fd)
+        self._pool_fd = os.open(POOL, OPEN_DIRECTORY, dir_fd=tree.target_fd)
         self._source_fd = self._target_fd = -1
         self._begin()
 

@@ -12,14 +12,14 @@ from typing import NamedTuple, Tuple
 
 from ..errors import Where, printable
 from ..fs import syscalls
-from ..fs.dirfd import DIRECTORY, DirectoryStack, open_directory, remove_tree
+from ..fs.dirfd import OPEN_DIRECTORY, DirectoryStack, open_directory
+from ..fs.rmtree import remove_tree
 from . import metadata
-from .batches import Batches, directory_of
 from .copy_data import changed
 from .copy_files import POOL, READ, LeafCopier, Tree, failed, link_key, traits
 from .manifest import NOBODY, ManifestWriter, content_digest, line
 from .walk import ENTER, LEAVE, walk
-from .workers import Crew
+from .workers import Batcher, WorkerPool
 
 MOST_LEFT = 1000  # directories that are not finished
 LARGE = 1 << 20  # bytes of a file with several names that is never copied twice, not even for a moment
@@ -95,8 +95,8 @@ class _Copier:
         self._digests = {}  # number of a batch that is done -> the digests of its leaves that are not in the manifest
         self._stack = DirectoryStack(tree.target_fd)
         self._leaves = LeafCopier(tree)
-        self._crew = Crew(self._leaves.copy, self._note)
-        self._batches = Batches(self._crew)
+        self._crew = WorkerPool(self._leaves.copy, self._note)
+        self._batches = Batcher(self._crew)
         self._left = collections.deque()  # (number of the first batch that is not in it, relative path, status)
         self._large = {}  # key of a large file with several names -> number of the batch that has the first
         self._flags = []  # (relative path, flags): set last, as they forbid what comes before
@@ -115,7 +115,7 @@ class _Copier:
             self._lines.append((None, line(step), status, ""))
             name = self._tree.target if step.path == b"." else step.name
             os.mkdir(name, 0o700, dir_fd=self._stack.fd)
-            self._stack.push(os.open(name, DIRECTORY, dir_fd=self._stack.fd))
+            self._stack.push(os.open(name, OPEN_DIRECTORY, dir_fd=self._stack.fd))
         elif step.event == LEAVE:
             self._stack.pop()
             self._left.append((self._batches.next, step.path, status))
@@ -213,3 +213,8 @@ class _Copier:
                 os.close(fd)
         finally:
             os.close(directory)
+
+
+def directory_of(path, name):
+    """bytes: the directory of an entry of a walk, relative to the top, which is b'.'; b'' for the top itself."""
+    return b"" if path == b"." else path[: -len(name) - 1] or b"."

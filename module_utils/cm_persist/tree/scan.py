@@ -12,7 +12,7 @@ SHORT_LINK = 60  # bytes: shorter ones find room in the inode of ext4
 BLOCK = 4096  # bytes: what the usual file systems round a file up to
 
 
-class Survey(NamedTuple):
+class ScanResult(NamedTuple):
     """What a tree holds: files counts all but directories, data is in bytes (as ls shows it), space in bytes on disk."""
 
     files: int = 0
@@ -23,7 +23,7 @@ class Survey(NamedTuple):
     others: str = ""  # the first path that belongs to someone else than this process, '' where none does
 
 
-def survey(dir_fd, name, path, uid):
+def scan(dir_fd, name, path, uid):
     """Count a tree.
 
     Args:
@@ -33,7 +33,7 @@ def survey(dir_fd, name, path, uid):
         uid (int): of this process; for root nothing belongs to others.
 
     Returns:
-        Survey: the counts; a file with several hard links counts once in space and inodes.
+        ScanResult: the counts; a file with several hard links counts once in space and inodes.
 
     Raises:
         CopyError: something in it cannot be read.
@@ -65,7 +65,7 @@ def survey(dir_fd, name, path, uid):
                 space += BLOCK if status.st_size >= SHORT_LINK else 0
     except OSError as error:
         raise unreadable(path, error) from error
-    return Survey(files, data, space, inodes, lines, others)
+    return ScanResult(files, data, space, inodes, lines, others)
 
 
 def unreadable(path, error):

@@ -23,6 +23,8 @@ LIMITS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of processe
 UNKNOWN = float("inf")
 SETTLE = 0.02  # seconds that are measured before the crew grows; forking one of them takes some 2 ms
 WINDOW = 256  # batches that may be ahead of the oldest that is not done
+FIRST, MOST = 4, 32  # items: the first ones tell soon how slow it goes; then some ten times what handing them over costs
+MOST_DATA = 8 << 20  # bytes
 
 
 def wanted(members, elapsed, ready, processors):
@@ -45,7 +47,7 @@ def wanted(members, elapsed, ready, processors):
     return min(MOST, 2 * members) if members < MOST and ready < elapsed * members / 2 else members
 
 
-class Crew:
+class WorkerPool:
     """Does batches, here or in processes, in any order.
 
     Args:
@@ -130,7 +132,7 @@ class Crew:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             while len(self._members) < number:
-                member = _Member(self._work, self._members)
+                member = _Worker(self._work, self._members)
                 self._members.append(member)
                 self._idle.append(member)
                 self._poll.register(member.results, select.POLLIN)
@@ -157,7 +159,7 @@ class Crew:
             self._take(number, result)
 
 
-class _Member:
+class _Worker:
     """One process, and the pipes to it and from it. It has one batch at a time, so neither side waits for the other."""
 
     def __init__(self, work, others):
@@ -256,3 +258,40 @@ def _serve(work, tasks, results):
             answer = "", traceback.format_exc()
         marshal.dump(answer, results)
         results.flush()
+
+
+class Batcher:
+    """Items by their directory: a batch is a list of (directory, list of items), in the order of the walk.
+
+    Args:
+        crew (WorkerPool): gets each batch that is full.
+    """
+
+    def __init__(self, crew):
+        self._crew, self._most = crew, FIRST
+        self._empty()
+
+    @property
+    def next(self):
+        """int: the number of the first batch that none of the items so far is in."""
+        return self._crew.submitted + bool(self._batch)
+
+    def add(self, directory, item, data=0):
+        """Add an item. directory (bytes) is relative to the top, item of a type that marshal knows, data in bytes."""
+        if not self._batch or self._batch[-1][0] != directory:
+            self._batch.append((directory, []))
+        self._batch[-1][1].append(item)
+        self._items, self._data = self._items + 1, self._data + data
+        if self._items >= self._most or self._data >= MOST_DATA:
+            self.submit()
+
+    def submit(self):
+        """Hand over what there is; raises as WorkerPool.submit() does."""
+        if self._batch:
+            batch = self._batch
+            self._most = min(MOST, 2 * self._most)
+            self._empty()
+            self._crew.submit(batch)
+
+    def _empty(self):
+        self._batch, self._items, self._data = [], 0, 0

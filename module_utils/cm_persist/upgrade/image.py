@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from ..errors import StoreError
-from ..fs.dirfd import DIRECTORY, list_names, lstat, open_quietly
+from ..fs.dirfd import OPEN_DIRECTORY, list_names, lstat, open_quietly
 from ..tree.manifest import DIGITS, read_identity
 
 FINGERPRINT = "fingerprint "  # how the id of an image begins that nobody names
@@ -59,15 +59,15 @@ def fingerprint(parent, original):
     """Tell an image by how a path in it looks: the path itself, and what it holds at its first level.
 
     Args:
-        parent (ImageParent): of the state path.
-        original (Place): what stands there.
+        parent (ParentDir): of the state path.
+        original (Node): what stands there.
 
     Returns:
         Image: with an id that changes in deeper levels do not alter.
     """
     text = [_trait(parent.name, parent.fd)]
     if original.kind == "directory":
-        fd = open_quietly(parent.name, DIRECTORY, parent.fd)
+        fd = open_quietly(parent.name, OPEN_DIRECTORY, parent.fd)
         try:
             text.extend(_trait(name, fd) for name in list_names(fd))
         finally:

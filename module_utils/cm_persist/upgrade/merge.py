@@ -7,86 +7,25 @@ import errno
 import itertools
 import os
 import stat
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
-from ..errors import CopyError, StoreError, Where, because
+from ..errors import CopyError, Where, because, printable
 from ..fs.accounts import Accounts
-from ..fs.dirfd import lstat, open_directory, open_regular, remove_tree
-from ..fs.node import ImageParent
+from ..fs.dirfd import lstat, open_directory
+from ..fs.node import ParentDir
+from ..fs.rmtree import remove_tree
 from ..paths import StatePath
-from ..store.staging import TREE, new_manifest
-from ..store.store import MANIFESTS
-from ..store.swap import MERGE, Note, other_manifest, stamp, swap_name, write_note
+from ..store.layout import TREE, other_manifest, swap_name
+from ..store.staging import new_manifest
+from ..store.swap import MERGE, Note, stamp, write_note
 from ..tree import metadata, progress
 from ..tree.copy_data import changed
 from ..tree.copy_tree import copy_tree
-from ..tree.scan import Survey, survey
+from ..tree.scan import ScanResult, scan
 from .image import Image
-from .three_way import ADD, ASIDE, BESIDE, CHANGE, HIDDEN, REMOVE, REPLACE, decide, from_manifest, from_tree
+from .three_way import ADD, ASIDE, BESIDE, CHANGE, HIDDEN, REMOVE, REPLACE, actions_of
 
 NEW = b"new"  # what is taken from the image, until it has its place
-
-
-class Tally(NamedTuple):
-    """What a merge does, in files: changed, added, removed; beside counts those whose image's version goes beside them; hidden
-    those where it cannot. names are the first of these last two."""
-
-    changed: int = 0
-    added: int = 0
-    removed: int = 0
-    beside: int = 0
-    hidden: int = 0
-    names: Tuple[bytes, ...] = ()
-
-
-def tally(actions, most=10):
-    """Tally: of actions (iterable of Action)."""
-    count = dict.fromkeys((ADD, CHANGE, REPLACE, REMOVE, ASIDE, HIDDEN), 0)
-    names = []
-    for action in actions:
-        if action.what in (ASIDE, HIDDEN) and len(names) < most:
-            names.append(action.path)
-        if action.what in (ASIDE, HIDDEN) or (action.what in count and not action.is_directory):
-            count[action.what] += 1
-    return Tally(count[CHANGE] + count[REPLACE], count[ADD], count[REMOVE], count[ASIDE], count[HIDDEN], tuple(names))
-
-
-def actions_of(store, spec, entry, image, accounts, tree=None):
-    """What becomes of each file of a state path.
-
-    Args:
-        store (Store): open.
-        spec (StatePath): the path.
-        entry (dict): its entry in the record.
-        image (ImageParent): of the state path.
-        accounts (tuple of Accounts): of the store's owners, and of the image's.
-        tree (tuple of int and bytes): an open directory and the name in it of the store's tree; None opens it.
-
-    Yields:
-        Action.
-    """
-    base = seeded_entries(store, entry)
-    new = from_tree(image.fd, image.name, accounts[1])
-    if tree is not None:
-        yield from decide(base, from_tree(*tree, accounts[0]), new)
-        return
-    parent = store.open_parent(spec.relative)
-    try:
-        yield from decide(base, from_tree(parent, os.path.basename(spec.relative), accounts[0]), new)
-    finally:
-        os.close(parent)
-
-
-def seeded_entries(store, entry):
-    """Yield the Entry of each file of a state path as it was seeded; raises StoreError where its manifest is lost or broken."""
-    path = os.path.join(store.state_path, os.fsdecode(MANIFESTS), entry["manifest"])
-    try:
-        fd = open_regular(path)
-    except OSError as error:
-        hint = "Restore it from a backup; without it nothing can be merged."
-        raise StoreError(path, "the manifest cannot be opened: {}".format(because(error)), hint) from error
-    with open(fd, "rb") as file:
-        yield from from_manifest(file, path)
 
 
 class Merge(NamedTuple):
@@ -96,7 +35,7 @@ class Merge(NamedTuple):
     store: str
     image: Image
     accounts: Accounts
-    size: Survey
+    size: ScanResult
 
     def describe(self):
         """str: what will be done."""
@@ -109,7 +48,7 @@ class Merge(NamedTuple):
         begin, path, entry = run.clock.monotonic(), self.spec.path, run.record[self.spec.key]
         name, where = swap_name(path, MERGE), self.store + path
         progress.begin(path, self.size.files, self.size.data)
-        with run.private(name) as private, ImageParent(path) as image:
+        with run.private(name) as private, ParentDir(path) as image:
             parent = run.store.open_parent(self.spec.relative)
             try:
                 run.stamps[self.spec.key] = stamp(parent, os.path.basename(self.spec.relative))
@@ -125,7 +64,7 @@ class Merge(NamedTuple):
                 raise changed(path)
             _apply(actions, private, where)
             remove_tree(private, NEW)
-            counted = survey(private, TREE, where, 0)
+            counted = scan(private, TREE, where, 0)
             merged = dict(
                 entry,
                 image=self.image.note(),
@@ -213,3 +152,21 @@ def _at(private, top, path, act):
         act(fd, name)
     finally:
         os.close(fd)
+
+
+class NoteImage(NamedTuple):
+    """Note for the record that a state path has met an image; follows says that it has what the image has there."""
+
+    spec: StatePath
+    image: Image
+    follows: bool
+
+    def describe(self):
+        """str: what will be done."""
+        return "note that {} has met {}".format(printable(self.spec.path), self.image.describe())
+
+    def execute(self, run):
+        """Do it."""
+        seen = dict(self.image.note(), policy=self.spec.on_image_change)
+        entry = dict(run.record[self.spec.key], seen=seen)
+        run.record[self.spec.key] = dict(entry, image=self.image.note()) if self.follows else entry

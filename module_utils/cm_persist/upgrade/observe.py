@@ -9,23 +9,18 @@ from ..errors import CopyError, StoreError, because
 from ..fs.accounts import Accounts, read_accounts
 from ..fs.dirfd import open_regular
 from ..fs.node import NONE
-from ..host.applications import Database, find_databases
+from ..host.applications import DATABASES, Database, find_databases
 from ..host.mounts import mounts_at_or_below
-from ..host.processes import User, find_user
+from ..host.processes import Process, find_process_using
 from ..original.notes import aside_name, bound_name, removal_name
-from ..tree.scan import Survey, survey
+from ..tree.compare import from_manifest, from_tree, some_of
+from ..tree.scan import ScanResult, scan
 from ..tree.walk import LEAVE, walk
 from .image import Image, fingerprint, identify, image_of
-from .merge import Tally, actions_of, seeded_entries, tally
-from .three_way import from_manifest, from_tree, hidden, is_unchanged, newer, removed, some_of
+from .three_way import Tally, actions_of, hidden, is_unchanged, newer, removed, seeded_entries, tally
 
 KEEP, MERGE, FAIL = "keep", "merge", "fail"
 NAMED = 10  # files that a report names
-# What databases call their files: PostgreSQL, MySQL, Mnesia (RabbitMQ), MongoDB, RocksDB, Redis, etcd and Consul, InfluxDB.
-DATABASES = (
-    b"PG_VERSION", b"ibdata1", b"mysql.ibd", b"schema.DAT", b"WiredTiger", b"CURRENT", b"appendonly.aof", b"dump.rdb", b"raft.db",
-    b"meta.db",
-)  # fmt: skip
 
 
 class ImageContext(NamedTuple):
@@ -43,7 +38,7 @@ class ImageContext(NamedTuple):
     mounts: list
 
     def at(self, parent, original):
-        """Image: as it is known at a state path; parent is its ImageParent, original the Place of what stands there."""
+        """Image: as it is known at a state path; parent is its ParentDir, original the Node of what stands there."""
         return self.image or fingerprint(parent, original)
 
 
@@ -61,7 +56,7 @@ class ImageChange(NamedTuple):
     old is the image that it was seeded from, or merged with, None where that is not known; seen the one that it last met; new
     this one. policy is what is done, KEEP, MERGE or FAIL, and reason says why that is not what was asked for. hidden counts the
     files that the image has newer, names are some of them; removed those that it no longer has; tally tells what a merge does.
-    databases are (the store's, the image's) of two versions; survey what a merge writes; user is a process that uses the store's.
+    databases are (the store's, the image's) of two versions; scan what a merge writes; user is a process that uses the store's.
     """
 
     old: Optional[Image]
@@ -74,8 +69,8 @@ class ImageChange(NamedTuple):
     names: Tuple[bytes, ...] = ()
     tally: Tally = Tally()
     databases: Tuple[Database, ...] = ()
-    survey: Survey = Survey()
-    user: Optional[User] = None
+    scan: ScanResult = ScanResult()
+    user: Optional[Process] = None
 
     @property
     def differs(self):
@@ -89,8 +84,8 @@ def look_for_change(store, spec, parent, original, stored, entry, context):
     Args:
         store (Store): open.
         spec (StatePath): the path.
-        parent (ImageParent): of it.
-        original, stored (Place): what stands there, and what the store has.
+        parent (ParentDir): of it.
+        original, stored (Node): what stands there, and what the store has.
         entry (dict): its part of the record; None for what is about to be adopted.
         context (ImageContext): of the image.
 
@@ -131,8 +126,8 @@ def _look(change, store, spec, parent, original, stored, entry, context):
                 if is_unchanged(seeded_entries(store, entry), _image_entries(spec, parent, context)):
                     return change
                 found = tally(actions_of(store, spec, entry, parent, (context.store_accounts, context.accounts)))
-                user = find_user(store.place(spec.path))
-                return change._replace(policy=MERGE, tally=found, survey=_survey(store, spec, parent), user=user)
+                user = find_process_using(store.place(spec.path))
+                return change._replace(policy=MERGE, tally=found, scan=_scan(store, spec, parent), user=user)
         count, names = some_of(hidden(seeded_entries(store, entry), _image_entries(spec, parent, context)), NAMED)
         gone, _names = some_of(removed(seeded_entries(store, entry), _image_entries(spec, parent, context)), 0)
     except StoreError as error:  # the manifest is lost
@@ -188,10 +183,10 @@ def _database(fd, name):
     return next((step.path for step in walk(fd, name) if step.event != LEAVE and step.name in DATABASES), None)
 
 
-def _survey(store, spec, parent):
+def _scan(store, spec, parent):
     with _stored(store, spec) as (fd, name):
-        two = survey(fd, name, store.place(spec.path), 0), survey(parent.fd, parent.name, spec.path, 0)
-    return Survey(*(one + other for one, other in zip(*two)))
+        two = scan(fd, name, store.place(spec.path), 0), scan(parent.fd, parent.name, spec.path, 0)
+    return ScanResult(*(one + other for one, other in zip(*two)))
 
 
 def _other_versions(store, spec, parent):

@@ -3,11 +3,10 @@
 
 from ..errors import PathError, printable
 from ..fs.node import DIRECTORY
-from ..seed.checks import some
-from ..seed.steps import NoteImage
 from ..store.owners import Owners, after, known, plan_passes
 from ..store.renumber import Renumber, RepairTop, WriteOwners
-from ..text import files
+from ..text import files, some
+from .merge import NoteImage
 from .observe import FAIL, MERGE
 
 WIDENED = {DIRECTORY: 0o2770, "file": 0o660}  # what kubelet adds to the modes of a volume with an fsGroup
@@ -61,7 +60,7 @@ def plan_repair(store, path, plan):
 
 
 def widened_top(stored, original):
-    """Place: of the original, where the store's copy has its mode as a volume plug-in has widened it; else None."""
+    """Node: of the original, where the store's copy has its mode as a volume plug-in has widened it; else None."""
     widened = original.kind == stored.kind and stored.mode == original.mode | WIDENED.get(stored.kind, 0)
     return original if widened and stored.mode != original.mode else None
 

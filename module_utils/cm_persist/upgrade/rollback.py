@@ -12,24 +12,23 @@ from typing import NamedTuple, Optional
 
 from ..errors import PathError, StoreError, printable
 from ..fs.dirfd import lstat
-from ..fs.node import Place
-from ..host.processes import User, find_user
+from ..fs.node import Node
+from ..host.processes import Process, find_process_using
 from ..lease.lease import FREE, HELD, Lease, LeaseSeen
-from ..original.links import Outcome
 from ..paths import StatePath, parse_paths
-from ..plan import Plan
-from ..seed.observe import read_staging
-from ..seed.plan import StoreSeen
-from ..seed.steps import RemoveStaging, Run, WriteRecord, execute
+from ..plan import Outcome, Plan
 from ..store.backups import KeepOld, newest, take
+from ..store.layout import MANIFEST, TREE, other_manifest, swap_name
 from ..store.lock import locked
 from ..store.owners import read_owners
 from ..store.record import read_record
 from ..store.recovery import plan_swaps
 from ..store.renumber import Renumber
-from ..store.staging import MANIFEST, TREE
+from ..store.staging import read_staging
+from ..store.state import StoreSeen
+from ..store.steps import RemoveStaging, Run, WriteRecord, execute
 from ..store.store import required_store
-from ..store.swap import BEFORE, ROLLBACK, Exchange, Note, OpenSwap, find_swaps, other_manifest, swap_name, write_note
+from ..store.swap import BEFORE, ROLLBACK, Exchange, Note, OpenSwap, find_swaps, write_note
 
 
 class TakeBack(NamedTuple):
@@ -64,17 +63,17 @@ class PathKept(NamedTuple):
 
     spec: StatePath
     entry: Optional[dict]
-    stored: Place
+    stored: Node
     kept: Optional[tuple]
-    user: Optional[User] = None
+    user: Optional[Process] = None
 
 
-def roll_back(settings, rehearse=False, mounts=None, clock=time):
+def roll_back(settings, check_mode=False, mounts=None, clock=time):
     """Bring the store to the state where each path has the tree that its last merge replaced.
 
     Args:
         settings (seed.Settings): what the user wants.
-        rehearse (bool): plan only, change nothing (check mode).
+        check_mode (bool): plan only, change nothing (check mode).
         mounts (list of Mount): the mount table; None reads the kernel's.
         clock (module): as time.
 
@@ -88,7 +87,7 @@ def roll_back(settings, rehearse=False, mounts=None, clock=time):
     with required_store(store_path, settings.require_mount, mounts) as store:
         if store.state_fd is None:
             raise StoreError(store_path, "nothing was ever seeded into it", "Mount the volume that holds the manager's state.")
-        if rehearse:
+        if check_mode:
             plan = _look_and_plan(store, specs, settings.backups)
             return _outcome([step.describe() for step in plan.steps], plan)
         with locked(store.state_fd, store.state_path, settings.lock_timeout):
@@ -172,7 +171,7 @@ def _look_and_plan(store, specs, backups):
 
 def _see_path(store, spec, record):
     stored = store.look(spec.relative)
-    user = find_user(store.place(spec.path)) if stored.real else None
+    user = find_process_using(store.place(spec.path)) if stored.real else None
     entry = record.get(spec.key)
     # No merge is ever made of what was adopted: what is kept is of the path's life before that.
     kept = newest(store, spec.path) if entry is not None and entry["origin"] == "seeded" else None
