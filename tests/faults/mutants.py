@@ -9,10 +9,10 @@ KILLED, FAILED = "tests/faults/test_killed_calls.py", "tests/faults/test_failed_
 STARTERS, FIDELITY = "tests/faults/test_two_starters.py", "tests/faults/test_fidelity.py"
 THING = "tests/faults/test_hostile_stores.py::test_a_thing_at_a_place"
 LINKS, OVERLAY = "tests/faults/test_link_faults.py", "tests/filesystem/test_overlay.py"
-UNITS, CUT = "tests/unit/test_units.py", "tests/filesystem/test_killed.py"
+UNITS, CUT = "tests/unit/test_systemd.py", "tests/filesystem/test_killed.py"
 LEASES, SECRETS = "tests/filesystem/test_lease.py", "tests/filesystem/test_secret.py"
 USED, UNSEED = "tests/filesystem/test_in_use.py", "tests/filesystem/test_unseed.py"
-TRAPS = "tests/filesystem/test_traps.py"
+TRAPS = "tests/filesystem/test_hazards.py"
 CHANGE, BACK, OWNERS = (
     "tests/filesystem/test_image_change.py", "tests/filesystem/test_rollback.py", "tests/filesystem/test_owners.py"
 )  # fmt: skip
