@@ -11,6 +11,7 @@ import time
 import pytest
 
 from module_utils.cm_persist.errors import CopyError, StoreError
+from module_utils.cm_persist.host.machine import Machine
 from module_utils.cm_persist.host.systemd import Systemd
 from module_utils.cm_persist.seed import seed as seed
 from tests.clock import Clock
@@ -25,7 +26,7 @@ class Container:
 
     def start(self, check_mode=False, **options):
         wanted = dict({"store": self.site.store, "paths": [self.site.path()], "require_mount": False}, **options)
-        return seed.seed(seed.Settings(**wanted), check_mode, clock=self.clock, systemd=self.systemd)
+        return seed.seed(seed.Settings(**wanted), check_mode, Machine(clock=self.clock, systemd=self.systemd))
 
     def refused(self, *words, **options):
         before = self.site.untouched()

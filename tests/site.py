@@ -5,6 +5,8 @@ import os
 import socket
 import subprocess
 
+from module_utils.cm_persist.host.machine import Machine
+from module_utils.cm_persist.host.systemd import Systemd
 from module_utils.cm_persist.link import link as linking
 from module_utils.cm_persist.seed import seed as seeding
 from module_utils.cm_persist.tree.manifest import ManifestWriter
@@ -51,11 +53,13 @@ class Site:
     def seed(self, *names, check_mode=False, accounts=None, **options):
         """Outcome: of seeding these state paths, "data" if none is given; without a lease, unless the test is of that."""
         options.setdefault("lease", False)
-        return seeding.seed(seeding.Settings(**self._options(names, options)), check_mode, accounts=accounts)
+        return seeding.seed(seeding.Settings(**self._options(names, options)), check_mode, Machine(names=accounts))
 
     def link(self, *names, check_mode=False, **options):
         """Outcome: of linking them."""
-        return linking.link(linking.Settings(**self._options(names, options)), check_mode, systemd=self.systemd)
+        return linking.link(
+            linking.Settings(**self._options(names, options)), check_mode, Machine(systemd=self.systemd or Systemd())
+        )
 
     def start(self, *names, **options):
         """tuple: the Outcomes of what a container start does, seed and link."""

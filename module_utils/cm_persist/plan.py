@@ -1,14 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plan is: check mode, --diff and a real run are three readings of it."""
+"""What a plan is. Check mode prints it, --diff shows it, a real run executes it: one list, three readings.
 
-from typing import List, NamedTuple
+A step is a NamedTuple with two methods: describe() gives the text that a person reads, execute(run) does it. Deciding functions
+touch no disk and return a Decision; the caller puts the decisions together, in the order in which they are executed.
+"""
+
+from typing import List, NamedTuple, Optional, Tuple
+
+
+class Decision(NamedTuple):
+    """What to do about one state path, or about one aspect of the store: steps in their order, its result, and warnings."""
+
+    steps: Tuple[tuple, ...] = ()
+    result: Optional[dict] = None
+    warnings: Tuple[str, ...] = ()
 
 
 class Plan(NamedTuple):
-    """steps to execute in this order, each with describe() and execute(); the result of each state path as it will be;
+    """Named phases, each a tuple of steps, in the order of execution; the result of each state path as it will be; warnings.
 
-    and what to warn of. resume_only says that it only completes what was begun before, and that another has to be made then.
+    resume_only: the plan only completes an interrupted run, and another plan has to be made afterwards.
     """
+
+    phases: Tuple[Tuple[str, Tuple[tuple, ...]], ...] = ()
+    paths: Tuple[dict, ...] = ()
+    warnings: Tuple[str, ...] = ()
+    resume_only: bool = False
+
+    @property
+    def steps(self) -> List[tuple]:
+        """All steps of all phases, in the order of execution."""
+        return [step for _name, steps in self.phases for step in steps]
+
+
+class ListPlan(NamedTuple):
+    """Being replaced by Plan."""
 
     steps: List[tuple]
     paths: List[dict]
@@ -16,13 +42,8 @@ class Plan(NamedTuple):
     resume_only: bool = False
 
 
-def result_of(spec, state, files, size):
-    """dict: the result of a state path (StatePath), with what it has in files and bytes."""
-    return {"path": spec.path, "state": state, "files": files, "bytes": size}
-
-
 class Outcome(NamedTuple):
-    """The result of one module: steps as they read, the store's state as it was found, each path's result."""
+    """What a module returns: its steps as text, the store's state as it was found, the result of each state path."""
 
     changed: bool
     store_state: str
@@ -30,3 +51,28 @@ class Outcome(NamedTuple):
     paths: List[dict]
     warnings: List[str]
     message: str = ""
+
+
+def execute(steps, run):
+    """Execute steps in their order.
+
+    run is what the steps share. Its failed(step, error) gives the PersistError for an OSError; its abandon() removes what is of
+    no use after a failure.
+
+    Raises:
+        PersistError: a step failed. The next run completes or removes what was left.
+    """
+    for step in steps:
+        try:
+            step.execute(run)
+        except OSError as error:
+            run.abandon()
+            raise run.failed(step, error) from error
+        except Exception:
+            run.abandon()
+            raise
+
+
+def path_result(spec, state: str, files: int, size: int) -> dict:
+    """The result of a state path (StatePath) whose content has that many files and bytes."""
+    return {"path": spec.path, "state": state, "files": files, "bytes": size}

@@ -11,14 +11,16 @@ import time
 
 def main(repository, top):
     sys.dont_write_bytecode = True
-    for directory in ("library", os.path.join("module_utils", "cm_persist")):
-        for name in sorted(os.listdir(os.path.join(repository, directory))):
-            if name.endswith(".py"):
-                path = os.path.join(repository, directory, name)
-                with open(path, encoding="utf-8") as file:
-                    compile(file.read(), path, "exec")
+    for directory in ("library", "module_utils"):
+        for above, _directories, names in os.walk(os.path.join(repository, directory)):
+            for name in sorted(names):
+                if name.endswith(".py"):
+                    path = os.path.join(above, name)
+                    with open(path, encoding="utf-8") as file:
+                        compile(file.read(), path, "exec")
 
     sys.path.insert(0, repository)
+    from module_utils.cm_persist.host.machine import THIS_MACHINE, Machine
     from module_utils.cm_persist.lease import lease as lease
     from module_utils.cm_persist.lease import plan as lease_steps
     from module_utils.cm_persist.link import link as link
@@ -44,7 +46,7 @@ def main(repository, top):
     seeding = seed.Settings(store=store, paths=[path], require_mount=False)
     # An old kernel's release takes the way without syncfs.
     for release, expected in (("3.10.0-1160.el7", "seeded"), (None, "already")):
-        assert seed.seed(seeding, release=release).paths[0]["state"] == expected
+        assert seed.seed(seeding, machine=Machine(release=release) if release else THIS_MACHINE).paths[0]["state"] == expected
     linking = link.Settings(store=store, paths=[path], require_mount=False)
     for expected in ("linked", "already"):
         assert link.link(linking).paths[0]["state"] == expected

@@ -12,6 +12,7 @@ import tempfile
 import pytest
 
 from module_utils.cm_persist.errors import PathError, SpecError, StoreError
+from module_utils.cm_persist.host.machine import Machine
 from module_utils.cm_persist.report import image_diff as audit_look
 from module_utils.cm_persist.report.audit import MADE_ANEW, Settings, audit
 from tests.plays import ROOT, play, results
@@ -36,7 +37,7 @@ def audited(site, *names, mounts=None, **options):
     """Audit: of the site, with these state paths, "data" if none is given."""
     settings = {"image_manifest": site.listed, "root": site.image, "require_mount": False}
     settings.update(store=site.store, paths=[site.path(name) for name in names or ("data",)])
-    return audit(Settings(**dict(settings, **options)), mounts)
+    return audit(Settings(**dict(settings, **options)), Machine(table=mounts))
 
 
 def told(site, found):

@@ -9,6 +9,7 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import SecretError, SpecError
+from module_utils.cm_persist.host.machine import Machine
 from module_utils.cm_persist.secret import credentials as inspecting
 from module_utils.cm_persist.secret.secret import PutLink, Settings, link_secret
 from tests.site import as_nobody, read, write
@@ -51,7 +52,7 @@ class Credentials:
 
     def link(self, check_mode=False, **options):
         wanted = {"source": self.source, "target": self.target, "user": ""}
-        return link_secret(Settings(**dict(wanted, **options)), check_mode, clock=Clock)
+        return link_secret(Settings(**dict(wanted, **options)), check_mode, Machine(clock=Clock))
 
     def warned(self, *words, **options):
         """There is a link now, and just one warning, with these words."""

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import StoreError
+from module_utils.cm_persist.host.machine import Machine
 from module_utils.cm_persist.host.selinux import Labels, Selinux
 from module_utils.cm_persist.seed import seed as seeding
 from tests.site import run, write
@@ -51,10 +52,10 @@ class Labeller:
 def test_labels_are_set_on_what_is_published_before_the_record_says_so(site):
     selinux = Labeller(site)
     settings = seeding.Settings(site.store, [site.path()], require_mount=False, lease=False)
-    outcome = seeding.seed(settings, selinux=selinux)
+    outcome = seeding.seed(settings, machine=Machine(selinux=selinux))
     assert [command[0] for command in selinux.ran] == ["semanage", "restorecon", "restorecon"]
     assert "semanage fcontext --add --equal / " + site.store in outcome.steps and os.path.exists(site.books + "/record.json")
-    assert not seeding.seed(settings, selinux=selinux).changed
+    assert not seeding.seed(settings, machine=Machine(selinux=selinux)).changed
 
 
 def test_a_start_that_fails_while_labelling_goes_on_from_there(site):
@@ -67,6 +68,6 @@ def test_a_start_that_fails_while_labelling_goes_on_from_there(site):
 
     selinux.call = fails
     with pytest.raises(StoreError, match="semanage failed"):
-        seeding.seed(settings, selinux=selinux)
+        seeding.seed(settings, machine=Machine(selinux=selinux))
     selinux.call = call
-    assert seeding.seed(settings, selinux=selinux).paths[0]["state"] == "seeded" and len(selinux.ran) == 3
+    assert seeding.seed(settings, machine=Machine(selinux=selinux)).paths[0]["state"] == "seeded" and len(selinux.ran) == 3

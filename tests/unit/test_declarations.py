@@ -2,6 +2,7 @@
 """What is declared in several places is the same in each, and the logic needs nothing but Python."""
 
 import ast
+import glob
 import os
 import subprocess
 import sys
@@ -82,9 +83,9 @@ def module(request):
     return request.param
 
 
-@pytest.mark.parametrize("name", sorted(name for name in os.listdir(LOGIC) if name.endswith(".py")))
-def test_the_logic_imports_nothing_but_itself_and_the_standard_library(name):
-    names = {top for level, top in imports(parse(os.path.join(LOGIC, name))) if not level}
+@pytest.mark.parametrize("path", sorted(glob.glob(LOGIC + "/**/*.py", recursive=True)), ids=lambda path: path[len(LOGIC) + 1 :])
+def test_the_logic_imports_nothing_but_itself_and_the_standard_library(path):
+    names = {top for level, top in imports(parse(path)) if not level}
     assert names <= set(sys.stdlib_module_names)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The users and groups of an image, by name and number: what an owner is called stays when an image numbers it anew.
 
-Read from the image's own files (passwd(5), group(5)), not through the name service: a number in the store is one that the image
+Read from the image's own files (passwd(5), group(5)), not through the name service: a number on a volume is one that the image
 gave out, and at container start nothing answers questions of another service yet.
 """
 

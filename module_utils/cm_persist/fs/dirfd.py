@@ -14,6 +14,21 @@ OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_LEVELS = 64
 
 
+class Opened:
+    """Close a descriptor at the end of a with block, whose target is the descriptor."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int):
+        self._fd = fd
+
+    def __enter__(self):
+        return self._fd
+
+    def __exit__(self, *_unused):
+        os.close(self._fd)
+
+
 def lstat(name, dir_fd):
     """os.stat_result of a name in a directory, the link's own if it is one; None where there is nothing."""
     try:

@@ -71,7 +71,7 @@ def _is_empty(fd):
 
 
 class ParentDir:
-    """The directory of the running image (or machine) that holds a state path, open while it is worked on.
+    """The directory of the running image (or machine) that holds a path, open while a run works on it.
 
     Its own path is trusted and may lead over links (/var/run is one). fd is None where it does not exist.
     """
@@ -96,14 +96,14 @@ class ParentDir:
             os.close(self.fd)
 
     def look(self, name=None):
-        """Node: what stands at the state path, or at another name (bytes) beside it."""
+        """Node: what is at the path, or at another name (bytes) next to it."""
         try:
             return look(self.fd, name or self.name)
         except OSError as error:
             raise PathError(self.path, "it cannot be looked at: {}".format(because(error)), AS_ROOT) from error
 
     def look_inside(self):
-        """Node: what stands at the state path, listed."""
+        """Node: what is at the path, and whether a directory there is empty."""
         try:
             return look_inside(self.fd, self.name)
         except OSError as error:

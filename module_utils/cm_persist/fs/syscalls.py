@@ -35,7 +35,7 @@ _libraries = []
 def rename_noreplace(source, target, source_fd, target_fd):
     """Rename, and fail with EEXIST where the target exists: renameat2(2) with RENAME_NOREPLACE.
 
-    The caller holds the store's lock: where the call is missing, looking first and renaming then is all that is left.
+    The caller holds a lock: where the call is missing, looking first and renaming then is all that is left.
 
     Args:
         source (bytes): name below source_fd.

@@ -2,12 +2,10 @@
 """Point the state paths at the store, or take them off it: look, plan, and, unless it is a rehearsal, execute."""
 
 import contextlib
-import os
 from typing import NamedTuple
 
 from ..errors import PersistError
-from ..host.mounts import read_mounts
-from ..host.systemd import Systemd
+from ..host.machine import THIS_MACHINE
 from ..lease.lease import FREE, HELD, Lease, LeaseSeen
 from ..lease.plan import give_up, has_unit, plan_giving_up
 from ..lease.unit import NAME as LEASE_UNIT
@@ -45,15 +43,13 @@ class Settings(NamedTuple):
     services: tuple = ()
 
 
-def link(settings, check_mode=False, mounts=None, release=None, systemd=None):
+def link(settings, check_mode=False, machine=THIS_MACHINE):
     """Bring each state path to the state where it is (or is not) a way into the store.
 
     Args:
         settings (Settings): what the user wants.
         check_mode (bool): plan only, change nothing (check mode).
-        mounts (list of Mount): the mount table; None reads the kernel's.
-        release (str): the kernel's release; None asks the kernel.
-        systemd (Systemd): manages mount units; None is this machine's.
+        machine (Machine): what it runs on.
 
     Returns:
         Outcome: what was done, or would be.
@@ -63,13 +59,13 @@ def link(settings, check_mode=False, mounts=None, release=None, systemd=None):
     """
     store_path, specs = parse_paths(settings.store, settings.paths, settings.method)
     with working_on(store_path):
-        return _link(settings, store_path, specs, check_mode, mounts, release, systemd or Systemd())
+        return _link(settings, store_path, specs, check_mode, machine)
 
 
-def _link(settings, store_path, specs, check_mode, mounts, release, systemd):
+def _link(settings, store_path, specs, check_mode, machine):
     trigger_automount(store_path)
     linking = settings.state == "linked"
-    found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
+    found = find_store(store_path, settings.require_mount, machine.mounts())
     # The original that is kept beside the path can be put back though the volume is lost.
     without_store = found.absent and not linking and settings.restore == ASIDE
     if found.absent and not without_store:
@@ -79,8 +75,8 @@ def _link(settings, store_path, specs, check_mode, mounts, release, systemd):
 
     def look_and_plan(store, closely):
         look = Look(
-            mounts=read_mounts() if mounts is None else mounts,
-            systemd=systemd,
+            mounts=machine.mounts(),
+            systemd=machine.systemd,
             image_manifest=settings.image_manifest,
             store_mount=found.mount,
             restore="" if linking else settings.restore,
@@ -96,13 +92,13 @@ def _link(settings, store_path, specs, check_mode, mounts, release, systemd):
         state, plan = look_and_plan(store, closely=check_mode)
         lease = Lease(store).look() if store and store.state_fd is not None and not linking else LeaseSeen(FREE)
         torn = lease.state == HELD and settings.restore != ASIDE and plan.steps
-        installed = not linking and has_unit(systemd, store_path)
-        drop_ins = [] if linking else systemd.drop_ins(store_path)
+        installed = not linking and has_unit(machine.systemd, store_path)
+        drop_ins = [] if linking else machine.systemd.drop_ins(store_path)
         steps = [] if linking else plan_giving_up(store_path, lease, installed, drop_ins, _hanging(store, specs))
         if plan.steps and not check_mode:
             with _one_at_a_time(store, settings.lock_timeout):
                 state, plan = look_and_plan(store, closely=True)
-                run = LinkRun(store, release or os.uname().release, systemd)
+                run = LinkRun(store, machine.release, machine.systemd)
                 try:
                     execute(plan.steps, run)
                 except PersistError as error:
@@ -115,7 +111,7 @@ def _link(settings, store_path, specs, check_mode, mounts, release, systemd):
         if torn:
             plan.warnings.append(TORN.format(store_path, lease.detail))
         if not check_mode:
-            give_up(store, steps, systemd)
+            give_up(store, steps, machine.systemd)
         steps = [step.describe() for step in plan.steps + steps]
         message = "" if linking else RESTORED[settings.restore] if plan.steps else "nothing led into the store"
         return Outcome(bool(steps), state, steps, plan.paths, plan.warnings, message)

@@ -10,7 +10,7 @@ from ..host.systemd import Unit
 from ..original.notes import BY_START, BY_UNIT
 from ..original.pristine import Manifest
 from ..paths import StatePath
-from ..plan import Plan
+from ..plan import ListPlan
 from ..tree.manifest import Difference
 from ..tree.scan import ScanResult
 from .bind import Bind, BindByUnit, ForgetMount, MakeMountPoint, NoteMount, RemoveUnit
@@ -81,7 +81,7 @@ def plan_link(store_path, paths):
     Raises:
         LinkError: a refusal; nothing must be changed.
     """
-    plan = Plan([], [], [])
+    plan = ListPlan([], [], [])
     for path in paths:
         place = store_path + path.spec.path
         if path.stored.kind == NONE and path.current.kind == NONE:

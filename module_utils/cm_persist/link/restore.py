@@ -12,7 +12,7 @@ from ..fs.node import LINK, NONE, ParentDir
 from ..fs.rmtree import remove_tree
 from ..original.notes import BY_UNIT, bound_name, clear, removal_name
 from ..paths import StatePath
-from ..plan import Plan
+from ..plan import ListPlan
 from ..store.layout import TREE
 from ..tree.scan import BLOCK
 from .bind import ForgetMount, RemoveUnit, Unmount
@@ -43,7 +43,7 @@ def plan_restore(store_path, paths, restore):
     Raises:
         LinkError: a refusal; nothing must be changed.
     """
-    plan = Plan([], [], [])
+    plan = ListPlan([], [], [])
     copies = []
     for path in paths:
         place = store_path + path.spec.path

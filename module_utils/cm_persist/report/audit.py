@@ -11,7 +11,8 @@ from typing import List, NamedTuple
 from ..errors import SpecError, printable
 from ..fs.dirfd import list_names, open_directory
 from ..fs.node import ParentDir
-from ..host.mounts import read_mounts, real_path
+from ..host.machine import THIS_MACHINE
+from ..host.mounts import real_path
 from ..original.notes import bound_name, copy_name, removal_name
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import inside, parse_paths
@@ -53,12 +54,12 @@ class Audit(NamedTuple):
         return []
 
 
-def audit(settings, mounts=None):
+def audit(settings, machine=THIS_MACHINE):
     """Compare the file system with the list of the image, and look through the store.
 
     Args:
         settings (Settings): what the user names.
-        mounts (list of Mount): the mount table; None reads the kernel's.
+        machine (Machine): what it runs on.
 
     Returns:
         Audit.
@@ -73,7 +74,7 @@ def audit(settings, mounts=None):
         raise SpecError(str(settings.limit), "the limit is below 0", "Say how many changes to tell at most; 0 is all.")
     root = os.path.realpath(settings.root)
     trigger_automount(store_path)
-    mounts = read_mounts() if mounts is None else mounts
+    mounts = machine.mounts()
     found = find_store(store_path, settings.require_mount, mounts)
     asides, beside = _look_beside(specs)
     places = [mount.mount_point for mount in mounts] + [real_path(settings.image_manifest)]

@@ -8,9 +8,8 @@ import os
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, printable
-from ..fs.accounts import read_accounts
 from ..fs.node import Node, ParentDir
-from ..host.mounts import read_mounts
+from ..host.machine import THIS_MACHINE
 from ..lease.lease import HELD, OURS, Lease
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import parse_paths
@@ -73,13 +72,12 @@ class _Books(NamedTuple):
     newer: bool = False
 
 
-def look(settings, mounts=None, accounts=None):
+def look(settings, machine=THIS_MACHINE):
     """Look at a store and at its state paths.
 
     Args:
         settings (Settings): what the user names.
-        mounts (list of Mount): the mount table; None reads the kernel's.
-        accounts (Accounts): the image's users and groups; None is this machine's.
+        machine (Machine): what it runs on.
 
     Returns:
         Info.
@@ -90,8 +88,7 @@ def look(settings, mounts=None, accounts=None):
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
     trigger_automount(store_path)
-    mounts = read_mounts() if mounts is None else mounts
-    accounts = read_accounts() if accounts is None else accounts
+    mounts, accounts = machine.mounts(), machine.accounts()
     problems = []
     with contextlib.ExitStack() as stack:
         nothing = Found(store_path, "it cannot be used", None)

@@ -4,14 +4,13 @@
 import contextlib
 import os
 import stat
-import time
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import SecretError, SpecError, because
 from ..fs.dirfd import list_names, same_mount
 from ..fs.mkdirs import make_parents
 from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
-from ..host.mounts import read_mounts
+from ..host.machine import THIS_MACHINE
 from ..paths import inside, normalise
 from .credentials import EXPIRED, EXPIRES_SOON, TOKEN, USUAL, Credentials, inspect
 
@@ -108,14 +107,13 @@ class PutLink(NamedTuple):
             os.rename(mine, parent.name, src_dir_fd=parent.fd, dst_dir_fd=parent.fd)
 
 
-def link_secret(settings, check_mode=False, mounts=None, clock=time):
+def link_secret(settings, check_mode=False, machine=THIS_MACHINE):
     """Make the credentials readable at the target again.
 
     Args:
         settings (Settings): what the user wants.
         check_mode (bool): plan only, change nothing (check mode).
-        mounts (list of Mount): the mount table; None reads the kernel's.
-        clock (module): offers time(), as time does.
+        machine (Machine): what it runs on.
 
     Returns:
         SecretOutcome: what was done, or would be. It holds paths and names only, nothing of the credentials.
@@ -125,7 +123,7 @@ def link_secret(settings, check_mode=False, mounts=None, clock=time):
     """
     source, target = _directory(settings.source, "the source"), _directory(settings.target, "the target")
     settings = settings._replace(source=source, target=target)
-    seen = observe(settings, read_mounts() if mounts is None else mounts, clock.time())
+    seen = observe(settings, machine.mounts(), machine.clock.time())
     outcome, steps = plan_secret(settings, seen)
     if not check_mode:
         for step in steps:

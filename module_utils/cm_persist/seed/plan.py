@@ -9,7 +9,7 @@ from ..host.applications import Hazards
 from ..host.processes import Process
 from ..host.selinux import plan_labels
 from ..paths import StatePath, inside
-from ..plan import Plan, result_of
+from ..plan import ListPlan, path_result
 from ..store.backups import KeepOld
 from ..store.layout import swap_name
 from ..store.recovery import plan_begun
@@ -96,7 +96,7 @@ def plan_seed(store, paths, wanted, context):
         )
     if not wanted.allow_downgrade:
         refuse_older(context.image, {path.spec.path: path.entry for path in paths if path.entry is not None})
-    plan = Plan([], [], general_warnings(store, paths))
+    plan = ListPlan([], [], general_warnings(store, paths))
     kept_later, copies = [], []
     kept, named = [path.aside for path in paths if path.aside], [path.spec.path for path in paths]
     for path in paths:
@@ -160,7 +160,7 @@ def _decide(store, path, wanted, kept, plan, copies, context):
         plan_repair(store, path, plan)
         if path.change is not None:
             return plan_change(store, path, plan)
-        return plan.paths.append(result_of(spec, "already", path.entry["files"], path.entry["bytes"]))
+        return plan.paths.append(path_result(spec, "already", path.entry["files"], path.entry["bytes"]))
     _refuse_recorded_neighbours(store, spec)
     if path.stored.empty and path.original.kind == LINK:
         return _without_original(path, place, wanted, kept, plan, copies)
@@ -172,7 +172,7 @@ def _decide(store, path, wanted, kept, plan, copies, context):
         plan_repair(store, path._replace(entry={"top": top._asdict()}), plan)
         if path.change is not None:
             told_of_change(path, plan)
-        return plan.paths.append(result_of(spec, "adopted", scan.files, scan.data))
+        return plan.paths.append(path_result(spec, "adopted", scan.files, scan.data))
     if path.torn:
         raise PathError(
             spec.path,
@@ -206,7 +206,7 @@ def _decide(store, path, wanted, kept, plan, copies, context):
     if path.stored.real:
         plan.steps.append(RemoveEmpty(spec, store.path))
     copies.append(path)
-    return plan.paths.append(result_of(spec, "seeded", scan.files, scan.data))
+    return plan.paths.append(path_result(spec, "seeded", scan.files, scan.data))
 
 
 def _check_recorded(path, place, warnings):
@@ -301,7 +301,7 @@ def _without_original(path, place, wanted, kept, plan, copies):
                 spec.path, "neither it nor its directory is there, so it cannot be made", "Correct it, or say missing: ignore."
             )
         copies.append(path)
-        return plan.paths.append(result_of(spec, "seeded", 0, 0))
+        return plan.paths.append(path_result(spec, "seeded", 0, 0))
     if missing == "fail":
         raise PathError(
             spec.path,
@@ -311,4 +311,4 @@ def _without_original(path, place, wanted, kept, plan, copies):
     if missing == "skip":
         said = "{}: neither the image nor the store has it; skipped until a start finds it."
         plan.warnings.append(said.format(printable(spec.path)))
-    return plan.paths.append(result_of(spec, "missing", 0, 0))
+    return plan.paths.append(path_result(spec, "missing", 0, 0))

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seed a store: look, plan, and, unless it is a rehearsal, lock, look again, plan again and execute."""
 
-import os
-import time
 from typing import NamedTuple
 
 from ..errors import PersistError, SpecError, StoreError
-from ..host.mounts import read_mounts
-from ..host.selinux import Selinux
-from ..host.systemd import Systemd
+from ..host.machine import THIS_MACHINE
 from ..lease.lease import HELD, Lease
 from ..lease.lease import Wanted as WantedLease
 from ..lease.plan import holding, look_and_plan
@@ -46,18 +42,13 @@ class Settings(NamedTuple):
     allow_downgrade: bool = False
 
 
-def seed(settings, check_mode=False, mounts=None, clock=time, release=None, systemd=None, selinux=None, accounts=None):
+def seed(settings, check_mode=False, machine=THIS_MACHINE):
     """Bring the store to the state where it holds each state path.
 
     Args:
         settings (Settings): what the user wants.
         check_mode (bool): plan only, change nothing (check mode).
-        mounts (list of Mount): the mount table; None reads the kernel's.
-        clock (module): as time.
-        release (str): the kernel's release; None asks the kernel.
-        systemd (Systemd): keeps a machine's lease; None is this machine's.
-        selinux (Selinux): labels the store; None is this machine's.
-        accounts (Accounts): the image's users and groups; None is this machine's.
+        machine (Machine): what it runs on.
 
     Returns:
         Outcome: what was done, or would be.
@@ -73,13 +64,12 @@ def seed(settings, check_mode=False, mounts=None, clock=time, release=None, syst
     if settings.backups < 0:
         raise SpecError(store_path, "backups is {}".format(settings.backups), "Give how many to keep, 0 or more.")
     with working_on(store_path):
-        machine = systemd or Systemd(), selinux or Selinux(), accounts
-        return _seed(settings, store_path, specs, check_mode, mounts, clock, release, *machine)
+        return _seed(settings, store_path, specs, check_mode, machine)
 
 
-def _seed(settings, store_path, specs, check_mode, mounts, clock, release, systemd, selinux, accounts):
+def _seed(settings, store_path, specs, check_mode, machine):
     trigger_automount(store_path)
-    found = find_store(store_path, settings.require_mount, read_mounts() if mounts is None else mounts)
+    found = find_store(store_path, settings.require_mount, machine.mounts())
     if found.absent:
         return _without_store(found, specs, settings.required)
     wanted = Wanted(settings.missing, settings.allow_foreign, settings.backups, settings.allow_downgrade)
@@ -87,16 +77,16 @@ def _seed(settings, store_path, specs, check_mode, mounts, clock, release, syste
     with Store(store_path) as store:
 
         def look_at_image(store_accounts, table):
-            return image_context(settings.image, settings.image_manifest, store_accounts, table, accounts)
+            return image_context(settings.image, settings.image_manifest, store_accounts, table, machine.accounts())
 
         def plan_now():
             stopping = settings.services if check_mode else ()
-            table = read_mounts() if mounts is None else mounts
-            seen, paths, context = observe(store, found, specs, table, counted, selinux, look_at_image, stopping)
+            table = machine.mounts()
+            seen, paths, context = observe(store, found, specs, table, counted, machine.selinux, look_at_image, stopping)
             return (seen, context), plan_seed(seen, paths, wanted, context), store_state(seen, paths)
 
         wanted_lease = WantedLease(settings.lease_timeout, settings.lease_holder) if settings.lease else None
-        lease = look_and_plan(store, wanted_lease, lambda: systemd.waits_for_network(found.mount), systemd)
+        lease = look_and_plan(store, wanted_lease, lambda: machine.systemd.waits_for_network(found.mount), machine.systemd)
         try:
             _seen, plan, state = plan_now()
         except PersistError:
@@ -117,7 +107,7 @@ def _seed(settings, store_path, specs, check_mode, mounts, clock, release, syste
             return _outcome(state, plan, lease._replace(steps=[]), [])  # there is nothing in it, and will be nothing
         store.make_state()
         warnings = []
-        with holding(store, lease, systemd, warnings, clock, bool(settings.services)) as had_to_wait:
+        with holding(store, lease, machine.systemd, warnings, machine.clock, bool(settings.services)) as had_to_wait:
             if had_to_wait and plan is not None:
                 _seen, plan, state = plan_now()
             if plan is None or plan.steps:
@@ -126,7 +116,7 @@ def _seed(settings, store_path, specs, check_mode, mounts, clock, release, syste
                     while resume_only:
                         (seen, context), plan, state_now = plan_now()
                         fs_type = found.mount.fs_type if found.mount else ""
-                        run = Run(store, seen.record, clock, release or os.uname().release, fs_type, selinux, context)
+                        run = Run(store, seen.record, machine.clock, machine.release, fs_type, machine.selinux, context)
                         execute(plan.steps, run)
                         steps, state, resume_only = steps + plan.steps, state or state_now, plan.resume_only
                         warnings.extend(run.warnings)

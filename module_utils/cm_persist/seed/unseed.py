@@ -8,18 +8,18 @@ two leaves a copy in staging whose name says so: the next start takes the path a
 
 import contextlib
 import os
-import time
 from typing import NamedTuple, Optional, Tuple
 
 from ..errors import PathError, StoreError, printable
 from ..fs.node import NONE, Node, ParentDir
 from ..fs.syscalls import rename_noreplace
+from ..host.machine import THIS_MACHINE
 from ..host.processes import Process, find_process_using
 from ..lease.lease import FREE, HELD, Lease, LeaseSeen
 from ..original.notes import bound_name, removal_name
 from ..original.pristine import is_as_seeded
 from ..paths import StatePath, parse_paths
-from ..plan import Outcome, Plan
+from ..plan import ListPlan, Outcome
 from ..store.backups import prune
 from ..store.layout import MANIFESTS, label, unseeded_name
 from ..store.lock import locked
@@ -102,14 +102,13 @@ class UnseedSeen(NamedTuple):
     user: Optional[Process] = None
 
 
-def unseed(settings, check_mode=False, mounts=None, clock=time):
+def unseed(settings, check_mode=False, machine=THIS_MACHINE):
     """Bring the store to the state where it has none of the state paths.
 
     Args:
         settings (seed.Settings): what the user wants.
         check_mode (bool): plan only, change nothing (check mode).
-        mounts (list of Mount): the mount table; None reads the kernel's.
-        clock (module): as time.
+        machine (Machine): what it runs on.
 
     Returns:
         Outcome: what was done, or would be.
@@ -118,12 +117,12 @@ def unseed(settings, check_mode=False, mounts=None, clock=time):
         PersistError: a refusal, in which case nothing was changed, or a failure, after which another run goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
-    with required_store(store_path, settings.require_mount, mounts) as store:
+    with required_store(store_path, settings.require_mount, machine) as store:
         seen, plan = _look_and_plan(store, specs)
         if plan.steps and not check_mode:
             with locked(store.state_fd, store.state_path, settings.lock_timeout):
                 seen, plan = _look_and_plan(store, specs)
-                execute(plan.steps, Run(store, seen.record, clock, "", ""))
+                execute(plan.steps, Run(store, seen.record, machine.clock, "", ""))
         steps = [step.describe() for step in plan.steps]
         return Outcome(bool(steps), "empty" if seen.record is None else "seeded", steps, plan.paths, plan.warnings)
 
@@ -141,7 +140,7 @@ def plan_unseed(seen, paths):
     Raises:
         PersistError: a refusal; nothing must be changed.
     """
-    plan = Plan([], [], [])
+    plan = ListPlan([], [], [])
     there = [path for path in paths if path.stored.kind != NONE]
     known = [path for path in paths if path in there or path.entry is not None]
     for path in there:

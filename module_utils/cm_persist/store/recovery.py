@@ -3,7 +3,7 @@
 
 from ..errors import PathError, StoreError
 from ..host.selinux import plan_labels
-from ..plan import Plan, result_of
+from ..plan import ListPlan, path_result
 from .backups import KeepOld
 from .steps import Complete, WriteRecord
 from .swap import BEFORE, ROLLBACK
@@ -23,7 +23,7 @@ def plan_begun(store, paths, backups):
     Raises:
         PersistError: it cannot be completed.
     """
-    plan = Plan([], [], [], resume_only=True)
+    plan = ListPlan([], [], [], resume_only=True)
     later = plan_swaps(store, backups, plan)
     unfinished = [path for path in paths if path.unfinished and path.entry is None]
     plan.steps.extend(Complete(path.spec, store.path, path.unfinished) for path in unfinished)
@@ -39,7 +39,7 @@ def plan_begun(store, paths, backups):
     for path in paths:
         entry = path.entry or (path.unfinished.entry if path.unfinished else {"files": 0, "bytes": 0})
         state = "seeded" if path in unfinished else done.get(path.spec.key, "begun")
-        plan.paths.append(result_of(path.spec, state, entry["files"], entry["bytes"]))
+        plan.paths.append(path_result(path.spec, state, entry["files"], entry["bytes"]))
     return plan
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional
 from ..errors import AS_ROOT, StoreError, because, printable, writable_hint
 from ..fs.dirfd import OPEN_DIRECTORY, lstat, open_directory, same_mount
 from ..fs.node import Node, look, look_inside
-from ..host.mounts import Mount, mount_holding, read_mounts
+from ..host.mounts import Mount, mount_holding
 from .layout import MANIFESTS, STAGING, STATE
 
 
@@ -76,15 +76,15 @@ def find_store(path, require_mount, mounts):
 
 
 @contextlib.contextmanager
-def required_store(path, require_mount, mounts=None):
-    """Open a store that has to be there; arguments as of find_store(), mounts None reads the kernel's.
+def required_store(path, require_mount, machine):
+    """Open a store that has to be there; arguments as of find_store(), with the machine (Machine).
 
     Yields:
         Store.
     """
     with working_on(path):
         trigger_automount(path)
-        found = find_store(path, require_mount, read_mounts() if mounts is None else mounts)
+        found = find_store(path, require_mount, machine.mounts())
         if found.absent:
             raise StoreError(path, "there is no store: {}".format(found.absent), "Mount the volume.", store_state="absent")
         with Store(path) as store:

@@ -186,7 +186,7 @@ class LeafCopier:
             kind = "FIFO" if stat.S_ISFIFO(status.st_mode) else "device node"
             raise CopyError(
                 path,
-                "this {} cannot be made in the store: {}".format(kind, because(error)),
+                "this {} cannot be made on the volume: {}".format(kind, because(error)),
                 "Run as root with the capability MKNOD, or remove it from the original.",
             ) from error
 

@@ -146,4 +146,4 @@ def _remedy(error):
     if error.errno in (errno.EPERM, errno.EACCES):
         needed = "CHOWN, DAC_OVERRIDE, FOWNER, FSETID, LINUX_IMMUTABLE, MKNOD and SETFCAP"
         return "Run as root (become: true), with the capabilities {}; NFS must export with no_root_squash.".format(needed)
-    return "The store's file system must hold it (ext4, xfs and btrfs do), or take it off the original."
+    return "The file system of the copy must hold it (ext4, xfs and btrfs do), or take it off the original."

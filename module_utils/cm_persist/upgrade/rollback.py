@@ -7,16 +7,16 @@ another like it or by a start.
 """
 
 import os
-import time
 from typing import NamedTuple, Optional
 
 from ..errors import PathError, StoreError, printable
 from ..fs.dirfd import lstat
 from ..fs.node import Node
+from ..host.machine import THIS_MACHINE
 from ..host.processes import Process, find_process_using
 from ..lease.lease import FREE, HELD, Lease, LeaseSeen
 from ..paths import StatePath, parse_paths
-from ..plan import Outcome, Plan
+from ..plan import ListPlan, Outcome
 from ..store.backups import KeepOld, newest, take
 from ..store.layout import MANIFEST, TREE, other_manifest, swap_name
 from ..store.lock import locked
@@ -68,14 +68,13 @@ class PathKept(NamedTuple):
     user: Optional[Process] = None
 
 
-def roll_back(settings, check_mode=False, mounts=None, clock=time):
+def roll_back(settings, check_mode=False, machine=THIS_MACHINE):
     """Bring the store to the state where each path has the tree that its last merge replaced.
 
     Args:
         settings (seed.Settings): what the user wants.
         check_mode (bool): plan only, change nothing (check mode).
-        mounts (list of Mount): the mount table; None reads the kernel's.
-        clock (module): as time.
+        machine (Machine): what it runs on.
 
     Returns:
         Outcome: what was done, or would be.
@@ -84,7 +83,7 @@ def roll_back(settings, check_mode=False, mounts=None, clock=time):
         PersistError: a refusal, in which case nothing was changed, or a failure, after which another run, or a start, goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
-    with required_store(store_path, settings.require_mount, mounts) as store:
+    with required_store(store_path, settings.require_mount, machine) as store:
         if store.state_fd is None:
             raise StoreError(store_path, "nothing was ever seeded into it", "Mount the volume that holds the manager's state.")
         if check_mode:
@@ -94,7 +93,7 @@ def roll_back(settings, check_mode=False, mounts=None, clock=time):
             steps = []
             for _turn in ("complete owners and swaps", "what that has left", "go back"):
                 plan = _look_and_plan(store, specs, settings.backups)
-                execute(plan.steps, Run(store, read_record(store.state_fd, store.state_path), clock, "", ""))
+                execute(plan.steps, Run(store, read_record(store.state_fd, store.state_path), machine.clock, "", ""))
                 steps.extend(step.describe() for step in plan.steps)
                 if plan.paths[0]["state"] != "begun":
                     break
@@ -116,7 +115,7 @@ def plan_rollback(seen, paths, backups):
     Raises:
         PersistError: a refusal; nothing must be changed.
     """
-    plan = Plan([], [], [])
+    plan = ListPlan([], [], [])
     later = plan_swaps(seen, backups, plan)
     done = {swap.note.path for swap in seen.swaps if swap.name.endswith(ROLLBACK) and swap.state != BEFORE}
     begun = bool(later) and not done

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machine that a run works on: all that a test replaces, in one value."""
+
+import os
+import time
+from typing import Any, List, NamedTuple, Optional
+
+from ..fs.accounts import Accounts, read_accounts
+from .mounts import Mount, read_mounts
+from .selinux import Selinux
+from .systemd import Systemd
+
+
+class Machine(NamedTuple):
+    """This machine. Each field that is None is asked for when it is needed.
+
+    clock has monotonic(), time(), sleep() and strftime(), as the module time; release is the kernel's, as in uname -r; names are
+    the users and groups of the image; table is the mount table.
+    """
+
+    systemd: Systemd = Systemd()
+    selinux: Selinux = Selinux()
+    clock: Any = time
+    release: str = os.uname().release
+    names: Optional[Accounts] = None
+    table: Optional[List[Mount]] = None
+
+    def mounts(self) -> List[Mount]:
+        """The mount table as it is now."""
+        return read_mounts() if self.table is None else self.table
+
+    def accounts(self) -> Accounts:
+        """The users and groups of the running image."""
+        return read_accounts() if self.names is None else self.names
+
+
+THIS_MACHINE = Machine()
