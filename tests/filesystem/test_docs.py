@@ -46,7 +46,7 @@ IN_OTHERS = ["OSError", "PermissionError"]
 # What gives a text that is no literal, and no name of one: the kernel. Anything else fails the test.
 MADE_BY = ("os.strerror(errno.ELOOP)", "os.strerror(errno.ENOSYS)", "os.strerror(number_of_error)")
 # Functions that give a part of a text: all that they return is looked for.
-PARTS = [("outcome.py", "_traces"), ("store.py", "find_store"), *(("in_use.py", name) for name in ("describe", "_uses", "_does"))]
+PARTS = [("original/links.py", "_traces"), ("store/store.py", "find_store"), *(("host/processes.py", name) for name in ("describe", "_uses", "_does"))]
 
 
 def texts_of(node, scope):
@@ -120,7 +120,8 @@ def of_tasks(tasks):
 
 def expected():
     """Yield (text, whether it is all of an error, and not a part) of all that the page must have."""
-    for file in [*(LOGIC + name for name in sorted(os.listdir(os.path.join(ROOT, LOGIC))) if name[-3:] == ".py"), VARIABLES]:
+    logic = sorted(glob.glob(LOGIC + "**/*.py", root_dir=ROOT, recursive=True))
+    for file in [*logic, VARIABLES]:
         for kind, expression, texts in raised(page(file)):
             assert texts or expression in MADE_BY, "{}: what is {}?".format(file, expression)
             yield from ((text, not number and kind in KINDS) for number, text in enumerate(texts))

@@ -116,8 +116,8 @@ def test_a_way_by_a_link_leads_to_the_same(top, user):
 def test_this_process_and_those_that_started_it_are_no_users(site):
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); os.chdir(sys.argv[2])\n"
-        "from module_utils.cm_persist import in_use\n"
-        "if os.fork() == 0: print(in_use.find_process_using(sys.argv[2]), flush=True); os._exit(0)\n"
+        "from module_utils.cm_persist.host import processes\n"
+        "if os.fork() == 0: print(processes.find_process_using(sys.argv[2]), flush=True); os._exit(0)\n"
         "os.wait()"
     )
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -122,7 +122,7 @@ def test_a_restart_does_not_wait(site):
     os.close(held)
 
 
-@pytest.mark.parametrize("when", ["read_unfinished", "scan", "_count_leftovers"])
+@pytest.mark.parametrize("when", ["read_staging", "scan", "_count_leftovers"])
 def test_a_look_during_which_another_finishes_is_no_failure(site, monkeypatch, when):
     left = os.path.join(site.books, "staging", "killed")
     os.makedirs(os.path.join(left, "tree"))
