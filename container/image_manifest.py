@@ -32,8 +32,8 @@ def write(path, name="", root="/"):
         for top in list_names(root_fd):
             if top in MADE_ANEW or not on_the_same_mount(top, root_fd):
                 continue
-            for step in walk(root_fd, top):
-                manifest.add(step, top if step.path == b"." else top + b"/" + step.path)
+            for visit in walk(root_fd, top):
+                manifest.add(visit, top if visit.path == b"." else top + b"/" + visit.path)
         manifest.finish(name)
     os.close(root_fd)
 

@@ -85,8 +85,8 @@ def list_image(image, path):
     directory = os.open(image, os.O_RDONLY)
     with open(path, "wb") as file:
         manifest = ManifestWriter(file)
-        for step in walk(directory, b"."):
-            manifest.add(step, os.path.normpath(os.path.join(os.fsencode(image[1:]), step.path)))
+        for visit in walk(directory, b"."):
+            manifest.add(visit, os.path.normpath(os.path.join(os.fsencode(image[1:]), visit.path)))
         manifest.finish()
     os.close(directory)
 

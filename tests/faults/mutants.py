@@ -528,7 +528,7 @@ MUTANTS = (
     Mutant(
         "paths that go back one by one",
         CORE + "store/swap.py",
-        "    if any(swap.name.endswith(ROLLBACK) and swap.state != BEFORE for swap in found):\n",
+        "    if any(swap.name.endswith(ROLLBACK_SUFFIX) and swap.state != BEFORE for swap in found):\n",
         "    if False:\n",
         (BACK, "-k", "all_paths_go_back"),
     ),
@@ -640,7 +640,7 @@ MUTANTS = (
     Mutant(
         "set-user-ID and capabilities lost with the owner",
         CORE + "store/renumber.py",
-        "status.st_mode & 0o6000 or _capability(step)",
+        "status.st_mode & 0o6000 or _capability(visit)",
         "False",
         (UPGRADES, "-k", "undisturbed and owners"),
     ),
@@ -654,7 +654,7 @@ MUTANTS = (
     Mutant(
         "lists of access that name another's number",
         CORE + "store/renumber.py",
-        "        _change_acls(store, step, path, users, groups)\n",
+        "        _change_acls(store, visit, path, users, groups)\n",
         "        pass\n",
         (UPGRADES, "-k", "undisturbed and owners"),
     ),

@@ -46,7 +46,11 @@ IN_OTHERS = ["OSError", "PermissionError"]
 # What gives a text that is no literal, and no name of one: the kernel. Anything else fails the test.
 MADE_BY = ("os.strerror(errno.ELOOP)", "os.strerror(errno.ENOSYS)", "os.strerror(number_of_error)")
 # Functions that give a part of a text: all that they return is looked for.
-PARTS = [("original/links.py", "_traces"), ("store/store.py", "find_store"), *(("host/processes.py", name) for name in ("describe", "_uses", "_does"))]
+PARTS = [
+    ("original/links.py", "_traces"),
+    ("store/store.py", "find_store"),
+    *(("host/processes.py", name) for name in ("describe", "_uses", "_does")),
+]
 
 
 def texts_of(node, scope):

@@ -432,7 +432,7 @@ def test_a_start_at_work_is_told_from_another_manager(container):
     container.site.seed()
     with Store(container.site.store) as store:
         mine, asked = lease.Lease(store), lease.Lease(store)
-        assert mine.take(lease.Wanted(0, "me"), kept=True).state == lease.FREE
+        assert mine.take(lease.LeaseRequest(0, "me"), kept=True).state == lease.FREE
         assert asked.look().state == lease.HELD and asked.is_held_here()
         mine.close()
         root = container.site.top + "/elsewhere"

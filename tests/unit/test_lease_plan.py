@@ -14,15 +14,15 @@ from module_utils.cm_persist.lease.lease import (
     HELD,
     OURS,
     UNLOCKABLE,
+    LeaseRequest,
     LeaseSeen,
-    Wanted,
     keeper,
 )
 from module_utils.cm_persist.lease.plan import plan_giving_up, plan_lease
 from module_utils.cm_persist.lease.unit import is_for, lease_unit
 from tests.site import listen
 
-WANTED = Wanted(60, "manager-0")
+WANTED = LeaseRequest(60, "manager-0")
 UNIT = lease_unit("/store", "/store/.cm_persist/lease", WANTED, network=False)
 CURRENT = UNIT._replace(current=True)
 HOLD, REMOVE, END = ["HoldByUnit"], ["RemoveLeaseUnit"], ["EndLease"]
@@ -92,7 +92,7 @@ def test_over_a_network_it_comes_with_the_network():
 
 @pytest.mark.parametrize("timeout", [0, 0.5])
 def test_no_wait_is_a_second_as_old_programs_take_no_zero(timeout):
-    unit = lease_unit("/store", "/store/.cm_persist/lease", Wanted(timeout, "x"), network=False)
+    unit = lease_unit("/store", "/store/.cm_persist/lease", LeaseRequest(timeout, "x"), network=False)
     assert directives(unit)["ExecStart"].endswith('"x" 1')
 
 
@@ -108,7 +108,7 @@ def test_systemd_understands_it(tmp_path):
     if not os.path.exists("/usr/bin/systemd-analyze"):
         pytest.skip("no systemd-analyze on this machine: Debian's package systemd has it")
     holder = 'a "$HOME" \\ 100%h'
-    unit = lease_unit("/st ore", "/st ore/.cm_persist/lease", Wanted(60, holder), network=False)
+    unit = lease_unit("/st ore", "/st ore/.cm_persist/lease", LeaseRequest(60, holder), network=False)
     (tmp_path / unit.name).write_text(unit.text)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(tmp_path / unit.name)],

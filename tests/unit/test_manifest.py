@@ -28,8 +28,8 @@ class Tree:
     def write(self):
         file = io.BytesIO()
         writer = ManifestWriter(file)
-        for step in walk(self.fd, b"t"):
-            writer.add(step)
+        for visit in walk(self.fd, b"t"):
+            writer.add(visit)
         writer.finish()
         return file.getvalue()
 
@@ -123,9 +123,9 @@ def whole(tree, tmp_path):
     file = io.BytesIO()
     writer = ManifestWriter(file)
     for top in (b"top", b"top/d \n\xe9", b"top/d \n\xe9/t", b"top/d \n\xe9/t-initial", b"top/e", b"top/e/d \n\xe9/t"):
-        for step in walk(tree.fd, b"t"):
-            if step.path == b"." or top.endswith(b"/t"):
-                writer.add(step, top if step.path == b"." else top + b"/" + step.path)
+        for visit in walk(tree.fd, b"t"):
+            if visit.path == b"." or top.endswith(b"/t"):
+                writer.add(visit, top if visit.path == b"." else top + b"/" + visit.path)
     writer.finish()
 
     def compare_part(change=lambda lines: lines, within=b"top/d \n\xe9/t", name=b"t"):

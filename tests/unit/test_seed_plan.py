@@ -7,7 +7,7 @@ from module_utils.cm_persist.errors import PathError, PersistError, StoreError
 from module_utils.cm_persist.fs.accounts import Accounts
 from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, NONE, OTHER, Node
 from module_utils.cm_persist.paths import StatePath
-from module_utils.cm_persist.seed.plan import PathSeen, Wanted, plan_seed
+from module_utils.cm_persist.seed.plan import PathSeen, SeedPolicy, plan_seed
 from module_utils.cm_persist.store.owners import Owners
 from module_utils.cm_persist.store.staging import Unfinished
 from module_utils.cm_persist.store.state import StoreSeen, store_state
@@ -104,7 +104,7 @@ PLANS = {
 @pytest.mark.parametrize("case", PLANS)
 def test_plan(case):
     found, path, state, files, size, steps = PLANS[case]
-    plan = plan_seed(found, [path], Wanted(), CONTEXT)
+    plan = plan_seed(found, [path], SeedPolicy(), CONTEXT)
     assert plan.paths == [{"path": "/var/data", "state": state, "files": files, "bytes": size}]
     assert names(plan) == steps and all(step.describe() for step in plan.steps)
 
@@ -166,7 +166,7 @@ REFUSALS = {
 def test_refusal(case):
     found, path, named, words = REFUSALS[case]
     with pytest.raises(PersistError) as refusal:
-        plan_seed(found, [path], Wanted(), CONTEXT)
+        plan_seed(found, [path], SeedPolicy(), CONTEXT)
     assert isinstance(refusal.value, (PathError, StoreError)) and refusal.value.path == named
     assert named in str(refusal.value) and refusal.value.hint.endswith(".")
     assert [word for word in words if word not in str(refusal.value)] == []
@@ -174,26 +174,26 @@ def test_refusal(case):
 
 def test_one_path_that_is_refused_refuses_all():
     with pytest.raises(PathError):
-        plan_seed(store(), [seen(), seen(OTHER_PATH, original=Node())], Wanted(), CONTEXT)
+        plan_seed(store(), [seen(), seen(OTHER_PATH, original=Node())], SeedPolicy(), CONTEXT)
 
 
 def test_all_are_copied_before_the_first_is_published_and_recorded_once():
-    plan = plan_seed(store(), [seen(), seen(OTHER_PATH)], Wanted(), CONTEXT)
+    plan = plan_seed(store(), [seen(), seen(OTHER_PATH)], SeedPolicy(), CONTEXT)
     assert names(plan) == ["Copy", "Copy", "Sync", "Publish", "Publish", "WriteRecord", "RemoveStaging"]
 
 
 def test_space_is_counted_for_all_together():
     with pytest.raises(StoreError):
-        plan_seed(store(free_bytes=NEEDED + 1500), [seen(), seen(OTHER_PATH)], Wanted(), CONTEXT)
+        plan_seed(store(free_bytes=NEEDED + 1500), [seen(), seen(OTHER_PATH)], SeedPolicy(), CONTEXT)
 
 
 def test_missing_can_be_skipped_with_a_warning():
-    plan = plan_seed(store(), [seen(original=Node(), scan=ScanResult())], Wanted(missing="skip"), CONTEXT)
+    plan = plan_seed(store(), [seen(original=Node(), scan=ScanResult())], SeedPolicy(missing="skip"), CONTEXT)
     assert plan.steps == [] and plan.paths[0]["state"] == "missing" and "/var/data" in plan.warnings[0]
 
 
 def test_foreign_can_be_allowed():
-    assert names(plan_seed(store(foreign=("theirs",)), [seen()], Wanted(allow_foreign=True), CONTEXT)) == COPY
+    assert names(plan_seed(store(foreign=("theirs",)), [seen()], SeedPolicy(allow_foreign=True), CONTEXT)) == COPY
 
 
 # name: (store, path, words of its only warning; None for no warning)
@@ -217,7 +217,7 @@ WARNINGS = {
 @pytest.mark.parametrize("case", WARNINGS)
 def test_warning(case):
     found, path, words = WARNINGS[case]
-    warnings = plan_seed(found, [path], Wanted(), CONTEXT).warnings
+    warnings = plan_seed(found, [path], SeedPolicy(), CONTEXT).warnings
     assert len(warnings) == (words is not None)
     assert [word for word in words or () if word not in warnings[0]] == []
 

@@ -32,7 +32,7 @@ NO_FILE = (errno.EROFS, errno.ENOENT, errno.ENOSPC, errno.EDQUOT, errno.EACCES, 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL)
 
 
-class Wanted(NamedTuple):
+class LeaseRequest(NamedTuple):
     """How long to wait for the lease, in seconds, and what to call its holder ('' for the host's name)."""
 
     timeout: float = 60
@@ -99,7 +99,7 @@ class Lease:
         """Hold it until close().
 
         Args:
-            wanted (Wanted): how long to wait, and the holder's name.
+            wanted (LeaseRequest): how long to wait, and the holder's name.
             kept (bool): whether it will outlast this process: then who holds it is written down.
 
         Returns:

@@ -7,7 +7,7 @@ from typing import NamedTuple, Tuple
 
 from ..errors import LinkError, printable
 from ..host.systemd import Unit
-from .lease import BY_NOBODY, BY_PROCESS, BY_UNIT, FREE, HELD, OURS, UNLOCKABLE, Lease, LeaseSeen, Wanted, keeper
+from .lease import BY_NOBODY, BY_PROCESS, BY_UNIT, FREE, HELD, OURS, UNLOCKABLE, Lease, LeaseRequest, LeaseSeen, keeper
 from .unit import NAME, is_for, lease_unit
 
 SERVICES = "{}: {} holds the lease at each boot now; give Requires= and After= of it to the services that must not start without."
@@ -19,7 +19,7 @@ class HoldByUnit(NamedTuple):
 
     store_path: str
     unit: Unit
-    wanted: Wanted
+    wanted: LeaseRequest
 
     def describe(self):
         """str: what will be done."""
@@ -82,7 +82,7 @@ class LeasePlan(NamedTuple):
 
     Attributes:
         by (str): what keeps it, BY_UNIT, BY_PROCESS, BY_NOBODY; '' where none is wanted.
-        wanted (Wanted): for how long to wait for it.
+        wanted (LeaseRequest): for how long to wait for it.
         seen (LeaseSeen): how it is.
         steps (list): what is to be changed on this machine; a process that is left behind is no change.
         warnings (list of str): what there is to say.
@@ -90,7 +90,7 @@ class LeasePlan(NamedTuple):
     """
 
     by: str
-    wanted: Wanted
+    wanted: LeaseRequest
     seen: LeaseSeen
     steps: list
     warnings: list
@@ -102,7 +102,7 @@ def look_and_plan(store, wanted, network, systemd):
 
     Args:
         store (Store): open.
-        wanted (Wanted): how long to wait; None for no lease.
+        wanted (LeaseRequest): how long to wait; None for no lease.
         network (callable): says whether the store is mounted only when there is a network.
         systemd (Systemd): this machine's.
 
@@ -130,7 +130,7 @@ def plan_lease(store_path, wanted, by, unit, seen, installed):
 
     Args:
         store_path (str): the store.
-        wanted (Wanted): how long to wait; None for no lease.
+        wanted (LeaseRequest): how long to wait; None for no lease.
         by (str): as in LeasePlan.
         unit (Unit): as it should be, compared with what is there; None unless it is to keep the lease.
         seen (LeaseSeen): how the lease is.

@@ -51,7 +51,7 @@ def lease_unit(store_path, lease_path, wanted, network):
     Args:
         store_path (str): the store.
         lease_path (str): its lease.
-        wanted (lease.Wanted): how long to wait at a boot, and the holder's name.
+        wanted (lease.LeaseRequest): how long to wait at a boot, and the holder's name.
         network (bool): whether the store comes over a network, and so only later in a boot.
 
     Returns:

@@ -16,8 +16,7 @@ from ..store.recovery import plan_begun
 from ..store.staging import Unfinished
 from ..store.state import store_state
 from ..store.steps import ClearStaging, RemoveStaging, Sync, WriteRecord
-from ..store.swap import MERGE as MERGING
-from ..store.swap import Exchange
+from ..store.swap import MERGE_SUFFIX, Exchange
 from ..text import some
 from ..tree.scan import ScanResult
 from ..upgrade.image import refuse_older
@@ -59,7 +58,7 @@ class PathSeen(NamedTuple):
     change: Optional[ImageChange] = None
 
 
-class Wanted(NamedTuple):
+class SeedPolicy(NamedTuple):
     """How to decide where there is a choice."""
 
     missing: str = "fail"
@@ -74,7 +73,7 @@ def plan_seed(store, paths, wanted, context):
     Args:
         store (StoreSeen): the store.
         paths (list of PathSeen): the state paths, in the user's order.
-        wanted (Wanted): the choices.
+        wanted (SeedPolicy): the choices.
         context (ImageContext): what is known of the image.
 
     Returns:
@@ -112,7 +111,7 @@ def plan_seed(store, paths, wanted, context):
         plan.steps.append(Sync(store.path))
         plan.steps.extend(Publish(path.spec, store.path) for path in copies)
         for path in merges:
-            name = swap_name(path.spec.path, MERGING)
+            name = swap_name(path.spec.path, MERGE_SUFFIX)
             plan.steps.append(Exchange(path.spec.key, store.path, name))
             kept_later.append(KeepOld(name, wanted.backups))
     owner_steps, told = plan_owners(store, context.accounts)

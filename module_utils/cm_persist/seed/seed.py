@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 from ..errors import PersistError, SpecError, StoreError
 from ..host.machine import THIS_MACHINE
-from ..lease.lease import HELD, Lease
-from ..lease.lease import Wanted as WantedLease
+from ..lease.lease import HELD, Lease, LeaseRequest
 from ..lease.plan import holding, look_and_plan
 from ..original.links import refuse_dangling
 from ..original.pristine import IMAGE_MANIFEST
@@ -18,7 +17,7 @@ from ..store.steps import Run, execute
 from ..store.store import Store, find_store, trigger_automount, working_on
 from ..upgrade.observe import image_context
 from .observe import observe
-from .plan import Wanted, plan_seed
+from .plan import SeedPolicy, plan_seed
 
 
 class Settings(NamedTuple):
@@ -72,7 +71,7 @@ def _seed(settings, store_path, specs, check_mode, machine):
     found = find_store(store_path, settings.require_mount, machine.mounts())
     if found.absent:
         return _without_store(found, specs, settings.required)
-    wanted = Wanted(settings.missing, settings.allow_foreign, settings.backups, settings.allow_downgrade)
+    wanted = SeedPolicy(settings.missing, settings.allow_foreign, settings.backups, settings.allow_downgrade)
     counted = {}
     with Store(store_path) as store:
 
@@ -85,7 +84,7 @@ def _seed(settings, store_path, specs, check_mode, machine):
             seen, paths, context = observe(store, found, specs, table, counted, machine.selinux, look_at_image, stopping)
             return (seen, context), plan_seed(seen, paths, wanted, context), store_state(seen, paths)
 
-        wanted_lease = WantedLease(settings.lease_timeout, settings.lease_holder) if settings.lease else None
+        wanted_lease = LeaseRequest(settings.lease_timeout, settings.lease_holder) if settings.lease else None
         lease = look_and_plan(store, wanted_lease, lambda: machine.systemd.waits_for_network(found.mount), machine.systemd)
         try:
             _seen, plan, state = plan_now()

@@ -28,7 +28,7 @@ from ..store.staging import read_staging
 from ..store.state import StoreSeen
 from ..store.steps import ClearStaging, RemoveStaging, Run, execute
 from ..store.store import required_store
-from ..store.swap import BEFORE, ROLLBACK, find_swaps
+from ..store.swap import BEFORE, ROLLBACK_SUFFIX, find_swaps
 from ..tree.manifest import same_trees
 
 
@@ -195,7 +195,7 @@ def _refuse(path, place):
 
 def _refuse_begun(swaps, keys):
     for swap in swaps:
-        if swap.note and swap.note.path in keys and (swap.state != BEFORE or swap.name.endswith(ROLLBACK)):
+        if swap.note and swap.note.path in keys and (swap.state != BEFORE or swap.name.endswith(ROLLBACK_SUFFIX)):
             found = "an earlier run began to put another tree in its place in the store, and did not come to its end"
             raise PathError(swap.note.path, found, "Start once, which completes that, and then take it out.")
 

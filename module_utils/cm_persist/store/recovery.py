@@ -6,7 +6,7 @@ from ..host.selinux import plan_labels
 from ..plan import ListPlan, path_result
 from .backups import KeepOld
 from .steps import Complete, WriteRecord
-from .swap import BEFORE, ROLLBACK
+from .swap import BEFORE, ROLLBACK_SUFFIX
 from .swap import Complete as CompleteSwap
 
 
@@ -59,7 +59,7 @@ def plan_swaps(store, backups, plan):
     """
     later = []
     for swap in store.swaps:
-        back = swap.name.endswith(ROLLBACK)
+        back = swap.name.endswith(ROLLBACK_SUFFIX)
         if swap.user:
             raise PathError(swap.note.path, "the store's copy is in use: {}".format(swap.user.describe()), swap.user.hint)
         if swap.state != BEFORE:

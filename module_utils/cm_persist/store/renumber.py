@@ -157,40 +157,40 @@ def _renumber(run, top_fd, relative, above, users, groups):
     try:
         if lstat(name, parent) is None:
             return
-        for step in walk(parent, name):
-            if step.event != LEAVE:
-                path = above + relative + (b"" if step.path == b"." else b"/" + step.path)
-                _change(run.store, step, path, users, groups)
+        for visit in walk(parent, name):
+            if visit.event != LEAVE:
+                path = above + relative + (b"" if visit.path == b"." else b"/" + visit.path)
+                _change(run.store, visit, path, users, groups)
         sync_tree(parent, name, run.release, run.fs_type)
     finally:
         os.close(parent)
 
 
-def _change(store, step, path, users, groups):
-    status = step.status
+def _change(store, visit, path, users, groups):
+    status = visit.status
     uid, gid = users.get(status.st_uid, -1), groups.get(status.st_gid, -1)
     if (uid, gid) != (-1, -1):
         try:
-            if stat.S_ISREG(status.st_mode) and (status.st_mode & 0o6000 or _capability(step)):
+            if stat.S_ISREG(status.st_mode) and (status.st_mode & 0o6000 or _capability(visit)):
                 raise PermissionError(errno.EPERM, "it has more than an owner")
-            os.chown(step.name, uid, gid, dir_fd=step.dir_fd, follow_symlinks=False)
+            os.chown(visit.name, uid, gid, dir_fd=visit.dir_fd, follow_symlinks=False)
         except PermissionError:
             if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
                 raise
-            _change_delicate(store, step, path, status.st_uid if uid == -1 else uid, status.st_gid if gid == -1 else gid)
+            _change_delicate(store, visit, path, status.st_uid if uid == -1 else uid, status.st_gid if gid == -1 else gid)
     if not stat.S_ISLNK(status.st_mode):
-        _change_acls(store, step, path, users, groups)
+        _change_acls(store, visit, path, users, groups)
 
 
-def _change_delicate(store, step, path, uid, gid):
+def _change_delicate(store, visit, path, uid, gid):
     # chown(2) takes set-user-ID and capabilities away, and an immutable file forbids it: so what it has is noted first.
-    fd = os.open(step.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=step.dir_fd)
+    fd = os.open(visit.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=visit.dir_fd)
     try:
-        flags, mode = syscalls.get_flags(fd), stat.S_IMODE(step.status.st_mode)
+        flags, mode = syscalls.get_flags(fd), stat.S_IMODE(visit.status.st_mode)
     finally:
         os.close(fd)
-    note = {"path": path.hex(), "uid": uid, "gid": gid, "mode": mode, "flags": flags, "inode": step.status.st_ino}
-    note["capability"] = _capability(step).hex()
+    note = {"path": path.hex(), "uid": uid, "gid": gid, "mode": mode, "flags": flags, "inode": visit.status.st_ino}
+    note["capability"] = _capability(visit).hex()
     write_file(store.state_fd, DELICATE, json.dumps(note).encode("ascii"))
     _finish_delicate(store)
 
@@ -234,31 +234,31 @@ def _finish_delicate(store):
         os.close(parent)
 
 
-def _capability(step):
-    return _attribute(step, CAPABILITY)
+def _capability(visit):
+    return _attribute(visit, CAPABILITY)
 
 
-def _attribute(step, name):
+def _attribute(visit, name):
     """bytes: an extended attribute of what a step of a walk found; b'' where it has none."""
     try:
-        return os.getxattr(_place(step), name, follow_symlinks=False)
+        return os.getxattr(_place(visit), name, follow_symlinks=False)
     except OSError as error:
         if error.errno == errno.ENODATA or error.errno in metadata.NO_ATTRIBUTES:
             return b""
         raise
 
 
-def _place(step):
-    return b"/proc/self/fd/%d/" % step.dir_fd + step.name
+def _place(visit):
+    return b"/proc/self/fd/%d/" % visit.dir_fd + visit.name
 
 
-def _change_acls(store, step, path, users, groups):
-    for name in ACLS if stat.S_ISDIR(step.status.st_mode) else ACLS[:1]:
-        value = _attribute(step, name)
+def _change_acls(store, visit, path, users, groups):
+    for name in ACLS if stat.S_ISDIR(visit.status.st_mode) else ACLS[:1]:
+        value = _attribute(visit, name)
         changed = _changed_acl(value, users, groups)
         if changed != value:
             try:
-                os.setxattr(_place(step), name, changed, follow_symlinks=False)
+                os.setxattr(_place(visit), name, changed, follow_symlinks=False)
             except OSError as error:
                 where, found = store.place("/" + printable(path)), "its ACL cannot be set: {}".format(os.strerror(error.errno))
                 hint = "Change it by hand (setfacl), or clear what forbids it (chattr -ia), then start again."

@@ -22,11 +22,11 @@ from .layout import LARGEST, MANIFEST, MANIFESTS, STAGING, TREE
 from .record import check_entry, check_path
 
 NOTE, OLD = b"swap.json", b"old"
-MERGE, ROLLBACK = "-merge", "-rollback"  # how the names in staging end
+MERGE_SUFFIX, ROLLBACK_SUFFIX = "-merge", "-rollback"  # how the names in staging end
 BEFORE, READY, HALF, AFTER, UNKNOWN = "before", "ready", "half", "after", "unknown"
 
 
-class Note(NamedTuple):
+class SwapNote(NamedTuple):
     """path is the state path as the record spells it; new and old are the inode numbers of the two trees, entry and previous
     (dict) their entries in the record."""
 
@@ -38,20 +38,20 @@ class Note(NamedTuple):
 
 
 class Swap(NamedTuple):
-    """One that an earlier run began: its name in staging, its Note (None: it was never begun), and how far it came.
+    """One that an earlier run began: its name in staging, its SwapNote (None: it was never begun), and how far it came.
 
     READY is one that has not come far and is to be completed all the same; user is then who uses the tree that it is to replace.
     """
 
     name: str
-    note: Optional[Note]
+    note: Optional[SwapNote]
     state: str
     user: Optional[Process] = None
 
     @property
     def done(self):
         """str: what has become of the path once it is completed, as results have it."""
-        return "rolled_back" if self.name.endswith(ROLLBACK) else "merged"
+        return "rolled_back" if self.name.endswith(ROLLBACK_SUFFIX) else "merged"
 
 
 def write_note(private_fd, note):
@@ -60,12 +60,12 @@ def write_note(private_fd, note):
 
 
 def read_note(private_fd):
-    """Note: of a swap; None where there is none, and so none was begun."""
+    """SwapNote: of a swap; None where there is none, and so none was begun."""
     try:
         with open(open_regular(NOTE, private_fd, LARGEST), "rb") as file:
             note = json.loads(file.read().decode("ascii"))
         path, entries = check_path(note["path"]), (check_entry(note["entry"]), check_entry(note["previous"]))
-        return Note(path, int(note["new"]), int(note["old"]), *entries)
+        return SwapNote(path, int(note["new"]), int(note["old"]), *entries)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
@@ -87,11 +87,11 @@ def find_swaps(store, names):
     """
     found = []
     for name in names:
-        if name.endswith((MERGE, ROLLBACK)):
+        if name.endswith((MERGE_SUFFIX, ROLLBACK_SUFFIX)):
             with OpenSwap(store, name) as private:
                 found.append(_look(store, name, private))
-    if any(swap.name.endswith(ROLLBACK) and swap.state != BEFORE for swap in found):
-        found = [_ready(store, swap) if swap.name.endswith(ROLLBACK) and swap.state == BEFORE else swap for swap in found]
+    if any(swap.name.endswith(ROLLBACK_SUFFIX) and swap.state != BEFORE for swap in found):
+        found = [_ready(store, swap) if swap.name.endswith(ROLLBACK_SUFFIX) and swap.state == BEFORE else swap for swap in found]
     return found
 
 
@@ -100,7 +100,7 @@ def exchange(store, note, private_fd):
 
     Args:
         store (Store): open.
-        note (Note): of this swap.
+        note (SwapNote): of this swap.
         private_fd (int): the directory that holds the new tree.
     """
     relative = relative_of(note.path)
@@ -190,10 +190,10 @@ class Exchange(NamedTuple):
 def stamp(dir_fd, name):
     """str: a digest of what tells whether anything at a name in a directory was written to: names, sizes, and times of change."""
     told = hashlib.sha256()
-    for step in walk(dir_fd, name):
-        if step.event != LEAVE:
-            status = step.status
-            told.update(b"%s %d %d %d\0" % (step.path, status.st_ino, status.st_size, status.st_ctime_ns))
+    for visit in walk(dir_fd, name):
+        if visit.event != LEAVE:
+            status = visit.status
+            told.update(b"%s %d %d %d\0" % (visit.path, status.st_ino, status.st_size, status.st_ctime_ns))
     return told.hexdigest()
 
 

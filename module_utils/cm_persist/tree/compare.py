@@ -85,12 +85,12 @@ def from_tree(dir_fd, name, accounts):
         Entry.
     """
     users, groups = ({number: os.fsencode(name) for name, number in reversed(list(each.items()))} for each in accounts)
-    for step in walk(dir_fd, name):
-        if listed(step):
-            status = step.status
+    for visit in walk(dir_fd, name):
+        if listed(visit):
+            status = visit.status
             owner = users.get(status.st_uid, b"%d" % status.st_uid), groups.get(status.st_gid, b"%d" % status.st_gid)
-            fields = line(step).split(b" ")
-            yield Entry(fields, step.path, owner, lambda step=step: _digest(step), lambda step=step: _marks(step))
+            fields = line(visit).split(b" ")
+            yield Entry(fields, visit.path, owner, lambda visit=visit: _digest(visit), lambda visit=visit: _marks(visit))
 
 
 def same(one, other):
@@ -132,9 +132,9 @@ def some_of(paths, most):
     return len(first) + sum(1 for _path in paths), first
 
 
-def _marks(step):
+def _marks(visit):
     try:
-        names = os.listxattr(b"/proc/self/fd/%d/" % step.dir_fd + step.name, follow_symlinks=False)
+        names = os.listxattr(b"/proc/self/fd/%d/" % visit.dir_fd + visit.name, follow_symlinks=False)
     except OSError as error:
         if error.errno in NO_ATTRIBUTES:
             return frozenset()
@@ -142,5 +142,5 @@ def _marks(step):
     return frozenset(name for name in names if name.startswith("user.") or name in ACLS)
 
 
-def _digest(step):
-    return content_digest(step.name, step.dir_fd, step.status).encode("ascii")
+def _digest(visit):
+    return content_digest(visit.name, visit.dir_fd, visit.status).encode("ascii")

@@ -74,9 +74,9 @@ def copy_tree(dir_fd, name, path, private_fd, target, manifest_file, accounts=NO
         metadata.drop_default_acl(private_fd)
         copier = _Copier(Tree(path, dir_fd, name, private_fd, target), ManifestWriter(manifest_file, accounts), only)
         try:
-            for step in walk(dir_fd, name):
-                at = step.path
-                copier.take(step)
+            for visit in walk(dir_fd, name):
+                at = visit.path
+                copier.take(visit)
             return copier.finish()
         finally:
             copier.close()
@@ -105,35 +105,35 @@ class _Copier:
         self._unlabelled = set()
         self._coarse_times = not metadata.keeps_nanoseconds(tree.target_fd)
 
-    def take(self, step):
-        status = step.status
+    def take(self, visit):
+        status = visit.status
         if stat.S_ISSOCK(status.st_mode):
             # A socket is only a name for a running process; the next one makes its own.
-            self._sockets.append(str(Where(self._tree.path, step.path)))
+            self._sockets.append(str(Where(self._tree.path, visit.path)))
             return
-        if step.event == ENTER:
-            self._lines.append((None, line(step), status, ""))
-            name = self._tree.target if step.path == b"." else step.name
+        if visit.event == ENTER:
+            self._lines.append((None, line(visit), status, ""))
+            name = self._tree.target if visit.path == b"." else visit.name
             os.mkdir(name, 0o700, dir_fd=self._stack.fd)
             self._stack.push(os.open(name, OPEN_DIRECTORY, dir_fd=self._stack.fd))
-        elif step.event == LEAVE:
+        elif visit.event == LEAVE:
             self._stack.pop()
-            self._left.append((self._batches.next, step.path, status))
+            self._left.append((self._batches.next, visit.path, status))
             if len(self._left) > MOST_LEFT:  # all of them wait for one batch
                 self._batches.submit()
                 self._crew.wait_for(self._left[0][0] - 1)
             self._finish_directories()
-        elif self._only is not None and step.path not in self._only:
-            self._lines.append((None, line(step), status, content_digest(step.name, step.dir_fd, status)))
+        elif self._only is not None and visit.path not in self._only:
+            self._lines.append((None, line(visit), status, content_digest(visit.name, visit.dir_fd, status)))
         else:
             self._files += 1
             key = link_key(status)
             if key and status.st_size >= LARGE:
                 self._copy_once(key)
-            leaf = step.name, traits(status), status.st_atime_ns, key
+            leaf = visit.name, traits(status), status.st_atime_ns, key
             # It goes into the batch that is submitted next.
-            self._lines.append((self._crew.submitted, line(step), status, ""))
-            self._batches.add(directory_of(step.path, step.name), leaf, status.st_size)
+            self._lines.append((self._crew.submitted, line(visit), status, ""))
+            self._batches.add(directory_of(visit.path, visit.name), leaf, status.st_size)
 
     def finish(self):
         self._batches.submit()

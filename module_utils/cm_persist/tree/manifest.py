@@ -57,15 +57,15 @@ class ManifestWriter:
         self._count, self._digest, self._named = 0, hashlib.sha256(), set()
         self._write(FIRST)
 
-    def add(self, step, path=None):
+    def add(self, visit, path=None):
         """Write the line of one step of a walk; a directory's LEAVE has none, and neither has a socket.
 
         Args:
-            step (Step): of walk().
+            visit (Step): of walk().
             path (bytes): what to call it, if not by its path in the walk.
         """
-        if listed(step):
-            self.add_line(line(step, path), step.status, content_digest(step.name, step.dir_fd, step.status))
+        if listed(visit):
+            self.add_line(line(visit, path), visit.status, content_digest(visit.name, visit.dir_fd, visit.status))
 
     def add_line(self, text, status, digest):
         """Write the line of an entry.
@@ -107,8 +107,8 @@ def write_manifest(file, dir_fd, name, accounts):
         accounts (Accounts): names of owners.
     """
     writer = ManifestWriter(file, accounts)
-    for step in walk(dir_fd, name):
-        writer.add(step)
+    for visit in walk(dir_fd, name):
+        writer.add(visit)
     writer.finish()
 
 
@@ -156,23 +156,23 @@ def read_identity(path):
     return fields[1].decode("ascii", "replace"), os.fsdecode(unquote_to_bytes(fields[2].rstrip(b"\n")))
 
 
-def listed(step):
+def listed(visit):
     """bool: whether a step of a walk has a line in a manifest: a socket is only a name for a running process."""
-    return step.event != LEAVE and not stat.S_ISSOCK(step.status.st_mode)
+    return visit.event != LEAVE and not stat.S_ISSOCK(visit.status.st_mode)
 
 
-def line(step, path=None):
+def line(visit, path=None):
     """bytes: the line of an entry without its digest, its fields parted by blanks, path and target in percent-encoding.
 
     Arguments as of ManifestWriter.add().
     """
-    status = step.status
+    status = visit.status
     kind = TYPES[stat.S_IFMT(status.st_mode)]
     size = status.st_size if kind == "f" else status.st_rdev if kind in "cb" else 0
-    target = quote_from_bytes(os.readlink(step.name, dir_fd=step.dir_fd)) if kind == "l" else ""
+    target = quote_from_bytes(os.readlink(visit.name, dir_fd=visit.dir_fd)) if kind == "l" else ""
     text = "{} {:04o} {} {} {} {} {} {}".format(
         kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, size, status.st_mtime_ns,
-        quote_from_bytes(step.path if path is None else path), target,
+        quote_from_bytes(visit.path if path is None else path), target,
     )  # fmt: skip
     return text.encode("ascii")
 
@@ -191,13 +191,13 @@ def compare(file, dir_fd, name, begun=False, within=b""):
         Difference: the first; None where there is none.
     """
     entries = (fields[:DIGEST] for fields in read_fields(file, within))
-    for step in walk(dir_fd, name):
-        if not listed(step):
+    for visit in walk(dir_fd, name):
+        if not listed(visit):
             continue
-        found = line(step).split(b" ")
+        found = line(visit).split(b" ")
         expected = next((entry for entry in entries if not begun or _same(entry, found, begun)), None)
         if expected is None or not _same(expected, found, begun):
-            return Difference(step.path, "new or changed")
+            return Difference(visit.path, "new or changed")
     missing = [entry for entry in entries if not begun or entry[0] == CUT_SHORT[0]][:1]
     if missing:
         return Difference(missing[0][PATH], "gone")
@@ -210,7 +210,7 @@ def same_trees(one, other):
     Args:
         one, other (tuple of int and bytes): an open directory and the tree's name in it.
     """
-    first, second = ((line(step).split(b" ") for step in walk(*tree) if listed(step)) for tree in (one, other))
+    first, second = ((line(visit).split(b" ") for visit in walk(*tree) if listed(visit)) for tree in (one, other))
     return all(None not in pair and _same(*pair, False) for pair in zip_longest(first, second))
 
 

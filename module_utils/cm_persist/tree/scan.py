@@ -41,13 +41,13 @@ def scan(dir_fd, name, path, uid):
     files = data = space = inodes = lines = 0
     others, linked = "", set()
     try:
-        for step in walk(dir_fd, name):
-            status = step.status
-            if step.event == LEAVE or stat.S_ISSOCK(status.st_mode):  # sockets are not copied
+        for visit in walk(dir_fd, name):
+            status = visit.status
+            if visit.event == LEAVE or stat.S_ISSOCK(status.st_mode):  # sockets are not copied
                 continue
             if uid and status.st_uid != uid and not others:
-                others = str(Where(path, step.path))
-            lines += LINE + 3 * len(step.path)
+                others = str(Where(path, visit.path))
+            lines += LINE + 3 * len(visit.path)
             if stat.S_ISDIR(status.st_mode):
                 space, inodes = space + BLOCK, inodes + 1
                 continue

@@ -11,7 +11,7 @@ from ..fs.dirfd import DirectoryStack, list_names, open_quietly
 ENTER, LEAVE, LEAF = "enter", "leave", "leaf"
 
 
-class Step(NamedTuple):
+class Visit(NamedTuple):
     """One moment of a walk.
 
     event is ENTER or LEAVE for a directory, LEAF for all else; path (bytes) is relative to the top, which is b'.';
@@ -35,14 +35,14 @@ def walk(dir_fd, name):
         name (bytes): the top's name in it; may be a directory or anything else.
 
     Yields:
-        Step: in the order that the module's first line tells.
+        Visit: in the order that the module's first line tells.
 
     Raises:
         OSError: something cannot be read, or was replaced while it was read (ESTALE).
     """
     status = _status(name, dir_fd, b".")
     if not stat.S_ISDIR(status.st_mode):
-        yield Step(LEAF, b".", name, dir_fd, status, -1)
+        yield Visit(LEAF, b".", name, dir_fd, status, -1)
         return
     stack = DirectoryStack(dir_fd)
     trail = []
@@ -53,7 +53,7 @@ def walk(dir_fd, name):
                 fd = _enter(name, stack.fd, status, path)
                 above = stack.fd
                 stack.push(fd)
-                yield Step(ENTER, path, name, above, status, fd)
+                yield Visit(ENTER, path, name, above, status, fd)
                 trail.append((path, name, status, iter(list_names(fd))))
                 name = None
             path, own_name, own_status, names = trail[-1]
@@ -63,10 +63,10 @@ def walk(dir_fd, name):
                 if stat.S_ISDIR(status.st_mode):
                     name, path = child, below
                     break
-                yield Step(LEAF, below, child, stack.fd, status, -1)
+                yield Visit(LEAF, below, child, stack.fd, status, -1)
             if name is None:  # up
                 trail.pop()
-                yield Step(LEAVE, path, own_name, -1, own_status, stack.fd)
+                yield Visit(LEAVE, path, own_name, -1, own_status, stack.fd)
                 stack.pop()
                 if not trail:
                     return

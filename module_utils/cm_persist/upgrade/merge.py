@@ -17,7 +17,7 @@ from ..fs.rmtree import remove_tree
 from ..paths import StatePath
 from ..store.layout import TREE, other_manifest, swap_name
 from ..store.staging import new_manifest
-from ..store.swap import MERGE, Note, stamp, write_note
+from ..store.swap import MERGE_SUFFIX, SwapNote, stamp, write_note
 from ..tree import metadata, progress
 from ..tree.copy_data import changed
 from ..tree.copy_tree import copy_tree
@@ -46,7 +46,7 @@ class Merge(NamedTuple):
     def execute(self, run):
         """Do it."""
         begin, path, entry = run.clock.monotonic(), self.spec.path, run.record[self.spec.key]
-        name, where = swap_name(path, MERGE), self.store + path
+        name, where = swap_name(path, MERGE_SUFFIX), self.store + path
         progress.begin(path, self.size.files, self.size.data)
         with run.private(name) as private, ParentDir(path) as image:
             parent = run.store.open_parent(self.spec.relative)
@@ -75,7 +75,7 @@ class Merge(NamedTuple):
                 at=int(run.clock.time()),
             )
             there = run.store.look(self.spec.relative)
-            write_note(private, Note(self.spec.key, lstat(TREE, private).st_ino, there.inode, merged, entry))
+            write_note(private, SwapNote(self.spec.key, lstat(TREE, private).st_ino, there.inode, merged, entry))
         run.seconds[path] = run.clock.monotonic() - begin
         run.warnings.extend(copied.warnings(where))
 
@@ -155,7 +155,7 @@ def _at(private, top, path, act):
 
 
 class NoteImage(NamedTuple):
-    """Note for the record that a state path has met an image; follows says that it has what the image has there."""
+    """SwapNote for the record that a state path has met an image; follows says that it has what the image has there."""
 
     spec: StatePath
     image: Image

@@ -180,7 +180,7 @@ def _why_not(change, store, spec, parent, original, stored, context):
 
 
 def _database(fd, name):
-    return next((step.path for step in walk(fd, name) if step.event != LEAVE and step.name in DATABASES), None)
+    return next((visit.path for visit in walk(fd, name) if visit.event != LEAVE and visit.name in DATABASES), None)
 
 
 def _scan(store, spec, parent):

@@ -28,7 +28,7 @@ from ..store.staging import read_staging
 from ..store.state import StoreSeen
 from ..store.steps import RemoveStaging, Run, WriteRecord, execute
 from ..store.store import required_store
-from ..store.swap import BEFORE, ROLLBACK, Exchange, Note, OpenSwap, find_swaps, write_note
+from ..store.swap import BEFORE, ROLLBACK_SUFFIX, Exchange, OpenSwap, SwapNote, find_swaps, write_note
 
 
 class TakeBack(NamedTuple):
@@ -46,7 +46,7 @@ class TakeBack(NamedTuple):
 
     def execute(self, run):
         """Do it."""
-        name, previous = swap_name(self.spec.path, ROLLBACK), run.record[self.spec.key]
+        name, previous = swap_name(self.spec.path, ROLLBACK_SUFFIX), run.record[self.spec.key]
         take(run.store, self.spec.path, self.number, name)
         with OpenSwap(run.store, name) as private:
             listed = lstat(MANIFEST, private) is not None
@@ -54,7 +54,7 @@ class TakeBack(NamedTuple):
             top = dict(previous["top"], mode=self.kept["top"]["mode"])
             entry = dict(self.kept, manifest=other_manifest(self.spec.path, previous) if listed else None, top=top)
             there = run.store.look(self.spec.relative)
-            write_note(private, Note(self.spec.key, lstat(TREE, private).st_ino, there.inode, entry, previous))
+            write_note(private, SwapNote(self.spec.key, lstat(TREE, private).st_ino, there.inode, entry, previous))
 
 
 class PathKept(NamedTuple):
@@ -117,7 +117,7 @@ def plan_rollback(seen, paths, backups):
     """
     plan = ListPlan([], [], [])
     later = plan_swaps(seen, backups, plan)
-    done = {swap.note.path for swap in seen.swaps if swap.name.endswith(ROLLBACK) and swap.state != BEFORE}
+    done = {swap.note.path for swap in seen.swaps if swap.name.endswith(ROLLBACK_SUFFIX) and swap.state != BEFORE}
     begun = bool(later) and not done
     if not later and seen.owners and seen.owners.begun:  # a file may be without what its new owner took from it
         plan.steps.append(Renumber(seen.owners, seen.owners.begun, ("as was begun",)))
@@ -130,7 +130,7 @@ def plan_rollback(seen, paths, backups):
             raise PathError(path.spec.path, "the store's copy is in use: {}".format(path.user.describe()), path.user.hint)
     plan.steps.extend(TakeBack(path.spec, seen.path, *path.kept) for path in going)
     for path in going:
-        name = swap_name(path.spec.path, ROLLBACK)
+        name = swap_name(path.spec.path, ROLLBACK_SUFFIX)
         plan.steps.append(Exchange(path.spec.key, seen.path, name))
         later.append(KeepOld(name, max(1, backups)))
     if later:
