@@ -4,7 +4,7 @@
 import pytest
 
 from module_utils.cm_persist.tree.copy_tree import directory_of
-from module_utils.cm_persist.tree.workers import FIRST, MOST, MOST_DATA, Batcher
+from module_utils.cm_persist.tree.workers import FIRST, MOST_DATA, MOST_ITEMS, Batcher
 
 
 class WorkerPool:
@@ -42,7 +42,7 @@ def test_nothing_is_handed_over_as_nothing(crew):
 
 def test_a_batch_is_full_by_its_items(crew):
     batches = Batcher(crew)
-    sizes = [FIRST, 2 * FIRST, 4 * FIRST, MOST, MOST]
+    sizes = [FIRST, 2 * FIRST, 4 * FIRST, MOST_ITEMS, MOST_ITEMS]
     for item in range(sum(sizes) + 1):
         batches.add(b".", item)
     assert [len(batch[0][1]) for batch in crew.got] == sizes

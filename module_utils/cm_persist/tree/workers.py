@@ -23,7 +23,7 @@ LIMITS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of processe
 UNKNOWN = float("inf")
 SETTLE = 0.02  # seconds that are measured before the crew grows; forking one of them takes some 2 ms
 WINDOW = 256  # batches that may be ahead of the oldest that is not done
-FIRST, MOST = 4, 32  # items: the first ones tell soon how slow it goes; then some ten times what handing them over costs
+FIRST, MOST_ITEMS = 4, 32  # items: the first ones tell soon how slow it goes; then some ten times what handing them over costs
 MOST_DATA = 8 << 20  # bytes
 
 
@@ -289,7 +289,7 @@ class Batcher:
         """Hand over what there is; raises as WorkerPool.submit() does."""
         if self._batch:
             batch = self._batch
-            self._most = min(MOST, 2 * self._most)
+            self._most = min(MOST_ITEMS, 2 * self._most)
             self._empty()
             self._crew.submit(batch)
 
