@@ -237,7 +237,7 @@ MUTANTS = (
     Mutant(
         "newer content removed with the rest of an original",
         CORE + "link/steps.py",
-        "            if published and difference(manifest, image, begun=True) is None:\n",
+        "            if published and difference(manifest, image, removal_begun=True) is None:\n",
         "            if published:\n",
         (CUT, "-k", "put_there_during_a_removal"),
     ),

@@ -9,7 +9,7 @@ from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
 from ..host.mounts import Mount, mount_holding, mounts_at_or_below, real_path
 from ..host.processes import find_process_using
 from ..host.systemd import Systemd
-from ..original.notes import BY_UNIT, asides, copy_name, read_bound, removal_name
+from ..original.notes import BY_UNIT, asides, copy_name, read_mounted_by, removal_name
 from ..original.pristine import difference, find_proof, is_as_seeded, manifests_of
 from ..store.layout import MANIFESTS, label
 from ..store.record import read_record
@@ -71,7 +71,7 @@ def _see_path(store, spec, entry, look):
         if pretended:
             stored, seeded = current, _seed_manifest(store, label(spec.path))
         below = mounts_at_or_below(spec.path, look.mounts) if current.real else []
-        mounter = read_bound(image)
+        mounter = read_mounted_by(image)
         same = current.real and not pretended and (current.device, current.inode) == (stored.device, stored.inode)
         # A mount of ours holds on to a store that is itself unmounted.
         bound = real_path(spec.path) in below and (same or (store is None and bool(mounter)))

@@ -10,7 +10,7 @@ from ..fs import syscalls
 from ..fs.mkdirs import make_parents
 from ..fs.node import LINK, NONE, ParentDir
 from ..fs.rmtree import remove_tree
-from ..original.notes import BY_UNIT, bound_name, clear, removal_name
+from ..original.notes import BY_UNIT, bound_name, removal_name, remove_notes
 from ..paths import StatePath
 from ..plan import ListPlan
 from ..store.layout import TREE
@@ -195,7 +195,7 @@ class CopyBack(NamedTuple):
                 os.fsync(image.fd)
             finally:
                 os.close(private)
-            clear(image)
+            remove_notes(image)
 
 
 class ReturnAside(NamedTuple):

@@ -24,7 +24,7 @@ from ..fs.dirfd import lstat, open_directory
 from ..fs.mkdirs import make_parents
 from ..fs.node import DIRECTORY, FILE, ParentDir
 from ..fs.rmtree import remove_tree
-from ..original.notes import clear, copy_name, read_removal, write_removal
+from ..original.notes import copy_name, read_removal, remove_notes, write_removal
 from ..original.pristine import Manifest, difference, find_proof
 from ..paths import StatePath
 from ..store.layout import MANIFEST, TREE
@@ -132,7 +132,7 @@ class FinishRemoval(NamedTuple):
         with ParentDir(self.spec.path) as image:
             manifest, kept = read_removal(image)
             published = not kept or _publish_aside(image, kept)
-            if published and difference(manifest, image, begun=True) is None:
+            if published and difference(manifest, image, removal_begun=True) is None:
                 run.fates[self.spec.path] = ("kept", kept) if kept else ("discarded", None)
             else:
                 _copy_aside(self.spec, self.aside, image, run)
@@ -171,7 +171,7 @@ class Clear(NamedTuple):
     def execute(self, run):
         """Do it."""
         with ParentDir(self.spec.path) as image:
-            clear(image)
+            remove_notes(image)
 
 
 def execute(steps, run):

@@ -1,61 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the modules return, and what they refuse alike when there is no store."""
+"""Which state paths lead into the store, or need it, though they may not lead there now."""
 
 import os
+from typing import List, Tuple
 
 from ..errors import PathError
 from ..fs.node import LINK, NONE, ParentDir
-from ..paths import inside
-from .notes import aside_name, bound_name, copy_name, removal_name
+from ..paths import StatePath, inside
+from ..store.store import Found, Store
+from .notes import read_notes
 
 
-def refuse_dangling(found, specs):
-    """Without a store nothing is done; unless a state path hangs on it, as a manager must not start on nothing.
-
-    Args:
-        found (Found): why there is no store.
-        specs (list of StatePath): the state paths.
+def refuse_dangling(found: Found, specs: List[StatePath]):
+    """Without a store nothing is done; unless a state path needs it, as a manager must not start on nothing.
 
     Raises:
-        PathError: a state path is a link into the store.
+        PathError: a state path is a link into the store, or an earlier run left it incomplete.
     """
     for spec in specs:
         traces, aside = _traces(spec, found.path)
         if traces:
             kept = "; the original is kept at {}".format(aside) if aside else ""
-            go_on = "Mount the volume that holds it; or re-create the container, if it is one, from its image"
+            hint = "Mount the volume that holds it; or re-create the container, if it is one, from its image"
             put_back = "; or put the original back (restore.yml with cm_persist_restore: aside)" if aside else ""
             raise PathError(
-                spec.path, "{}, but {}{}".format(traces, found.absent, kept), go_on + put_back + ".", store_state="absent"
+                spec.path, "{}, but {}{}".format(traces, found.absent, kept), hint + put_back + ".", store_state="absent"
             )
 
 
-def _traces(spec, store):
-    """tuple: (str, str), what shows that the path hangs on the store, '' for nothing; and where the original is kept."""
-    with ParentDir(spec.path) as image:
-        current = image.look()
-        kept = image.look(aside_name(image.name)).real
-        aside = os.path.join(image.directory, os.fsdecode(aside_name(image.name))) if kept else ""
-        if current.kind == LINK and inside(current.target, store):
-            return "it is a link into the store", aside
-        if image.look(removal_name(image.name)).kind != NONE:
-            return "an earlier start has begun to remove its original, to link it to the store", ""
-        if image.look(bound_name(image.name)).kind != NONE:
-            return "the store was mounted there, and what is there now is older", ""
-        if current.kind == NONE and kept:
-            return "an earlier start has set its original aside, to link it to the store", aside
-        if current.kind == NONE and image.look(copy_name(image.name)).kind != NONE:
-            return "an earlier run has begun to restore it from the store", ""
-    return "", ""
-
-
-def leads_into(store, key):
-    """bool: whether a path, as the record spells it (str), is a link or a mount of its place in the store."""
+def leads_into(store: Store, key: str) -> bool:
+    """True if a path, as the record spells it, is a link to its place in the store, or a mount of it."""
     path = os.fsdecode(key.encode("utf-8", "surrogateescape"))
-    place = store.place(path)
+    stored_path = store.place(path)
     if os.path.islink(path):
-        return os.readlink(path) == place
+        return os.readlink(path) == stored_path
     try:
-        return os.path.samefile(path, place)
+        return os.path.samefile(path, stored_path)
     except (OSError, ValueError):
         return False  # one of them is not there, or is no name that a file can have
+
+
+def _traces(spec, store_path) -> Tuple[str, str]:
+    """What shows that the path needs the store, '' for nothing; and where the original is kept, '' for nowhere."""
+    with ParentDir(spec.path) as image:
+        current, notes = image.look(), read_notes(image)
+    if current.kind == LINK and inside(current.target, store_path):
+        return "it is a link into the store", notes.first_aside
+    if notes.removal_begun:
+        return "an earlier start has begun to remove its original, to link it to the store", ""
+    if notes.mount_noted:
+        return "the store was mounted there, and what is there now is older", ""
+    if current.kind == NONE and notes.first_aside:
+        return "an earlier start has set its original aside, to link it to the store", notes.first_aside
+    if current.kind == NONE and notes.leftover_copy:
+        return "an earlier run has begun to restore it from the store", ""
+    return "", ""

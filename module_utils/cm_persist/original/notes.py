@@ -1,68 +1,114 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept beside a state path: originals, a copy that is being made, and the notes that let a killed run be finished."""
+"""What is kept next to a state path: originals, a copy that is being made, and the notes that complete an interrupted run."""
 
 import json
 import os
+from typing import NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, because, printable
 from ..fs.atomic import write_file
-from ..fs.dirfd import lstat, open_regular
+from ..fs.dirfd import open_regular
+from ..fs.node import NONE, ParentDir
 from ..fs.rmtree import remove_tree
 from ..store.layout import LARGEST
 from ..store.record import is_name
 from .pristine import Manifest
 
-# Who mounts the store's copy over a state path: a start, each time, by mount(2); or systemd, by a mount unit.
+# What mounts the store's copy over a state path: each start, by mount(2); or systemd, by a mount unit.
 BY_START, BY_UNIT = "start", "unit"
 
 
-def aside_name(name, number=0):
-    """bytes: where an original is kept; the number is for when a name is taken."""
+class Aside(NamedTuple):
+    """Something at a name where originals are kept."""
+
+    path: str
+    real: bool  # a directory or a file; anything but these is nobody's original
+
+    @property
+    def name(self) -> bytes:
+        """Its name in the state path's directory."""
+        return os.fsencode(os.path.basename(self.path))
+
+
+class PathNotes(NamedTuple):
+    """What is kept next to a state path, as one look finds it."""
+
+    removal_begun: bool = False  # the removal of an original has started, and may not be complete
+    mount_noted: bool = False  # the store's copy is mounted here, or was before the machine stopped
+    leftover_copy: bool = False  # an interrupted run was making a copy here
+    asides: Tuple[Aside, ...] = ()  # the oldest first
+    free_aside: str = ""  # the next path at which an original can be kept
+
+    @property
+    def first_aside(self) -> str:
+        """Where the first original is kept, '' for nowhere."""
+        return self.asides[0].path if self.asides and self.asides[0].real else ""
+
+    @property
+    def last_aside(self) -> str:
+        """Where the latest is kept, '' for nowhere."""
+        return self.asides[-1].path if self.asides and self.asides[-1].real else ""
+
+
+def read_notes(image: ParentDir) -> PathNotes:
+    """What is kept next to the state path of this directory."""
+    asides = _find_asides(image)
+    return PathNotes(
+        removal_begun=image.look(removal_name(image.name)).kind != NONE,
+        mount_noted=image.look(bound_name(image.name)).kind != NONE,
+        leftover_copy=image.look(copy_name(image.name)).kind != NONE,
+        asides=asides,
+        free_aside=path_next_to(image, aside_name(image.name, len(asides))),
+    )
+
+
+def aside_name(name: bytes, number: int = 0) -> bytes:
+    """Where an original is kept; the number is for when a name is taken."""
     return name + b"-initial" + (b".%d" % number if number else b"")
 
 
-def removal_name(name):
-    """bytes: the note that says: the original's removal has begun, go on with it."""
+def removal_name(name: bytes) -> bytes:
+    """The note that says that the removal of an original has started and has to be completed."""
     return b"." + name + b".cm_persist-removal"
 
 
-def bound_name(name):
-    """bytes: the note that says: the store's copy is mounted here, so what lies below the mount is not the newest.
+def bound_name(name: bytes) -> bytes:
+    """The note that says that the store's copy is mounted here, so content below the mount is not the newest.
 
-    It holds who mounts it, BY_START or BY_UNIT.
+    It holds what mounts it, BY_START or BY_UNIT.
     """
     return b"." + name + b".cm_persist-bound"
 
 
-def copy_name(name):
-    """bytes: the private directory in which a copy is made."""
+def copy_name(name: bytes) -> bytes:
+    """The private directory in which a copy is made."""
     return b"." + name + b".cm_persist-copy"
 
 
-def asides(image):
-    """tuple: (list of bytes, bytes), the names beside a state path at which something is kept, the oldest first, and the next
-    that is free. image is its ParentDir.
-    """
-    taken = []
-    while lstat(aside_name(image.name, len(taken)), image.fd) is not None:
-        taken.append(aside_name(image.name, len(taken)))
-    return taken, aside_name(image.name, len(taken))
+def path_next_to(image: ParentDir, name: bytes) -> str:
+    """The path of a name in the directory of a state path."""
+    return os.path.join(image.directory, os.fsdecode(name))
 
 
-def write_removal(image, manifest, aside):
-    """Note, durably, that a removal begins.
+class RemovalNote(NamedTuple):
+    """The content of the note of a removal: the list of all that may be removed, and where a copy of it is kept, if anywhere."""
 
-    Args:
-        image (ParentDir): of the state path.
-        manifest (Manifest): lists what may be removed.
-        aside (str): where the same is kept; None where the image still has it.
-    """
+    manifest: Manifest
+    aside: Optional[str]
+
+
+def write_removal(image: ParentDir, manifest: Manifest, aside: Optional[str]):
+    """Note, durably, that the removal of the original starts; the arguments are the fields of RemovalNote."""
     note = {"manifest": manifest.file, "within": manifest.within, "aside": aside}
     write_file(image.fd, removal_name(image.name), json.dumps(note).encode("ascii"))
 
 
-def read_removal(image):
-    """tuple: the note of a removal, (Manifest, aside) as write_removal() takes them."""
+def read_removal(image: ParentDir) -> RemovalNote:
+    """The note of a removal, which has to be there.
+
+    Raises:
+        StoreError: its content makes no sense.
+    """
     name = removal_name(image.name)
     try:
         with open(open_regular(name, image.fd, LARGEST), "rb") as file:
@@ -70,10 +116,10 @@ def read_removal(image):
         aside = note["aside"]
         if aside is not None and not is_name(os.path.basename(aside)):
             raise ValueError(aside)
-        return Manifest(str(note["manifest"]), str(note["within"])), aside
+        return RemovalNote(Manifest(str(note["manifest"]), str(note["within"])), aside)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            os.path.join(image.directory, os.fsdecode(name)),
+            path_next_to(image, name),
             "the note of a removal is broken",
             "Re-create the container from its image; or look at what is left of {} and remove the note.".format(
                 printable(image.path)
@@ -81,24 +127,46 @@ def read_removal(image):
         ) from error
 
 
-def read_bound(image):
-    """str: who mounts the store's copy over a state path, BY_START or BY_UNIT; '' where it is not noted that anyone does."""
+def read_mounted_by(image: ParentDir) -> str:
+    """What mounts the store's copy over a state path, BY_START or BY_UNIT; '' where no note says that anything does.
+
+    Raises:
+        StoreError: there is a note, but it cannot be read.
+    """
     try:
         with open(open_regular(bound_name(image.name), image.fd, LARGEST), "rb") as file:
             return BY_UNIT if file.read() == BY_UNIT.encode("ascii") else BY_START
     except FileNotFoundError:
         return ""
     except OSError as error:
-        where = os.path.join(image.directory, os.fsdecode(bound_name(image.name)))
         raise StoreError(
-            where, "the note of a mount cannot be read: {}".format(because(error)), "Look where it came from, and remove it."
+            path_next_to(image, bound_name(image.name)),
+            "the note of a mount cannot be read: {}".format(because(error)),
+            "Find out where it came from, and remove it.",
         ) from error
 
 
-def clear(image):
-    """Remove the note of a removal, and the copy that may have been made for it. The note goes first:
-    it names the manifest that lies with the copy.
+def remove_notes(image: ParentDir):
+    """Remove the note of a removal, and the copy that may have been made for it.
+
+    The note goes first: it names the manifest that lies with the copy.
     """
     remove_tree(image.fd, removal_name(image.name))
     os.fsync(image.fd)
     remove_tree(image.fd, copy_name(image.name))
+
+
+def _find_asides(image: ParentDir) -> Tuple[Aside, ...]:
+    asides = []
+    while True:
+        name = aside_name(image.name, len(asides))
+        node = image.look(name)
+        if node.kind == NONE:
+            return tuple(asides)
+        asides.append(Aside(path_next_to(image, name), node.real))
+
+
+def asides(image):
+    """Being replaced by read_notes()."""
+    notes = read_notes(image)
+    return [aside.name for aside in notes.asides], os.fsencode(os.path.basename(notes.free_aside))

@@ -2,83 +2,54 @@
 """What proves that an original can be had again: a manifest, of the image or of the seed, that lists exactly what is there."""
 
 import os
-from typing import NamedTuple
+from typing import Iterable, NamedTuple, Optional, Tuple
 
 from ..errors import because
-from ..fs.dirfd import open_regular
+from ..fs.dirfd import Opened, open_regular
+from ..fs.node import ParentDir
+from ..paths import StatePath
 from ..store.layout import MANIFESTS
+from ..store.store import Store
 from ..tree.manifest import Difference, compare
 
 IMAGE_MANIFEST = "/opt/cm_persist/image.manifest"  # where container/Containerfile writes it
 
 
 class Manifest(NamedTuple):
-    """A file (str) that lists a tree, and which part of it is meant: within (str) is a path in it, '' for the whole."""
+    """A file that lists a tree, and which part of it is meant: a path in it, '' for the whole."""
 
     file: str
     within: str = ""
 
     @property
-    def of_image(self):
-        """bool: whether it lists what the image holds, everything; that of a seed lists what one path was."""
+    def of_image(self) -> bool:
+        """True if it lists all that the image holds; that of a seed lists one state path."""
         return bool(self.within)
 
 
-def difference(manifest, image, name=None, begun=False):
-    """Compare what stands beside a state path, or at it, with a manifest.
+def manifests_of(image: ParentDir, image_manifest: str, seed_manifest: str) -> Tuple[Manifest, ...]:
+    """The manifests that list the original of a state path, the image's first.
 
     Args:
-        manifest (Manifest): what it should be.
-        image (ParentDir): of the state path.
-        name (bytes): its name; None for the state path itself.
-        begun (bool): its removal has begun, as for manifest.compare().
-
-    Returns:
-        Difference: the first; None where there is none.
+        image: of the state path.
+        image_manifest: path of the image's; it may be missing.
+        seed_manifest: path of the one that was written when the path was seeded; '' for none.
     """
-    return _compare(manifest, image.fd, name or image.name, begun)
+    known = []
+    if os.path.isfile(image_manifest):
+        within = os.path.join(os.path.realpath(image.directory), os.fsdecode(image.name))
+        known.append(Manifest(image_manifest, within.lstrip("/")))
+    if seed_manifest:
+        known.append(Manifest(seed_manifest))
+    return tuple(known)
 
 
-def is_as_seeded(store, spec, name):
-    """bool: whether the store's copy of a state path is, throughout, what was seeded: nobody has written to it since.
+def find_proof(
+    manifests: Iterable[Manifest], image: ParentDir, name: Optional[bytes] = None
+) -> Tuple[Optional[Manifest], Optional[Difference]]:
+    """The first of these manifests that lists exactly what is at a name, and None; or None, and how the last one differs.
 
-    Args:
-        store (Store): open.
-        spec (StatePath): the path.
-        name (str): its manifest's, in the store; None where it has none.
-    """
-    if name is None:
-        return False
-    try:
-        parent = store.open_parent(spec.relative)
-    except FileNotFoundError:
-        return False
-    try:
-        manifest = Manifest(os.path.join(store.state_path, os.fsdecode(MANIFESTS), name))
-        return _compare(manifest, parent, os.path.basename(spec.relative), False) is None
-    finally:
-        os.close(parent)
-
-
-def _compare(manifest, dir_fd, name, begun):
-    try:
-        # Not blocking: what stands there on a hostile volume may be a FIFO, which then has nothing to say.
-        with open(open_regular(manifest.file), "rb") as file:
-            return compare(file, dir_fd, name, begun, os.fsencode(manifest.within))
-    except OSError as error:
-        # Whatever cannot be compared is not provably the same.
-        return Difference(b".", "cannot be compared, {}".format(because(error)))
-
-
-def find_proof(manifests, image, name=None):
-    """Find a manifest that lists exactly what stands there.
-
-    Args:
-        manifests (iterable of Manifest): those that may.
-        image, name: as difference() takes them.
-
-    Returns:
-        tuple: (Manifest or None, Difference or None), the first that does; else how it differs from the last.
+    The name is one next to the state path; None stands for the state path itself.
     """
     found = None
     for manifest in manifests:
@@ -88,17 +59,37 @@ def find_proof(manifests, image, name=None):
     return None, found
 
 
-def manifests_of(image, image_manifest, seed_manifest):
-    """tuple of Manifest: what lists the original of a state path (image is its ParentDir), the image's first.
+def difference(
+    manifest: Manifest, image: ParentDir, name: Optional[bytes] = None, removal_begun: bool = False
+) -> Optional[Difference]:
+    """The first difference between a manifest and what is at a name, as for find_proof(); None if there is none.
 
-    Args:
-        image_manifest (str): path of the image's; it may be missing.
-        seed_manifest (str): path of the one that was written when the path was seeded; '' for none.
+    If the removal of what the manifest lists has begun, entries that are gone are no difference.
     """
-    known = []
-    if os.path.isfile(image_manifest):
-        within = os.path.join(os.path.realpath(image.directory), os.fsdecode(image.name))
-        known.append(Manifest(image_manifest, within.lstrip("/")))
-    if seed_manifest:
-        known.append(Manifest(seed_manifest))
-    return tuple(known)
+    return _compare(manifest, image.fd, name or image.name, removal_begun)
+
+
+def is_as_seeded(store: Store, spec: StatePath, name: Optional[str]) -> bool:
+    """True if the store's copy of a state path is exactly what was seeded: nobody has written to it since.
+
+    name is its manifest's, in the store; None if it has none.
+    """
+    if name is None:
+        return False
+    try:
+        parent = store.open_parent(spec.relative)
+    except FileNotFoundError:
+        return False
+    with Opened(parent) as fd:
+        manifest = Manifest(os.path.join(store.state_path, os.fsdecode(MANIFESTS), name))
+        return _compare(manifest, fd, os.path.basename(spec.relative), False) is None
+
+
+def _compare(manifest, dir_fd, name, removal_begun):
+    try:
+        # Not blocking: on a hostile volume there may be a FIFO, from which nothing can be read.
+        with open(open_regular(manifest.file), "rb") as file:
+            return compare(file, dir_fd, name, removal_begun, os.fsencode(manifest.within))
+    except OSError as error:
+        # What cannot be compared is not provably the same.
+        return Difference(b".", "cannot be compared, {}".format(because(error)))

@@ -12,7 +12,7 @@ from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
 from ..host.mounts import mounts_at_or_below, real_path
 from ..link.plan import LinkSeen, begin_again, has_diverged
 from ..original.links import refuse_dangling
-from ..original.notes import asides, read_bound, removal_name
+from ..original.notes import asides, read_mounted_by, removal_name
 from ..original.pristine import find_proof, manifests_of
 from ..store.backups import numbers
 from ..store.layout import BACKUPS, MANIFESTS, label
@@ -148,7 +148,7 @@ def _look_at(look, spec, image, stored):
     mounted = current.real and real_path(spec.path) in mounts_at_or_below(spec.path, look.mounts)
     same = current.real and (current.device, current.inode) == (stored.device, stored.inode)
     # A mount of ours holds on to a store that is itself unmounted.
-    bound = mounted and (same or (look.store is None and bool(read_bound(image))))
+    bound = mounted and (same or (look.store is None and bool(read_mounted_by(image))))
     kept = [os.path.join(image.directory, os.fsdecode(name)) for name in asides(image)[0] if image.look(name).real]
     removing = image.look(removal_name(image.name)).kind != NONE
     aside = kept[0] if kept else ""
