@@ -11,15 +11,15 @@ class PersistError(Exception):
     """A refusal or a failure that a person has to act on.
 
     Args:
-        path (str or Where): where it was found.
-        found (str): what was found there.
-        hint (str): what to do next, a whole sentence.
-        results (dict): further return values for the caller of the module, such as store_state.
+        path (str or Where): the path where the problem is.
+        found: the problem.
+        hint: what to do next, a whole sentence.
+        results: further return values for the caller of the module, such as store_state.
     """
 
-    def __init__(self, path, found, hint, **results):
+    def __init__(self, path, found: str, hint: str, **results):
         self.path, self.found, self.hint, self.results = str(path), found, hint, results
-        self.warnings = []  # what else there is to say of the run that it ends
+        self.warnings = []  # of the run that this error ends
         super().__init__("{}: {}. {}".format(printable(self.path), found, hint))
 
 
@@ -28,19 +28,19 @@ class SpecError(PersistError):
 
 
 class StoreError(PersistError):
-    """The store, or what keeps its books, is not in a state that can be worked on."""
+    """cm_persist cannot work on the store, or with its record, lock or notes, as they are."""
 
 
 class PathError(PersistError):
-    """What is at a state path cannot be seeded."""
+    """The content of a state path cannot be seeded."""
 
 
 class CopyError(PersistError):
-    """A file could not be copied with everything that belongs to it."""
+    """A file cannot be copied with its data and all of its metadata."""
 
 
 class LinkError(PersistError):
-    """A state path cannot be pointed at the store."""
+    """A state path cannot be linked to the store."""
 
 
 class SecretError(PersistError):
@@ -48,29 +48,22 @@ class SecretError(PersistError):
 
 
 class Where:
-    """The path of an entry of a tree, spelled out only if something is to be said of it.
+    """The path of an entry of a tree, made into text only when a message needs it.
 
     Args:
-        path (str): the tree's own.
-        relative (bytes): the entry's, relative to the tree's top, which is b'.'.
+        path: of the tree.
+        relative: of the entry, relative to the tree's top, which is b'.'.
     """
 
-    def __init__(self, path, relative):
+    def __init__(self, path: str, relative: bytes):
         self._path, self._relative = path, relative
 
     def __str__(self):
         return self._path if self._relative == b"." else "{}/{}".format(self._path, printable(self._relative))
 
 
-def printable(path):
-    """A path as text that any log can hold.
-
-    Args:
-        path (str or bytes): a path, possibly with bytes that are not UTF-8 or with control characters.
-
-    Returns:
-        str: the same path; what cannot be printed stands as an escape.
-    """
+def printable(path) -> str:
+    """A path (str or bytes) as text for any log: bytes that are not UTF-8, and control characters, become escapes."""
     if isinstance(path, bytes):
         path = path.decode("utf-8", "surrogateescape")
     if path.isprintable():  # as most are
@@ -80,18 +73,18 @@ def printable(path):
     )
 
 
-def because(error):
-    """str: an OSError in the kernel's own words, with the name that it met where Python knows one."""
+def because(error: OSError) -> str:
+    """The kernel's reason for an error, with its number, and with the file's name where Python knows it."""
     named = isinstance(error.filename, (str, bytes))
     return "{} ({}){}".format(error.strerror, error.errno, " at " + printable(os.fsencode(error.filename)) if named else "")
 
 
-def writable_hint(error):
-    """str: what to do about an OSError met while the store was written."""
+def writable_hint(error: OSError) -> str:
+    """The hint for an error that a write to the store met."""
     return {
         errno.EROFS: "Mount the volume read-write.",
         errno.EACCES: AS_ROOT,
         errno.EPERM: "Run as root (become: true); NFS must export with no_root_squash.",
         errno.ENOSPC: "Free some space on the volume, or mount a larger one.",
         errno.EDQUOT: "Raise the quota of the volume.",
-    }.get(error.errno, "Mend the volume, then start again.")
+    }.get(error.errno, "Fix the volume, then run again.")

@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place where what happened is told to Ansible: results, warnings, and typed errors as failures."""
+"""The result of a run for Ansible: results, warnings, and typed errors as failures. No other file calls Ansible."""
+
+from typing import Callable
 
 from .errors import PersistError
 
 
-def exit_module(module, act):
-    """Act, and end the module with the result. Does not return.
+def exit_module(module, act: Callable) -> None:
+    """Call act() and end the module with its result, so this does not return.
 
     Args:
         module (AnsibleModule): the module that runs.
-        act (callable): takes nothing, gives an Outcome or SecretOutcome.
+        act: returns an Outcome or a SecretOutcome, or raises a PersistError.
     """
     try:
         outcome = act()
     except PersistError as error:
         for warning in error.warnings:
             module.warn(warning)
-        # "where", as Ansible adds the mode and owner of a file that is called "path".
+        # "where": to a result with "path", Ansible adds the mode and owner of that file.
         module.fail_json(msg=str(error), where=error.path, hint=error.hint, **error.results)
     results = outcome._asdict()
     for warning in results.pop("warnings", ()):

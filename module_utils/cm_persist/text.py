@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers as people read them."""
+"""Numbers and lists as people read them."""
+
+from typing import List
 
 from .errors import printable
 
 
-def size(count):
-    """str: a number of bytes."""
+def size(count: float) -> str:
+    """A number of bytes with its unit."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:
             return "{} bytes".format(count) if unit == "bytes" else "{:.1f} {}".format(count, unit)
@@ -13,12 +15,12 @@ def size(count):
     return "{:.1f} GB".format(count)
 
 
-def files(count):
-    """str: how many files."""
+def files(count: int) -> str:
+    """A number of files."""
     return "1 file" if count == 1 else "{:,} files".format(count)
 
 
-def some(names, most=5):
-    """str: the first of some names (list of str), and how many more there are."""
+def some(names: List[str], most: int = 5) -> str:
+    """The first of some names, and how many more there are."""
     more = "" if len(names) <= most else " and {} more".format(len(names) - most)
     return ", ".join(printable(name) for name in names[:most]) + more

@@ -36,7 +36,7 @@ MUTANTS = (
         "copied in place",
         CORE + "seed/steps.py",
         RENAME,
-        "            from .treecopy import copy_tree\n\n"
+        "            from ..tree.copy_tree import copy_tree\n\n"
         '            with open(os.devnull, "wb") as nowhere:\n'
         "                copy_tree(private, TREE, self.spec.path, parent, os.path.basename(relative), nowhere)\n",
         (POWER, "-k", "ext4"),
@@ -86,8 +86,8 @@ MUTANTS = (
     Mutant(
         "no fsync of the directories above",
         CORE + "fs/mkdirs.py",
-        "            os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)\n            os.fsync(fd)\n",
-        "            os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)\n",
+        "    os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)\n    os.fsync(dir_fd)\n",
+        "    os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)\n",
         (ORDER, "-k", "test_everything"),
     ),
     Mutant(
@@ -100,10 +100,10 @@ MUTANTS = (
     Mutant(
         "a look and then an opening",
         CORE + "fs/dirfd.py",
-        "        return os.open(name, OPEN_DIRECTORY, dir_fd=fd)\n    except",
-        "        if stat.S_ISLNK(os.lstat(name, dir_fd=fd).st_mode):\n"
-        '            raise OSError(errno.ELOOP, "link")\n'
-        "        return os.open(name, OPEN_DIRECTORY ^ os.O_NOFOLLOW, dir_fd=fd)\n    except",
+        "            return os.open(name, OPEN_DIRECTORY, dir_fd=above)\n        except",
+        "            if stat.S_ISLNK(os.lstat(name, dir_fd=above).st_mode):\n"
+        '                raise OSError(errno.ELOOP, "link")\n'
+        "            return os.open(name, OPEN_DIRECTORY ^ os.O_NOFOLLOW, dir_fd=above)\n        except",
         (RACES, "-k", "in_the_way"),
     ),
     Mutant(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The users and groups of an image, by name and number: what an owner is called stays when an image numbers it anew.
+"""The users and groups of an image, by name and number.
 
-Read from the image's own files (passwd(5), group(5)), not through the name service: a number on a volume is one that the image
-gave out, and at container start nothing answers questions of another service yet.
+They come from the image's own files (passwd(5), group(5)), not from the name service: a number on a volume is one that the image
+assigned, and when a container starts no other service answers yet.
 """
 
 import os
@@ -12,22 +12,22 @@ LONGEST = 4 << 20  # bytes of either file
 
 
 class Accounts(NamedTuple):
-    """Names (str) to numbers (int)."""
+    """The number of each name."""
 
     users: Dict[str, int]
     groups: Dict[str, int]
 
-    def user(self, number):
-        """str: what a user is called, or '' where it has no name."""
+    def user(self, number: int) -> str:
+        """The name of a user, or '' if it has none."""
         return next((name for name, own in self.users.items() if own == number), "")
 
-    def group(self, number):
-        """str: what a group is called, or '' where it has no name."""
+    def group(self, number: int) -> str:
+        """The name of a group, or '' if it has none."""
         return next((name for name, own in self.groups.items() if own == number), "")
 
 
-def read_accounts(root="/"):
-    """Accounts: those of the image whose root directory this is (str); of a file that is not there, none."""
+def read_accounts(root: str = "/") -> Accounts:
+    """The accounts of the image with this root directory; a file that does not exist has none."""
     return Accounts(_read(os.path.join(root, "etc/passwd")), _read(os.path.join(root, "etc/group")))
 
 

@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written is on disk before anything relies on it. A failed fsync is fatal: the kernel may have dropped the data."""
+"""Replace a file atomically and durably. A failed fsync is fatal: the kernel may have dropped the data."""
 
 import os
 
 from .rmtree import remove_tree
 
 
-def write_file(dir_fd, name, data, mode=0o600):
-    """Replace a file with new content: the old or the new is there at every moment, never a part.
+def write_file(dir_fd: int, name: bytes, data: bytes, mode: int = 0o600) -> None:
+    """Replace the content of a file: a crash leaves the old content or the new one, never a part.
 
     Args:
-        dir_fd (int): the open directory of the file.
-        name (bytes): the file's name there.
-        data (bytes): its whole content.
-        mode (int): its permissions, as the process's umask leaves them.
+        mode: permissions of the new file, which the umask of the process reduces.
     """
-    beside = b"." + name + b".new"
-    remove_tree(dir_fd, beside)
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=dir_fd)
+    new = b"." + name + b".new"
+    remove_tree(dir_fd, new)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=dir_fd)
     with open(fd, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(fd)
-    os.rename(beside, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    os.rename(new, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     os.fsync(dir_fd)

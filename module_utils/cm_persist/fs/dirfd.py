@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Directories by descriptor: nothing here follows a symbolic link, so none that is planted can lead elsewhere.
+"""Directories by descriptor. No function here follows a symbolic link, so nobody can redirect a path by planting one.
 
-Names and relative paths are bytes; a path of any length is taken one component at a time.
+Names and relative paths are bytes. A path may be longer than the kernel takes at a time: it is opened one component at a time.
 """
 
 import errno
 import os
 import stat
+from typing import Any, List, Optional, Tuple
 
 from ..errors import StoreError, printable
 
@@ -29,35 +30,34 @@ class Opened:
         os.close(self._fd)
 
 
-def lstat(name, dir_fd):
-    """os.stat_result of a name in a directory, the link's own if it is one; None where there is nothing."""
+def lstat(name: bytes, dir_fd: int) -> Optional[os.stat_result]:
+    """The status of a name in a directory (of a link its own), or None if there is nothing."""
     try:
         return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:
         return None
 
 
-def open_quietly(name, flags, dir_fd):
-    """Open without a trace in the access time where the kernel allows it: O_NOATIME is for the owner and root alone."""
+def open_quietly(name: bytes, flags: int, dir_fd: Optional[int]) -> int:
+    """Open without changing the access time where the kernel allows it: O_NOATIME is for the owner and root alone."""
     try:
         return os.open(name, flags | os.O_NOATIME | os.O_CLOEXEC, dir_fd=dir_fd)
     except PermissionError:
         return os.open(name, flags | os.O_CLOEXEC, dir_fd=dir_fd)
 
 
-def open_regular(name, dir_fd=None, largest=None):
-    """Open a file for reading that should be an ordinary one of a usual size: others could block or never end.
+def open_regular(name, dir_fd: Optional[int] = None, largest: Optional[int] = None) -> int:
+    """Open a file for reading that must be a regular one: others could block, or never end.
 
     Args:
-        name (bytes or str): its name in the directory, or a path.
-        dir_fd (int): the open directory.
-        largest (int): its size in bytes at most; None for any.
+        name (bytes or str): a name in the directory, or a path.
+        largest: the limit of its size in bytes; None for any size.
 
     Returns:
-        int: the descriptor, the caller's to close.
+        A descriptor, which the caller closes.
 
     Raises:
-        OSError: it cannot be opened, or is something else (EINVAL), or too large (EFBIG).
+        OSError: it cannot be opened, is not a regular file (EINVAL), or is too large (EFBIG).
     """
     fd = open_quietly(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd)
     status = os.fstat(fd)
@@ -70,31 +70,34 @@ def open_regular(name, dir_fd=None, largest=None):
     return fd
 
 
-def change_mode(name, mode, dir_fd=None):
-    """Change the mode of what stands at a name, never of what a link there leads to: chmod(2) has no such flag."""
-    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
-    try:
+def change_mode(name: bytes, mode: int, dir_fd: Optional[int] = None) -> None:
+    """Change the mode of a name, never of the target of a link there: chmod(2) has no flag for that."""
+    with Opened(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)) as fd:
         if stat.S_ISLNK(os.fstat(fd).st_mode):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
         os.chmod("/proc/self/fd/{}".format(fd), mode)
-    finally:
-        os.close(fd)
 
 
-def mount_id(fd):
-    """int: the number of the mount that an open file lies on, as in mountinfo; None before Linux 3.15."""
+def sync_directory(path: str) -> None:
+    """Write a directory to disk: the names that were added or removed."""
+    with Opened(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
+        os.fsync(fd)
+
+
+def mount_id(fd: int) -> Optional[int]:
+    """The number of the mount that holds an open file, as in mountinfo; None before Linux 3.15."""
     with open("/proc/self/fdinfo/{}".format(fd)) as info:
         return next((int(line.split()[1]) for line in info if line.startswith("mnt_id:")), None)
 
 
-def same_mount(one, other):
-    """bool: whether two open files lie on the same mount; where the kernel does not tell, on the same file system."""
+def same_mount(one: int, other: int) -> bool:
+    """True if two open files are on the same mount; where the kernel has no number for it, on the same file system."""
     numbers = mount_id(one), mount_id(other)
     return numbers[0] == numbers[1] and (numbers[0] is not None or os.fstat(one).st_dev == os.fstat(other).st_dev)
 
 
-def list_names(fd):
-    """list of bytes: the names in an open directory, in byte order."""
+def list_names(fd: int) -> List[bytes]:
+    """The names in an open directory, in byte order."""
     names = os.listdir(fd)
     for index, name in enumerate(names):  # in place: a directory may hold a million of them
         names[index] = os.fsencode(name)
@@ -102,14 +105,10 @@ def list_names(fd):
     return names
 
 
-def list_kinds(fd):
-    """Tell directories and files apart in an open directory, without a look at each where it says so itself.
+def list_kinds(fd: int) -> Tuple[List[bytes], List[bytes]]:
+    """The names of directories and those of regular files in an open directory, in byte order.
 
-    Args:
-        fd (int): the open directory.
-
-    Returns:
-        tuple: (list of bytes, list of bytes), the names of directories and of regular files, in byte order.
+    A name whose kind the directory itself has is not stat'ed.
     """
     directories, files, others = [], [], []
     if os.scandir in os.supports_fd:  # from Python 3.7 on
@@ -132,55 +131,96 @@ def list_kinds(fd):
     return sorted(directories), sorted(files)
 
 
-def open_directory(top_fd, relative, top):
+def open_directory(top_fd: int, relative: bytes, top: str) -> int:
     """Open a directory below another.
 
     Args:
-        top_fd (int): the open directory above.
-        relative (bytes): path below it; empty for the directory itself.
-        top (str): the path of top_fd, for errors.
+        relative: the path below top_fd; empty for top_fd itself.
+        top: the path of top_fd, for errors.
 
     Returns:
-        int: a new descriptor, the caller's to close.
+        A new descriptor, which the caller closes.
 
     Raises:
-        StoreError: a component is no directory (a symbolic link counts as none).
+        StoreError: a component is not a directory (a symbolic link counts as none).
         FileNotFoundError: a component is missing.
     """
+    names = components(relative)
     fd = os.open(".", OPEN_DIRECTORY, dir_fd=top_fd)
-    for name in _components(relative):
-        below = _open_component(fd, name, relative, top)
-        os.close(fd)
-        fd = below
+    for name in names:
+        fd = go_down(fd, name, relative, top)
     return fd
 
 
-class DirectoryStack:
-    """The open directories between a top and where a walk is now, with a bounded number of descriptors.
+def components(relative: bytes) -> List[bytes]:
+    """The names of which a relative path consists."""
+    names = [name for name in relative.split(b"/") if name not in (b"", b".")]
+    if b".." in names:  # a note on a volume may contain it
+        raise StoreError(printable(relative), "it leads out of the directory that it is in", "Find out who wrote it there.")
+    return names
 
-    Directories far above are closed and opened again through '..' on the way back, and must then be the same inode.
+
+def go_down(above: int, name: bytes, relative: bytes, top: str) -> int:
+    """Open the directory with this name in an open directory, and close that one; the rest is as for open_directory()."""
+    with Opened(above):
+        try:
+            return os.open(name, OPEN_DIRECTORY, dir_fd=above)
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            raise StoreError(
+                os.path.join(top, printable(relative)),
+                "{} on the way is no directory".format(printable(name)),
+                "Remove or rename it; symbolic links are not followed.",
+            ) from error
+
+
+class DirectoryStack:
+    """The open directories between a top and the current directory of a walk, with a bounded number of descriptors.
+
+    Directories far above are closed and opened again through '..' on the way back, and must then be the same inode. Each
+    directory has a note, in which the walk keeps what it still has to do there. A context manager: it closes all but the first.
     """
 
-    def __init__(self, fd):
+    def __init__(self, fd: int, note: Any = None):
         self._levels = [(fd, None)]
+        self._notes = [note]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_unused):
+        self.close()
 
     @property
-    def fd(self):
-        """int: the directory where the walk is now."""
+    def fd(self) -> int:
+        """The current directory."""
         return self._levels[-1][0]
 
-    def push(self, fd):
+    @property
+    def note(self) -> Any:
+        """The note of the current directory."""
+        return self._notes[-1]
+
+    @property
+    def depth(self) -> int:
+        """The number of directories between the first one and the current one, which counts."""
+        return len(self._levels) - 1
+
+    def push(self, fd: int, note: Any = None) -> None:
         """Go down into an open directory, which then belongs to the stack."""
         self._levels.append((fd, None))
-        if len(self._levels) > OPEN_LEVELS + 1:  # the first level is the caller's own
+        self._notes.append(note)
+        if self.depth > OPEN_LEVELS:  # the first level is the caller's own
             far, _unused = self._levels[-OPEN_LEVELS]
             if far is not None:
                 self._levels[-OPEN_LEVELS] = (None, os.fstat(far))
                 os.close(far)
 
-    def pop(self):
+    def pop(self) -> None:
         """Go back up."""
         leaving, _unused = self._levels.pop()
+        self._notes.pop()
         above, known = self._levels[-1]
         if above is None:
             above = os.open("..", OPEN_DIRECTORY, dir_fd=leaving)
@@ -191,30 +231,9 @@ class DirectoryStack:
             self._levels[-1] = (above, None)
         os.close(leaving)
 
-    def close(self):
+    def close(self) -> None:
         """Close all but the first directory."""
         for fd, _unused in self._levels[1:]:
             if fd is not None:
                 os.close(fd)
-        del self._levels[1:]
-
-
-def _components(relative):
-    names = [name for name in relative.split(b"/") if name not in (b"", b".")]
-    if b".." in names:  # what is read from a volume may say so
-        raise StoreError(printable(relative), "it leads out of the directory that it is in", "Find out who wrote it there.")
-    return names
-
-
-def _open_component(fd, name, relative, top):
-    try:
-        return os.open(name, OPEN_DIRECTORY, dir_fd=fd)
-    except OSError as error:
-        os.close(fd)
-        if error.errno in (errno.ENOTDIR, errno.ELOOP):
-            raise StoreError(
-                os.path.join(top, printable(relative)),
-                "{} on the way is no directory".format(printable(name)),
-                "Remove or rename what stands there; symbolic links are not followed.",
-            ) from error
-        raise
+        del self._levels[1:], self._notes[1:]

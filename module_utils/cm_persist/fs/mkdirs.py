@@ -1,66 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make directories, durable, owner first."""
+"""Make missing directories, each with its owner and mode before it has its name, and each durable."""
 
 import os
+from typing import Callable, Tuple
 
-from .dirfd import OPEN_DIRECTORY, _components, _open_component, lstat
+from .dirfd import OPEN_DIRECTORY, Opened, components, go_down, lstat
 from .rmtree import remove_tree
 
+OwnerAndMode = Tuple[int, int, int]  # uid, gid, mode
 
-def make_directories(top_fd, relative, top, model):
-    """Open a directory below another, making what is missing on the way, and make each of them durable.
+
+def make_directories(top_fd: int, relative: bytes, top: str, model: Callable[[bytes], OwnerAndMode]) -> int:
+    """Open a directory below another, and make each missing directory on the way.
 
     Args:
-        top_fd (int): the open directory above.
-        relative (bytes): path below it.
-        top (str): the path of top_fd, for errors.
-        model (callable): takes the relative path (bytes) of a missing directory, gives its (uid, gid, mode).
+        top: the path of top_fd, for errors.
+        model: gives owner and mode for the relative path of a missing directory.
 
     Returns:
-        int: a new descriptor, the caller's to close.
+        A new descriptor, which the caller closes.
 
     Raises:
-        StoreError: a component is no directory.
+        StoreError: a component is not a directory.
     """
+    names = components(relative)
     fd = os.open(".", OPEN_DIRECTORY, dir_fd=top_fd)
-    done = []
-    for name in _components(relative):
-        done.append(name)
+    for count, name in enumerate(names, 1):
         if lstat(name, fd) is None:
-            # Owner and mode first, the name last: a crash leaves no directory of another's owner or mode.
-            uid, gid, mode = model(b"/".join(done))
-            temporary = b".cm_persist-" + name[:200]
-            remove_tree(fd, temporary)
-            os.mkdir(temporary, 0o700, dir_fd=fd)
-            made = os.open(temporary, OPEN_DIRECTORY, dir_fd=fd)
-            os.fchown(made, uid, gid)
-            os.fchmod(made, mode)
-            os.fsync(made)
-            os.close(made)
-            os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
-            os.fsync(fd)
-        below = _open_component(fd, name, relative, top)
-        os.close(fd)
-        fd = below
+            _make(fd, name, model(b"/".join(names[:count])))
+        fd = go_down(fd, name, relative, top)
     return fd
 
 
-def make_parents(path, model):
-    """Make the directories above a path that are missing, each durable with its owner and mode at once.
-
-    Args:
-        path (str): an absolute path.
-        model (callable): takes the path (str) of a missing directory, gives its (uid, gid, mode).
-    """
+def make_parents(path: str, model: Callable[[str], OwnerAndMode]) -> None:
+    """Make the missing directories above an absolute path; model gives owner and mode for the path of each."""
     directory = os.path.dirname(path)
-    existing = directory
-    while not os.path.isdir(existing):
-        existing = os.path.dirname(existing)
+    existing = nearest_directory(directory)
     if existing == directory:
         return
     missing = os.fsencode(os.path.relpath(directory, existing))
-    fd = os.open(existing, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with Opened(os.open(existing, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as fd:
         os.close(make_directories(fd, missing, existing, lambda below: model(os.path.join(existing, os.fsdecode(below)))))
-    finally:
-        os.close(fd)
+
+
+def nearest_directory(path: str) -> str:
+    """The path itself if it is a directory, otherwise the nearest one above it."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _make(dir_fd, name, owner_and_mode):
+    # Owner and mode first, the name last: after a crash no directory has the wrong owner or mode.
+    uid, gid, mode = owner_and_mode
+    temporary = b".cm_persist-" + name[:200]
+    remove_tree(dir_fd, temporary)
+    os.mkdir(temporary, 0o700, dir_fd=dir_fd)
+    with Opened(os.open(temporary, OPEN_DIRECTORY, dir_fd=dir_fd)) as made:
+        os.fchown(made, uid, gid)
+        os.fchmod(made, mode)
+        os.fsync(made)
+    os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    os.fsync(dir_fd)

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands at one place, looked at without following a link at the place itself."""
+"""What exists at one name, without following a link there."""
 
 import os
 import stat
 import sys
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from ..errors import AS_ROOT, PathError, because
-from .dirfd import lstat, open_quietly
+from .dirfd import Opened, lstat, open_quietly
 
 NONE, DIRECTORY, FILE, LINK, OTHER = "none", "directory", "file", "symbolic link", "special file"
 
 
 class Node(NamedTuple):
-    """kind is NONE, DIRECTORY, FILE, LINK or OTHER; target a link's text; empty is said of listed directories alone;
-    mtime is in nanoseconds."""
+    """kind is NONE, DIRECTORY, FILE, LINK or OTHER; target is the text of a link; mtime is in nanoseconds.
+
+    empty is True only for a directory that look_inside() found empty.
+    """
 
     kind: str = NONE
     target: str = ""
@@ -27,21 +29,13 @@ class Node(NamedTuple):
     mtime: int = 0
 
     @property
-    def real(self):
-        """bool: whether there is content of its own: a directory or a regular file."""
+    def real(self) -> bool:
+        """True for a directory or a regular file, which have content of their own."""
         return self.kind in (DIRECTORY, FILE)
 
 
-def look(dir_fd, name):
-    """Look at a name in an open directory.
-
-    Args:
-        dir_fd (int): the directory; None where it does not exist.
-        name (bytes): the name.
-
-    Returns:
-        Node: what is there.
-    """
+def look(dir_fd: Optional[int], name: bytes) -> Node:
+    """The node at a name in an open directory; dir_fd is None if that does not exist."""
     status = None if dir_fd is None else lstat(name, dir_fd)
     if status is None:
         return Node()
@@ -51,32 +45,29 @@ def look(dir_fd, name):
     return Node(kind, target, status.st_uid, status.st_gid, mode, status.st_ino, status.st_dev, mtime=status.st_mtime_ns)
 
 
-def look_inside(dir_fd, name):
-    """Node: as look(), and says of a directory whether it is empty, without reading more of it than that takes."""
-    place = look(dir_fd, name)
-    if place.kind != DIRECTORY:
-        return place
-    fd = open_quietly(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd)
-    try:
-        return place._replace(empty=_is_empty(fd))
-    finally:
-        os.close(fd)
+def look_inside(dir_fd: Optional[int], name: bytes) -> Node:
+    """The node at a name, as look() gives it, with empty for a directory."""
+    node = look(dir_fd, name)
+    if node.kind != DIRECTORY:
+        return node
+    with Opened(open_quietly(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd)) as fd:
+        return node._replace(empty=_is_empty(fd))
 
 
 def _is_empty(fd):
     if sys.version_info < (3, 7):  # where scandir takes no descriptor
         return not os.listdir(fd)
-    with os.scandir(fd) as names:
+    with os.scandir(fd) as names:  # which reads no more than it has to
         return next(names, None) is None
 
 
 class ParentDir:
-    """The directory of the running image (or machine) that holds a path, open while a run works on it.
+    """The open directory that holds a path of the running image (or machine). A context manager, which closes it.
 
-    Its own path is trusted and may lead over links (/var/run is one). fd is None where it does not exist.
+    Its own path is trusted and may contain links (/var/run is one). fd is None if it does not exist.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str):
         self.path, self.name = path, os.fsencode(os.path.basename(path))
         self.directory = os.path.dirname(path)
         try:
@@ -95,15 +86,15 @@ class ParentDir:
         if self.fd is not None:
             os.close(self.fd)
 
-    def look(self, name=None):
-        """Node: what is at the path, or at another name (bytes) next to it."""
+    def look(self, name: Optional[bytes] = None) -> Node:
+        """The node at the path, or at another name next to it."""
         try:
             return look(self.fd, name or self.name)
         except OSError as error:
             raise PathError(self.path, "it cannot be looked at: {}".format(because(error)), AS_ROOT) from error
 
-    def look_inside(self):
-        """Node: what is at the path, and whether a directory there is empty."""
+    def look_inside(self) -> Node:
+        """The node at the path, with empty for a directory."""
         try:
             return look_inside(self.fd, self.name)
         except OSError as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System calls that Python does not offer (everywhere), each with what to do where the kernel lacks it.
+"""System calls that Python does not have in every version, with a fallback where the kernel lacks one.
 
-Functions raise OSError as the os module does. ctypes is imported at the first call only: a restart needs none of this.
+Functions raise OSError as the os module does. ctypes is imported at the first call: a restart needs none of them.
 """
 
 import errno
@@ -16,7 +16,7 @@ NUMBERS = {
     "renameat2": {"x86_64": 316, "aarch64": 276, "ppc64le": 357, "s390x": 347},
     "copy_file_range": {"x86_64": 326, "aarch64": 285, "ppc64le": 379, "s390x": 375},
 }
-# What a kernel, a seccomp filter or a file system answers when it has no such call.
+# The errors of a kernel, a seccomp filter or a file system that has no such call.
 UNAVAILABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY)
 # ioctl numbers carry the direction in their top bits, and powerpc has its own (asm/ioctl.h).
 _WRITE, _READ = (0x80000000, 0x40000000) if platform.machine().startswith("ppc") else (0x40000000, 0x80000000)
@@ -32,15 +32,11 @@ PR_SET_PDEATHSIG = 1
 _libraries = []
 
 
-def rename_noreplace(source, target, source_fd, target_fd):
-    """Rename, and fail with EEXIST where the target exists: renameat2(2) with RENAME_NOREPLACE.
+def rename_noreplace(source: bytes, target: bytes, source_fd: int, target_fd: int) -> None:
+    """Rename, and fail with EEXIST if the target exists: renameat2(2) with RENAME_NOREPLACE.
 
-    The caller holds a lock: where the call is missing, looking first and renaming then is all that is left.
-
-    Args:
-        source (bytes): name below source_fd.
-        target (bytes): name below target_fd.
-        source_fd, target_fd (int): open directories.
+    The names are in the open directories source_fd and target_fd. The fallback is a stat and then a rename, so the caller must
+    hold a lock.
     """
     try:
         _call("renameat2", source_fd, source, target_fd, target, RENAME_NOREPLACE)
@@ -55,33 +51,25 @@ def rename_noreplace(source, target, source_fd, target_fd):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target)) from None
 
 
-def rename_exchange(one, other, one_fd, other_fd):
-    """Let two names change places in one step: renameat2(2) with RENAME_EXCHANGE.
-
-    Args:
-        one (bytes): name below one_fd.
-        other (bytes): name below other_fd.
-        one_fd, other_fd (int): open directories.
+def rename_exchange(one: bytes, other: bytes, one_fd: int, other_fd: int) -> None:
+    """Exchange two names in one step: renameat2(2) with RENAME_EXCHANGE. The names are in the open directories one_fd, other_fd.
 
     Raises:
-        OSError: with a number of UNAVAILABLE, the kernel or the file system (NFS) has no such call.
+        OSError: with a number of UNAVAILABLE if the kernel or the file system (NFS) has no such call.
     """
     _call("renameat2", one_fd, one, other_fd, other, RENAME_EXCHANGE)
 
 
-def syncfs(fd):
-    """Write back everything of the file system that fd lies on: syncfs(2)."""
+def syncfs(fd: int) -> None:
+    """Write the whole file system that holds an open file to disk: syncfs(2)."""
     _call("syncfs", fd)
 
 
-def syncfs_reports_errors(release):
-    """Whether syncfs(2) tells of failed writes, which it does since Linux 5.8 (man 2 syncfs).
+def syncfs_reports_errors(release: str) -> bool:
+    """True if syncfs(2) reports failed writes, as it does since Linux 5.8 (man 2 syncfs); False for an unknown release.
 
     Args:
-        release (str): the kernel's release, as in uname -r.
-
-    Returns:
-        bool: False also for a release that cannot be read.
+        release: of the kernel, as in uname -r.
     """
     try:
         return tuple(int(part) for part in release.split("-")[0].split(".")[:2]) >= (5, 8)
@@ -89,11 +77,11 @@ def syncfs_reports_errors(release):
         return False
 
 
-def copy_file_range(source_fd, target_fd, count, offset):
+def copy_file_range(source_fd: int, target_fd: int, count: int, offset: int) -> int:
     """Copy up to count bytes at the same offset of two files inside the kernel: copy_file_range(2).
 
     Returns:
-        int: bytes copied; 0 only at the source's end.
+        The bytes that were copied; 0 only at the end of the source.
     """
     if hasattr(os, "copy_file_range"):  # Python 3.8
         return os.copy_file_range(source_fd, target_fd, count, offset, offset)  # novermin
@@ -103,15 +91,15 @@ def copy_file_range(source_fd, target_fd, count, offset):
     return _call("copy_file_range", source_fd, ctypes.byref(at_source), target_fd, ctypes.byref(at_target), count, 0)
 
 
-def clone(source_fd, target_fd):
-    """Let the target share the source's blocks: ioctl_ficlone(2)."""
+def clone(source_fd: int, target_fd: int) -> None:
+    """Let the target share the blocks of the source: ioctl_ficlone(2)."""
     import fcntl
 
     fcntl.ioctl(target_fd, FICLONE, source_fd)
 
 
-def get_flags(fd):
-    """int: the inode flags of an open file or directory that are kept; 0 where its file system has none."""
+def get_flags(fd: int) -> int:
+    """Those inode flags of an open file or directory that a copy keeps; 0 if its file system has none."""
     import fcntl
 
     try:
@@ -123,44 +111,44 @@ def get_flags(fd):
         raise
 
 
-def set_flags(fd, flags):
-    """Set the inode flags that are kept, and leave the file system's own as they are."""
+def set_flags(fd: int, flags: int) -> None:
+    """Set those inode flags that a copy keeps; those of the file system itself stay as they are."""
     import fcntl
 
     current = struct.unpack("i", fcntl.ioctl(fd, FS_IOC_GETFLAGS, struct.pack("i", 0)))[0]
     fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("i", current & ~FLAGS_KEPT | flags))
 
 
-def bind_mount(source, target):
-    """Mount a directory or file over another: mount(2) with MS_BIND. Paths are bytes."""
+def bind_mount(source: bytes, target: bytes) -> None:
+    """Mount a directory or file over another: mount(2) with MS_BIND."""
     _call("mount", source, target, None, MS_BIND, None)
 
 
-def may_mount(status="/proc/self/status"):
-    """bool: whether this process has the capability SYS_ADMIN, number 21 (capabilities(7)).
+def may_mount(status: str = "/proc/self/status") -> bool:
+    """True if this process has the capability SYS_ADMIN, number 21 (capabilities(7)).
 
     Args:
-        status (str): path of a file in the format of /proc/[pid]/status.
+        status: path of a file in the format of /proc/[pid]/status.
     """
     with open(status) as lines:
         effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
     return bool(int(effective, 16) >> 21 & 1)
 
 
-def unmount(target):
-    """Unmount what is mounted last at the target: umount2(2). The path is bytes."""
+def unmount(target: bytes) -> None:
+    """Unmount the topmost mount at a path: umount2(2)."""
     _call("umount2", target, UMOUNT_NOFOLLOW)
 
 
-def die_with_parent(parent):
-    """Have this process killed when its parent ends: prctl(2), PR_SET_PDEATHSIG. parent is its number (int)."""
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent, which has this number, ends: prctl(2), PR_SET_PDEATHSIG."""
     _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it was gone before that
+    if os.getppid() != parent:  # it ended before that
         os._exit(1)
 
 
 def library():
-    """ctypes.CDLL: the C library, loaded at the first call."""
+    """The C library (ctypes.CDLL), loaded at the first call."""
     import ctypes
 
     if not _libraries:
@@ -175,7 +163,7 @@ def _call(name, *arguments):
     number = NUMBERS.get(name, {}).get(platform.machine())
     if function is None and number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), name)
-    # Only int and bytes and pointers are passed; a long keeps 64-bit counts and offsets whole.
+    # Arguments are int, bytes and pointers; a long has room for 64-bit counts and offsets.
     passed = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
     while True:
         result = function(*passed) if function is not None else library().syscall(ctypes.c_long(number), *passed)
