@@ -264,7 +264,7 @@ hint:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.cm_persist.module_result import exit_module
-from ..module_utils.cm_persist.report.status import Settings, look
+from ..module_utils.cm_persist.report.status import Settings, report_status
 
 
 def main():
@@ -279,7 +279,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    exit_module(module, lambda: look(Settings(**module.params)))
+    exit_module(module, lambda: report_status(Settings(**module.params)))
 
 
 if __name__ == "__main__":

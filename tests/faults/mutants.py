@@ -202,8 +202,8 @@ MUTANTS = (
     Mutant(
         "an original removed that nobody compared",
         CORE + "link/steps.py",
-        "            proof = find_proof(self.manifests, image)[0] if self.overlay else None\n",
-        "            proof = self.manifests[0] if self.manifests else None\n",
+        "        proof = find_proof(self.manifests, image)[0] if self.overlay else None\n",
+        "        proof = self.manifests[0] if self.manifests else None\n",
         (OVERLAY, "-k", "under_a_mount"),
     ),
     Mutant(
@@ -230,8 +230,8 @@ MUTANTS = (
     Mutant(
         "an original removed where there is no image",
         CORE + "link/steps.py",
-        "            if proof is not None or (self.overlay and image.look_inside().empty):\n",
-        "            proof = find_proof(self.manifests, image)[0]\n            if True:\n",
+        "        if proof is not None or (self.overlay and image.look_inside().empty):\n",
+        "        proof = find_proof(self.manifests, image)[0]\n        if True:\n",
         ("tests/filesystem/test_doubt.py", "-k", "exdev"),
     ),
     Mutant(
@@ -244,20 +244,20 @@ MUTANTS = (
     Mutant(
         "an aside that replaces another",
         CORE + "link/steps.py",
-        "                syscalls.rename_noreplace(image.name, os.fsencode(os.path.basename(self.aside)), image.fd, image.fd)\n",
-        "                syscalls.rename_noreplace(image.name, image.name + b'-initial', image.fd, image.fd)\n",
+        "            syscalls.rename_noreplace(image.name, os.fsencode(os.path.basename(self.aside)), image.fd, image.fd)\n",
+        "            syscalls.rename_noreplace(image.name, image.name + b'-initial', image.fd, image.fd)\n",
         ("tests/filesystem/test_single_file.py", "-k", "wrote_anew"),
     ),
     Mutant(
         "the link gone before the copy back is on disk",
-        CORE + "link/restore.py",
-        "            stored = run.store.open_parent(self.spec.relative)\n",
-        "            _unlink(image, self.place)\n            stored = run.store.open_parent(self.spec.relative)\n",
+        CORE + "link/restore_steps.py",
+        "            parent = run.store.open_parent(self.spec.relative)\n",
+        "            _unlink(image, self.stored_path)\n            parent = run.store.open_parent(self.spec.relative)\n",
         ("tests/filesystem/test_restore.py", "-k", "copy_that_fails"),
     ),
     Mutant(
         "new content under the notes of the old",
-        CORE + "link/restore.py",
+        CORE + "link/restore_steps.py",
         "                for note in (bound_name(image.name), removal_name(image.name)):\n",
         "                for note in ():\n",
         (LINKS, "-k", "undisturbed"),
@@ -265,15 +265,15 @@ MUTANTS = (
     Mutant(
         "a mount that nobody knows of",
         CORE + "link/plan.py",
-        "    plan.steps.append(NoteMount(path.spec, place, BY_UNIT if path.unit or path.mounter == BY_UNIT else BY_START))\n",
+        "        NoteMount(path.spec, stored_path, mounted_by),\n",
         "",
         ("tests/filesystem/test_bind.py", "-k", "reboot or without_its_volume"),
     ),
     Mutant(
         "a unit that outlives what it was for",
         CORE + "link/restore.py",
-        "    if path.mounter == BY_UNIT:\n        plan.steps.append(RemoveUnit(path.spec))\n    plan.steps.append(CopyBack(",
-        "    plan.steps.append(CopyBack(",
+        "        *_remove_unit(path),\n        CopyBack(",
+        "        CopyBack(",
         (CUT, "-k", "off_a_mount"),
     ),
     Mutant(
@@ -293,22 +293,22 @@ MUTANTS = (
     Mutant(
         "newer content hidden by a mount",
         CORE + "link/plan.py",
-        "    diverged = has_diverged(path) and not path.empty\n",
+        "    diverged = has_diverged(path) and not path.at_path.empty\n",
         "    diverged = False\n",
         ("tests/filesystem/test_bind.py", "-k", "may_be_newer"),
     ),
     Mutant(
         "newer content that a failed run does not tell of",
         CORE + "link/link.py",
-        "                    error.warnings = (plan.warnings if linking else []) + run.warnings\n",
+        "                error.warnings = ([] if self.restore else list(plan.warnings)) + run.warnings\n",
         "",
         ("tests/filesystem/test_link.py", "-k", "another_path_fails"),
     ),
     Mutant(
         "off the store, says it, and its mount is there",
         CORE + "link/restore.py",
-        "        if stale and path.mounts:\n",
-        "        if False:\n",
+        "    if stale and path.mount.others:\n",
+        "    if False:\n",
         ("tests/filesystem/test_restore.py", "-k", "not_called_unlinked"),
     ),
     Mutant(
@@ -401,7 +401,7 @@ MUTANTS = (
     Mutant(
         "a database moved or restored while it runs",
         CORE + "link/plan.py",
-        "        if path.user and path.spec.path in moved:\n",
+        "        if used_by and any(not isinstance(step, BOOKKEEPING) for step in decision.steps):\n",
         "        if False:\n",
         (USED, "-k", "not_linked or not_restored"),
     ),
@@ -500,8 +500,8 @@ MUTANTS = (
     Mutant(
         "an original put back over what the store got since",
         CORE + "link/observe.py",
-        "    return difference(seeded, image, kept) is None and is_as_seeded(",
-        "    return difference(seeded, image, kept) is None or is_as_seeded(",
+        "        return difference(seeded, image, kept) is None and is_as_seeded(",
+        "        return difference(seeded, image, kept) is None or is_as_seeded(",
         ("tests/filesystem/test_restore.py", "-k", "newest"),
     ),
     Mutant(

@@ -15,7 +15,7 @@ from module_utils.cm_persist.lease import lease as lease
 from module_utils.cm_persist.lease import plan as lease_steps
 from module_utils.cm_persist.report import state_path as info_paths
 from module_utils.cm_persist.report import verify as verify
-from module_utils.cm_persist.report.status import Settings, look
+from module_utils.cm_persist.report.status import Settings, report_status
 from module_utils.cm_persist.store import backups as backups
 from tests.leases import Container, held_elsewhere
 from tests.plays import play, results
@@ -31,7 +31,7 @@ def wanted(site):
 def seen(site, *names, **options):
     """Info: of the site, which it must not touch, and which JSON must be able to hold."""
     before = site.untouched()
-    info = look(Settings(**site._options(names, options)))
+    info = report_status(Settings(**site._options(names, options)))
     assert site.untouched() == before and not info.changed
     assert info.healthy is (not info.problems) and json.loads(json.dumps(info._asdict()))
     assert all(text.startswith("/") and text.endswith(".") for text in info.problems)
@@ -200,7 +200,7 @@ def test_a_link_that_leads_nowhere(site):
     os.rename(site.path(), site.path("data-initial"))
     os.symlink(site.stored(), site.path())
     text = wrong(site)
-    assert text.startswith("{}: it is a symbolic link to {}, where nothing is. ".format(site.path(), site.stored()))
+    assert text.startswith("{}: the store has nothing to link to at {}. ".format(site.path(), site.stored()))
     assert "move {} back".format(site.path("data-initial")) in text
 
 
@@ -209,7 +209,7 @@ def test_a_link_that_leads_elsewhere(site):
     os.unlink(site.path())
     os.symlink(site.path("data-initial"), site.path())
     text = wrong(site)
-    assert "it is a symbolic link to {}, not to {}".format(site.path("data-initial"), site.stored()) in text
+    assert "it is a symbolic link to {}. ".format(site.path("data-initial")) in text
     assert seen(site).paths[0]["target"] == site.path("data-initial")
 
 
@@ -442,7 +442,7 @@ def test_without_privileges_it_says_as_whom(site):
     site.start()
 
     def as_other():
-        raise AssertionError(look(Settings(**site._options((), {}))).problems)
+        raise AssertionError(report_status(Settings(**site._options((), {}))).problems)
 
     assert "Run as root (become: true)." in as_nobody(as_other)
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from module_utils.cm_persist.errors import LinkError, StoreError
-from module_utils.cm_persist.link.restore import CopyBack
+from module_utils.cm_persist.link.restore_steps import CopyBack
 from module_utils.cm_persist.link.steps import MakeLink
 from tests.site import read, write
 from tests.tree import assert_same, footprint, read_tree

@@ -6,6 +6,7 @@ import pytest
 from module_utils.cm_persist.errors import LinkError
 from module_utils.cm_persist.fs.node import LINK, Node
 from module_utils.cm_persist.link.restore import plan_restore
+from module_utils.cm_persist.link.seen import Room
 from module_utils.cm_persist.original.notes import BY_START, BY_UNIT
 from module_utils.cm_persist.tree.manifest import Difference
 from module_utils.cm_persist.tree.scan import ScanResult
@@ -15,26 +16,26 @@ from .test_link_plan import BOUND, GONE, INITIAL, LINKED, NEXT, OF_IMAGE, PLACE,
 # name: (path, state, what became of the original, aside, steps)
 FROM_STORE = {
     "linked": (seen(LINKED), "unlinked", "none", None, ["CopyBack"]),
-    "linked, kept": (seen(LINKED, aside=INITIAL), "unlinked", "kept", INITIAL, ["CopyBack"]),
-    "cut off": (seen(GONE, aside=INITIAL), "unlinked", "kept", INITIAL, ["CopyBack"]),
+    "linked, kept": (seen(LINKED, asides=(INITIAL,)), "unlinked", "kept", INITIAL, ["CopyBack"]),
+    "cut off": (seen(GONE, asides=(INITIAL,)), "unlinked", "kept", INITIAL, ["CopyBack"]),
     "bound": (
-        seen(bound=True, spec=BOUND, mounter=BY_START),
+        seen(bound=True, spec=BOUND, mounted_by=BY_START),
         "unlinked",
         "kept",
         INITIAL,
         ["Unmount", "SetAside", "CopyBack"],
     ),
     "bound by a unit": (
-        seen(bound=True, spec=BOUND, mounter=BY_UNIT),
+        seen(bound=True, spec=BOUND, mounted_by=BY_UNIT),
         "unlinked",
         "kept",
         INITIAL,
         ["Unmount", "SetAside", "RemoveUnit", "CopyBack"],
     ),
-    "was bound": (seen(mounter=BY_START, spec=BOUND), "unlinked", "kept", INITIAL, ["SetAside", "CopyBack"]),
-    "its removal begun": (seen(removing=True), "unlinked", "discarded", None, ["FinishRemoval", "CopyBack"]),
+    "was bound": (seen(mounted_by=BY_START, spec=BOUND), "unlinked", "kept", INITIAL, ["SetAside", "CopyBack"]),
+    "its removal begun": (seen(removal_begun=True), "unlinked", "discarded", None, ["FinishRemoval", "CopyBack"]),
     "its removal begun, kept": (
-        seen(removing=True, aside=INITIAL),
+        seen(removal_begun=True, asides=(INITIAL,)),
         "unlinked",
         "kept",
         INITIAL,
@@ -46,55 +47,61 @@ FROM_STORE = {
     "in neither": (seen(GONE, GONE), "missing", "none", None, []),
 }
 FROM_ASIDE = {
-    "linked": (seen(LINKED, aside=INITIAL), "unlinked", "none", None, ["ReturnAside"]),
-    "linked, the store is gone": (seen(LINKED, GONE, aside=INITIAL), "unlinked", "none", None, ["ReturnAside"]),
+    "linked": (seen(LINKED, asides=(INITIAL,)), "unlinked", "none", None, ["ReturnAside"]),
+    "linked, the store is gone": (seen(LINKED, GONE, asides=(INITIAL,)), "unlinked", "none", None, ["ReturnAside"]),
     "linked, and leftover_copy": (
-        seen(LINKED, aside=INITIAL, leftover_copy=True),
+        seen(LINKED, asides=(INITIAL,), leftover_copy=True),
         "unlinked",
         "none",
         None,
         ["ReturnAside", "Clear"],
     ),
-    "cut off": (seen(GONE, aside=INITIAL), "unlinked", "none", None, ["ReturnAside"]),
-    "bound": (seen(bound=True, spec=BOUND, mounter=BY_START), "unlinked", "none", None, ["Unmount", "ForgetMount"]),
+    "cut off": (seen(GONE, asides=(INITIAL,)), "unlinked", "none", None, ["ReturnAside"]),
+    "bound": (seen(bound=True, spec=BOUND, mounted_by=BY_START), "unlinked", "none", None, ["Unmount", "ForgetMount"]),
     "bound, and a note of a removal": (
-        seen(bound=True, spec=BOUND, mounter=BY_START, removing=True, aside=INITIAL),
+        seen(bound=True, spec=BOUND, mounted_by=BY_START, removal_begun=True, asides=(INITIAL,)),
         "unlinked",
         "none",
         None,
         ["Unmount", "ReturnUncovered", "ForgetMount", "Clear"],
     ),
     "bound by a unit": (
-        seen(bound=True, spec=BOUND, mounter=BY_UNIT),
+        seen(bound=True, spec=BOUND, mounted_by=BY_UNIT),
         "unlinked",
         "none",
         None,
         ["Unmount", "RemoveUnit", "ForgetMount"],
     ),
-    "was bound": (seen(mounter=BY_UNIT, spec=BOUND), "unlinked", "none", None, ["RemoveUnit", "ForgetMount"]),
+    "was bound": (seen(mounted_by=BY_UNIT, spec=BOUND), "unlinked", "none", None, ["RemoveUnit", "ForgetMount"]),
     "bound, and something is kept": (
-        seen(bound=True, spec=BOUND, mounter=BY_START, aside=INITIAL),
+        seen(bound=True, spec=BOUND, mounted_by=BY_START, asides=(INITIAL,)),
         "unlinked",
         "none",
         None,
         ["Unmount", "ReturnUncovered", "ForgetMount"],
     ),
     "was bound, nothing there": (
-        seen(GONE, mounter=BY_UNIT, aside=INITIAL),
+        seen(GONE, mounted_by=BY_UNIT, asides=(INITIAL,)),
         "unlinked",
         "none",
         None,
         ["RemoveUnit", "ReturnAside", "ForgetMount"],
     ),
     "half removed, a copy is kept": (
-        seen(removing=True, aside=INITIAL),
+        seen(removal_begun=True, asides=(INITIAL,)),
         "unlinked",
         "none",
         None,
         ["FinishRemoval", "ReturnAside", "Clear"],
     ),
-    "removed, a copy is kept": (seen(GONE, removing=True, aside=INITIAL), "unlinked", "none", None, ["ReturnAside", "Clear"]),
-    "unlinked": (seen(REAL, aside=INITIAL), "already", "none", None, []),
+    "removed, a copy is kept": (
+        seen(GONE, removal_begun=True, asides=(INITIAL,)),
+        "unlinked",
+        "none",
+        None,
+        ["ReturnAside", "Clear"],
+    ),
+    "unlinked": (seen(REAL, asides=(INITIAL,)), "already", "none", None, []),
 }
 CASES = [("store", case, *FROM_STORE[case]) for case in FROM_STORE] + [("aside", case, *FROM_ASIDE[case]) for case in FROM_ASIDE]
 
@@ -109,17 +116,17 @@ def test_restore(restore, case, path, state, original, aside, steps):
 
 REFUSALS = {
     "the store has nothing": ("store", seen(LINKED, GONE), [PLACE, "Mount"]),
-    "the store has nothing, kept": ("store", seen(LINKED, GONE, aside=INITIAL), [PLACE, INITIAL]),
-    "nothing there, the store has nothing": ("store", seen(GONE, GONE, aside=INITIAL), [PLACE]),
+    "the store has nothing, kept": ("store", seen(LINKED, GONE, asides=(INITIAL,)), [PLACE, INITIAL]),
+    "nothing there, the store has nothing": ("store", seen(GONE, GONE, asides=(INITIAL,)), [PLACE]),
     "not writable": ("store", seen(LINKED, writable=False), ["root"]),
     "no original": ("aside", seen(LINKED), ["image", "Re-create"]),
-    "half removed": ("aside", seen(removing=True), ["Re-create"]),
+    "half removed": ("aside", seen(removal_begun=True), ["Re-create"]),
     "a link to another store": ("store", seen(Node(LINK, "/else")), ["/else", "cm_persist_store"]),
-    "a mount that is not ours": ("aside", seen(mounter=BY_START, mounts=("/var/data",)), ["/var/data", "Unmount"]),
-    "a mount below ours": ("store", seen(bound=True, mounts=("/var/data/m",)), ["/var/data/m", "Unmount"]),
+    "a mount that is not ours": ("aside", seen(mounted_by=BY_START, others=("/var/data",)), ["/var/data", "Unmount"]),
+    "a mount below ours": ("store", seen(bound=True, others=("/var/data/m",)), ["/var/data/m", "Unmount"]),
     "immutable": ("store", seen(LINKED, fixed=True), ["chattr", PLACE]),
-    "too little space": ("store", seen(LINKED, scan=ScanResult(space=9999), room=(1, 9998, None)), ["9998 free", "aside"]),
-    "too few inodes": ("store", seen(LINKED, scan=ScanResult(inodes=99), room=(1, 1 << 40, 98)), ["98 free"]),
+    "too little space": ("store", seen(LINKED, scan=ScanResult(space=9999), room=Room(1, 9998, None)), ["9998 free", "aside"]),
+    "too few inodes": ("store", seen(LINKED, scan=ScanResult(inodes=99), room=Room(1, 1 << 40, 98)), ["98 free"]),
 }
 
 
@@ -134,7 +141,7 @@ def test_refusal(case):
 
 def test_space_is_counted_for_each_file_system():
     def one(device, space):
-        return seen(LINKED, scan=ScanResult(space=space), room=(device, 1_000_000, None))
+        return seen(LINKED, scan=ScanResult(space=space), room=Room(device, 1_000_000, None))
 
     assert plan_restore("/store", [one(1, 900_000), one(2, 900_000)], "store").steps
     with pytest.raises(LinkError):
@@ -142,18 +149,18 @@ def test_space_is_counted_for_each_file_system():
 
 
 def test_what_goes_aside_gets_a_free_name():
-    path = seen(aside=INITIAL, bound=True, spec=BOUND, mounter=BY_START)
+    path = seen(asides=(INITIAL,), bound=True, spec=BOUND, mounted_by=BY_START)
     plan = plan_restore("/store", [path], "store")
     assert plan.paths[0]["aside"] == NEXT and plan.steps[1].aside == NEXT
 
 
 @pytest.mark.parametrize("bound", [True, False])
 def test_under_a_mount_or_where_one_was_whatever_may_list_the_original_is_asked_when_it_is_done(bound):
-    path = seen(bound=bound, spec=BOUND, mounter=BY_START, overlay=True, manifests=(OF_IMAGE,))
+    path = seen(bound=bound, spec=BOUND, mounted_by=BY_START, overlay=True, manifests=(OF_IMAGE,))
     (aside,) = [step for step in plan_restore("/store", [path], "store").steps if type(step).__name__ == "SetAside"]
     assert aside.manifests == (OF_IMAGE,)
 
 
 def test_an_original_that_is_not_what_was_seeded_is_put_back_with_a_warning():
-    path = seen(LINKED, aside=INITIAL, difference=Difference(b"row", "new or changed"))
+    path = seen(LINKED, asides=(INITIAL,), difference=Difference(b"row", "new or changed"))
     assert any("not what was seeded" in warning for warning in plan_restore("/store", [path], "aside").warnings)

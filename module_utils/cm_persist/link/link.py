@@ -1,32 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Point the state paths at the store, or take them off it: look, plan, and, unless it is a rehearsal, execute."""
+"""Point the state paths at the store, or take them off it: observe, plan, and, unless in check mode, execute."""
 
 import contextlib
-from typing import NamedTuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import PersistError
-from ..host.machine import THIS_MACHINE
+from ..host.machine import THIS_MACHINE, Machine
 from ..lease.lease import FREE, HELD, Lease, LeaseSeen
 from ..lease.plan import give_up, has_unit, plan_giving_up
 from ..lease.unit import NAME as LEASE_UNIT
 from ..original.links import leads_into, refuse_dangling
 from ..original.pristine import IMAGE_MANIFEST
-from ..paths import parse_paths
-from ..plan import Outcome
+from ..paths import StatePath, parse_paths
+from ..plan import Outcome, Plan, execute
 from ..store.lock import locked
 from ..store.record import read_record
-from ..store.store import Store, find_store, trigger_automount, working_on
-from .observe import Look, observe
+from ..store.store import Found, Store, find_store, trigger_automount, working_on
+from .observe import Observer, Purpose
 from .plan import plan_link
-from .restore import ASIDE, NEWEST, STORE, plan_restore
-from .steps import LinkRun, execute
+from .restore import RESTORE_ASIDE, RESTORE_NEWEST, RESTORE_STORE, plan_restore
+from .steps import LinkRun
 
-TORN = "{}: another manager uses this store, {}; a database that it writes to may not start from what is copied now."
-LEFT = (
+HELD_ELSEWHERE = "{}: another manager uses this store, {}; a database that it writes to may not start from what is copied now."
+LEASE_STAYS = (
     "{0}: {1} stays, as other paths may lead there; if none does: systemctl disable --now {1} && rm -f /etc/systemd/system/{1} "
     "/etc/systemd/system/*.d/cm_persist.conf && systemctl daemon-reload"
 )
-RESTORED = {STORE: "off the store, with what it has", ASIDE: "off the store, with the originals", NEWEST: "off the store"}
+RESTORED = {
+    RESTORE_STORE: "off the store, with what it has",
+    RESTORE_ASIDE: "off the store, with the originals",
+    RESTORE_NEWEST: "off the store",
+}
 
 
 class Settings(NamedTuple):
@@ -37,97 +41,126 @@ class Settings(NamedTuple):
     require_mount: bool = True
     method: str = "symlink"
     state: str = "linked"
-    restore: str = STORE
+    restore: str = RESTORE_STORE
     image_manifest: str = IMAGE_MANIFEST
     lock_timeout: float = 300
     services: tuple = ()
 
 
-def link(settings, check_mode=False, machine=THIS_MACHINE):
-    """Bring each state path to the state where it is (or is not) a way into the store.
+def link(settings: Settings, check_mode: bool = False, machine: Machine = THIS_MACHINE) -> Outcome:
+    """Bring each state path to the state where it leads into the store, or has content of its own.
 
-    Args:
-        settings (Settings): what the user wants.
-        check_mode (bool): plan only, change nothing (check mode).
-        machine (Machine): what it runs on.
-
-    Returns:
-        Outcome: what was done, or would be.
+    In check mode nothing is changed; the outcome says what would be.
 
     Raises:
-        PersistError: a refusal, in which case nothing was changed, or a failure, after which a new start goes on.
+        PersistError: a refusal, and nothing was changed; or a failure, and the next run starts from what it left.
     """
     store_path, specs = parse_paths(settings.store, settings.paths, settings.method)
     with working_on(store_path):
-        return _link(settings, store_path, specs, check_mode, machine)
+        trigger_automount(store_path)
+        found = find_store(store_path, settings.require_mount, machine.mounts())
+        return Linking(settings, specs, found, check_mode, machine).run()
 
 
-def _link(settings, store_path, specs, check_mode, machine):
-    trigger_automount(store_path)
-    linking = settings.state == "linked"
-    found = find_store(store_path, settings.require_mount, machine.mounts())
-    # The original that is kept beside the path can be put back though the volume is lost.
-    without_store = found.absent and not linking and settings.restore == ASIDE
-    if found.absent and not without_store:
-        refuse_dangling(found, specs)
-        done = "nothing was linked" if linking else "nothing leads into it"
-        return Outcome(False, "absent", [], [], [], "no persistence: {}; {}".format(found.absent, done))
+class Linking:
+    """One run of the module.
 
-    def look_and_plan(store, closely):
-        look = Look(
-            mounts=machine.mounts(),
-            systemd=machine.systemd,
-            image_manifest=settings.image_manifest,
-            store_mount=found.mount,
-            restore="" if linking else settings.restore,
+    Attributes:
+        restore: what the paths get when they are taken off the store; '' to link them.
+        store: open; None where there is none.
+    """
+
+    def __init__(self, settings: Settings, specs: List[StatePath], found: Found, check_mode: bool, machine: Machine):
+        self.settings, self.specs, self.found, self.check_mode, self.machine = settings, specs, found, check_mode, machine
+        self.restore = "" if settings.state == "linked" else settings.restore
+        self.store: Optional[Store] = None
+
+    def run(self) -> Outcome:
+        """Link or unlink, and say what was done."""
+        # An original that is kept next to its path can be put back though the volume is lost.
+        if self.found.absent and self.restore != RESTORE_ASIDE:
+            refuse_dangling(self.found, self.specs)
+            done = "nothing leads into it" if self.restore else "nothing was linked"
+            return Outcome(False, "absent", [], [], [], "no persistence: {}; {}".format(self.found.absent, done))
+        with contextlib.ExitStack() as stack:
+            if not self.found.absent:
+                self.store = stack.enter_context(Store(self.found.path))
+            return self._unlink() if self.restore else self._link()
+
+    def plan(self, closely: bool) -> Tuple[str, Plan]:
+        """The store's state, and what is to be done, as it is now; closely is for a plan that is shown or executed."""
+        purpose = Purpose(
+            restore=self.restore,
             closely=closely,
-            unseeded=check_mode and linking,
-            stopping=tuple(settings.services) if check_mode else (),
+            unseeded=self.check_mode and not self.restore,
+            stopping=tuple(self.settings.services) if self.check_mode else (),
         )
-        state, seen = observe(store, specs, look)
-        return state, plan_link(store_path, seen) if linking else plan_restore(store_path, seen, settings.restore)
+        observer = Observer(self.store, self.found.mount, self.machine, self.settings.image_manifest, purpose)
+        state, seen = observer.observe(self.specs)
+        if self.restore:
+            return state, plan_restore(self.found.path, seen, self.restore)
+        return state, plan_link(self.found.path, seen)
 
-    with contextlib.ExitStack() as stack:
-        store = None if without_store else stack.enter_context(Store(store_path))
-        state, plan = look_and_plan(store, closely=check_mode)
-        lease = Lease(store).look() if store and store.state_fd is not None and not linking else LeaseSeen(FREE)
-        torn = lease.state == HELD and settings.restore != ASIDE and plan.steps
-        installed = not linking and has_unit(machine.systemd, store_path)
-        drop_ins = [] if linking else machine.systemd.drop_ins(store_path)
-        steps = [] if linking else plan_giving_up(store_path, lease, installed, drop_ins, _hanging(store, specs))
-        if plan.steps and not check_mode:
-            with _one_at_a_time(store, settings.lock_timeout):
-                state, plan = look_and_plan(store, closely=True)
-                run = LinkRun(store, machine.release, machine.systemd)
-                try:
-                    execute(plan.steps, run)
-                except PersistError as error:
-                    # The next run may find nothing any more of what these tell.
-                    error.warnings = (plan.warnings if linking else []) + run.warnings
-                    raise
-            plan = plan._replace(paths=[_with_fate(result, run) for result in plan.paths], warnings=plan.warnings + run.warnings)
-        if store is None and (installed or drop_ins):
-            plan.warnings.append(LEFT.format(store_path, LEASE_UNIT))
-        if torn:
-            plan.warnings.append(TORN.format(store_path, lease.detail))
-        if not check_mode:
-            give_up(store, steps, machine.systemd)
-        steps = [step.describe() for step in plan.steps + steps]
-        message = "" if linking else RESTORED[settings.restore] if plan.steps else "nothing led into the store"
-        return Outcome(bool(steps), state, steps, plan.paths, plan.warnings, message)
+    def _link(self):
+        state, plan = self.plan(closely=self.check_mode)
+        if plan.steps and not self.check_mode:
+            state, plan = self._execute()
+        return _outcome(state, plan, [], "")
+
+    def _unlink(self):
+        state, plan = self.plan(closely=self.check_mode)
+        lease_end = LeaseEnd(self.store, self.found.path, self.specs, self.machine.systemd)
+        warnings = lease_end.warnings()
+        if plan.steps and lease_end.seen.state == HELD and self.restore != RESTORE_ASIDE:
+            warnings.append(HELD_ELSEWHERE.format(self.found.path, lease_end.seen.detail))
+        if plan.steps and not self.check_mode:
+            state, plan = self._execute()
+        if not self.check_mode:
+            lease_end.execute()
+        message = RESTORED[self.restore] if plan.steps else "nothing led into the store"
+        return _outcome(state, plan._replace(warnings=(*plan.warnings, *warnings)), lease_end.steps, message)
+
+    def _execute(self) -> Tuple[str, Plan]:
+        """Plan again under the lock, and execute that; the plan is given back with what turned out."""
+        with self._locked():
+            state, plan = self.plan(closely=True)
+            run = LinkRun(self.store, self.machine)
+            try:
+                execute(plan.steps, run)
+            except PersistError as error:
+                # The next run may find nothing any more of what these warn of.
+                error.warnings = ([] if self.restore else list(plan.warnings)) + run.warnings
+                raise
+        paths = tuple(run.with_fate(result) for result in plan.paths)
+        return state, plan._replace(paths=paths, warnings=(*plan.warnings, *run.warnings))
+
+    def _locked(self):
+        if self.store is None or self.store.state_fd is None:  # content of an earlier tool, not adopted yet: nothing to lock on
+            return contextlib.ExitStack()
+        return locked(self.store.state_fd, self.store.state_path, self.settings.lock_timeout, sign=False)
 
 
-@contextlib.contextmanager
-def _one_at_a_time(store, timeout):
-    if store is None or store.state_fd is None:  # content of an earlier tool, not adopted yet: there is nothing to lock on
-        yield
-    else:
-        with locked(store.state_fd, store.state_path, timeout, sign=False):
-            yield
+class LeaseEnd:
+    """What becomes of the lease once these paths are off the store. It is given up if nothing leads into the store any more."""
+
+    def __init__(self, store: Optional[Store], store_path: str, specs: List[StatePath], systemd):
+        self._store, self._store_path, self._systemd = store, store_path, systemd
+        self.seen = Lease(store).look() if store and store.state_fd is not None else LeaseSeen(FREE)
+        installed, drop_ins = has_unit(systemd, store_path), systemd.drop_ins(store_path)
+        self._on_machine = bool(installed or drop_ins)
+        self.steps = plan_giving_up(store_path, self.seen, installed, drop_ins, _others_lead_into(store, specs))
+
+    def warnings(self) -> List[str]:
+        """What stays on this machine because nobody knows, without the store, whether it is needed."""
+        return [LEASE_STAYS.format(self._store_path, LEASE_UNIT)] if self._store is None and self._on_machine else []
+
+    def execute(self):
+        """Give the lease up, if it is time."""
+        give_up(self._store, self.steps, self._systemd)
 
 
-def _hanging(store, specs):
-    # Whether something will lead into the store still when these paths are off it. Without the store nobody knows.
+def _others_lead_into(store, specs) -> bool:
+    """True if something still leads into the store when these paths are off it. Without the store nobody knows."""
     if store is None:
         return True
     if store.state_fd is None:
@@ -136,6 +169,6 @@ def _hanging(store, specs):
     return any(leads_into(store, key) for key in read_record(store.state_fd, store.state_path) or () if key not in named)
 
 
-def _with_fate(result, run):
-    fate, where = run.fates.get(result["path"], (None, None))
-    return dict(result, original=fate, aside=where) if fate else result
+def _outcome(state, plan, lease_steps, message) -> Outcome:
+    steps = [step.describe() for step in [*plan.steps, *lease_steps]]
+    return Outcome(bool(steps), state, steps, list(plan.paths), list(plan.warnings), message)

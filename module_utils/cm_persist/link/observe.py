@@ -2,199 +2,202 @@
 """Look at the state paths before they are linked or taken off the store. Nothing is changed."""
 
 import os
-from typing import NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..fs import syscalls
+from ..fs.dirfd import Opened
 from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
+from ..host.machine import Machine
 from ..host.mounts import Mount, mount_holding, mounts_at_or_below, real_path
 from ..host.processes import find_process_using
-from ..host.systemd import Systemd
-from ..original.notes import BY_UNIT, asides, copy_name, read_mounted_by, removal_name
+from ..original.notes import BY_UNIT, copy_name, read_mounted_by, read_notes
 from ..original.pristine import difference, find_proof, is_as_seeded, manifests_of
+from ..paths import StatePath
 from ..store.layout import MANIFESTS, label
 from ..store.record import read_record
+from ..store.store import Store
 from ..tree.scan import ScanResult, scan
-from .plan import LinkSeen
-from .restore import ASIDE, NEWEST, STORE
+from .restore import RESTORE_ASIDE, RESTORE_NEWEST
+from .seen import AtPath, CopyBackSeen, Evidence, LinkSeen, MountSeen, Room
 
 
-class Look(NamedTuple):
-    """How to look.
+class Purpose(NamedTuple):
+    """What an observation is for, and so how far it goes."""
 
-    mounts is the mount table (list of Mount); image_manifest the path (str) of what lists the image; store_mount the Mount
-    that the store lies on; restore is '' to link, else what to restore; closely says to compare and to count as well, which
-    reads the metadata of everything; unseeded says that paths are to be taken as if they had been seeded just now; stopping are
-    services whose use of a path is none, as they are about to be stopped.
-    """
-
-    mounts: list
-    systemd: Systemd
-    image_manifest: str
-    store_mount: Optional[Mount] = None
-    restore: str = ""
-    closely: bool = False
-    unseeded: bool = False
-    stopping: Tuple[str, ...] = ()
+    restore: str = ""  # what to restore; '' to link
+    closely: bool = False  # compare and count as well, which reads the metadata of every file
+    unseeded: bool = False  # take each path as if it had just been seeded: check mode, before a first run
+    stopping: Tuple[str, ...] = ()  # services whose processes do not count, as they are about to be stopped
 
 
-def observe(store, specs, look):
-    """Look at each state path.
+def see_path(image: ParentDir, spec: StatePath, stored: Optional[Node], mounts: List[Mount], mounted_by: str) -> LinkSeen:
+    """One state path after a single look: what is at it, what is kept next to it, and what is mounted there.
 
     Args:
-        store (Store): open; None where there is none.
-        specs (list of StatePath): the state paths.
-        look (Look): how.
-
-    Returns:
-        tuple: (str, list of LinkSeen), the store's state and what is at the paths.
+        image: of the state path.
+        stored: what the store has; None without a store.
+        mounts: the mount table.
+        mounted_by: as read_mounted_by() gives it.
     """
-    if store is None:
-        return "absent", [_see_path(None, spec, None, look) for spec in specs]
-    record = None if store.state_fd is None else read_record(store.state_fd, store.state_path)
-    seen = [_see_path(store, spec, (record or {}).get(spec.key), look) for spec in specs]
-    real = [path for path in seen if path.stored.real and path.spec.key not in (record or {})]
-    if record is None:
-        return ("partial" if real else "empty"), seen
-    return ("partial" if real else "seeded"), seen
+    current, own_mount = image.look(), real_path(spec.path)
+    below = mounts_at_or_below(spec.path, mounts) if current.real else []
+    same = current.real and stored is not None and (current.device, current.inode) == (stored.device, stored.inode)
+    # A mount of ours holds on to a store that is itself unmounted.
+    bound = own_mount in below and (same or (stored is None and bool(mounted_by)))
+    return LinkSeen(
+        spec,
+        AtPath(current, is_store_copy=same and not bound),
+        stored or Node(),
+        read_notes(image),
+        MountSeen(bound, mounted_by, others=tuple(mount for mount in below if not (bound and mount == own_mount))),
+    )
 
 
-def _see_path(store, spec, entry, look):
-    with ParentDir(spec.path) as image:
-        stored, current = store.look(spec.relative) if store else Node(), image.look()
-        if image.fd is None:
-            seen = LinkSeen(spec, current, stored, free_aside=spec.path + "-initial", may_mount=syscalls.may_mount())
-            return seen._replace(unit=_see_unit(store, seen, look))
-        seeded = _seed_manifest(store, entry["manifest"] if entry else None)
-        if look.unseeded and spec.missing == "make" and current.kind == stored.kind == NONE:
-            stored = Node(DIRECTORY)
-        pretended = look.unseeded and current.real and not stored.real
-        if pretended:
-            stored, seeded = current, _seed_manifest(store, label(spec.path))
-        below = mounts_at_or_below(spec.path, look.mounts) if current.real else []
-        mounter = read_mounted_by(image)
-        same = current.real and not pretended and (current.device, current.inode) == (stored.device, stored.inode)
-        # A mount of ours holds on to a store that is itself unmounted.
-        bound = real_path(spec.path) in below and (same or (store is None and bool(mounter)))
-        holding = mount_holding(image.directory, look.mounts)
-        taken, free = asides(image)
-        seen = LinkSeen(
-            spec=spec,
-            current=current,
-            stored=stored,
-            manifests=manifests_of(image, look.image_manifest, seeded),
-            aside=_beside(image, taken[0]) if taken and image.look(taken[0]).real else "",
-            last_aside=_beside(image, taken[-1]) if taken and image.look(taken[-1]).real else "",
-            free_aside=_beside(image, free),
-            removing=image.look(removal_name(image.name)).kind != NONE,
-            leftover_copy=image.look(copy_name(image.name)).kind != NONE,
-            bound=bound,
-            mounter=mounter,
-            mounts=tuple(mount for mount in below if not (bound and mount == real_path(spec.path))),
-            same=same and not bound,
-            hidden=_mounts_in_store(store, spec, look),
-            overlay=holding is not None and holding.is_overlay,
-            may_mount=spec.method != "bind" or syscalls.may_mount(),
-            writable=os.access(image.directory, os.W_OK | os.X_OK),
+class Observer:
+    """Looks at state paths for one purpose.
+
+    Args:
+        store: open; None without a store.
+        store_mount: the mount that the store lies on.
+        machine: what it runs on.
+        image_manifest: the path of the list of the image.
+        purpose: how far to look.
+    """
+
+    def __init__(
+        self, store: Optional[Store], store_mount: Optional[Mount], machine: Machine, image_manifest: str, purpose: Purpose
+    ):
+        self._store, self._store_mount, self._systemd = store, store_mount, machine.systemd
+        self._mounts, self._image_manifest, self._purpose = machine.mounts(), image_manifest, purpose
+
+    def observe(self, specs: List[StatePath]) -> Tuple[str, List[LinkSeen]]:
+        """The store's state, and each state path as it is now."""
+        if self._store is None:
+            return "absent", [self._observe_path(spec, None) for spec in specs]
+        has_books = self._store.state_fd is not None
+        record = read_record(self._store.state_fd, self._store.state_path) if has_books else None
+        known = record or {}
+        seen = [self._observe_path(spec, known.get(spec.key)) for spec in specs]
+        if any(path.stored.real and path.spec.key not in known for path in seen):
+            return "partial", seen
+        return ("empty" if record is None else "seeded"), seen
+
+    def _observe_path(self, spec, entry) -> LinkSeen:
+        with ParentDir(spec.path) as image:
+            stored = self._store.look(spec.relative) if self._store else None
+            seen = see_path(image, spec, stored, self._mounts, read_mounted_by(image))
+            if image.fd is None:
+                return self._with_mount(seen)
+            pretended = self._purpose.unseeded and seen.current.real and not seen.stored.real
+            if pretended:
+                seen, name = seen._replace(stored=seen.current), label(spec.path)
+            else:
+                seen, name = self._with_made(seen), entry["manifest"] if entry else None
+            manifests = manifests_of(image, self._image_manifest, self._seed_manifest(name))
+            seen = seen._replace(at_path=self._see_directory(image, seen.at_path), evidence=Evidence(manifests))
+            seen = self._with_mount(seen, self._find_hidden(spec))
+            return self._look_closely(image, seen, pretended) if self._purpose.closely else seen
+
+    def _with_made(self, seen):
+        made = self._purpose.unseeded and seen.spec.missing == "make" and seen.current.kind == seen.stored.kind == NONE
+        return seen._replace(stored=Node(DIRECTORY)) if made else seen
+
+    def _seed_manifest(self, name) -> str:
+        return os.path.join(self._store.state_path, os.fsdecode(MANIFESTS), name) if name else ""
+
+    def _see_directory(self, image, at_path):
+        holding = mount_holding(image.directory, self._mounts)
+        return at_path._replace(
+            overlay=holding is not None and holding.is_overlay, writable=os.access(image.directory, os.W_OK | os.X_OK)
         )
-        seen = seen._replace(unit=_see_unit(store, seen, look))
-        return _look_closely(store, image, seen, look, pretended) if look.closely else seen
+
+    def _find_hidden(self, spec) -> Tuple[str, ...]:
+        if self._store is None or spec.method != "bind":
+            return ()
+        stored_path = self._store.place(spec.path)
+        return tuple(mount for mount in mounts_at_or_below(stored_path, self._mounts) if mount != real_path(stored_path))
+
+    def _with_mount(self, seen, hidden=()):
+        may_mount = seen.spec.method != "bind" or syscalls.may_mount()
+        return seen._replace(mount=seen.mount._replace(hidden=hidden, may_mount=may_mount, unit=self._find_unit(seen)))
+
+    def _find_unit(self, seen):
+        # What a container's start has mounted, it mounts again; systemd is for what is mounted first while it runs.
+        mount, linking = seen.mount, not self._purpose.restore
+        is_for_unit = seen.spec.method == "bind" and linking and (not mount.bound or mount.mounted_by == BY_UNIT)
+        if not is_for_unit or not self._systemd.runs():
+            return None
+        network = self._systemd.waits_for_network(self._store_mount)
+        return self._systemd.look(seen.spec.path, self._store.place(seen.spec.path), network)
+
+    def _look_closely(self, image, seen, pretended):
+        restore = self._purpose.restore
+        own = seen.current.real and not seen.mount.bound and not seen.notes.removal_begun
+        seen = seen._replace(at_path=seen.at_path._replace(used_by=self._find_process(seen, own)))
+        if own and not restore:
+            return _compare(image, seen, pretended)
+        if not restore and seen.current.kind == NONE and seen.notes.last_aside:
+            found = find_proof(seen.evidence.manifests, image, seen.notes.asides[-1].name)[1]
+            return seen._replace(evidence=seen.evidence._replace(difference=found))
+        if restore == RESTORE_ASIDE:
+            return seen._replace(evidence=_find_original(image, seen))
+        if restore == RESTORE_NEWEST and self._is_unwritten(image, seen):
+            return seen._replace(evidence=seen.evidence._replace(proven_aside=seen.notes.last_aside, unwritten=True))
+        if restore and seen.stored.real and not (own and not seen.mount.mounted_by):
+            return seen._replace(copy_back=self._count(image, seen))
+        return seen
+
+    def _find_process(self, seen, own):
+        # Using what will be moved, or copied back, or copied to.
+        paths = [seen.spec.path] if own else []
+        if self._purpose.restore and self._store is not None:
+            paths.append(self._store.place(seen.spec.path))
+        return find_process_using(*paths, stopping=self._purpose.stopping) if paths else None
+
+    def _is_unwritten(self, image, seen) -> bool:
+        seeded = next((manifest for manifest in seen.evidence.manifests if not manifest.of_image), None)
+        if seen.current.kind != LINK or not seen.notes.last_aside or seeded is None:
+            return False
+        kept = seen.notes.asides[-1].name
+        return difference(seeded, image, kept) is None and is_as_seeded(self._store, seen.spec, os.path.basename(seeded.file))
+
+    def _count(self, image, seen) -> CopyBackSeen:
+        with Opened(self._store.open_parent(seen.spec.relative)) as parent:
+            name = os.path.basename(seen.spec.relative)
+            counted = scan(parent, name, self._store.place(seen.spec.path), 0)
+            with Opened(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)) as fd:
+                fixed = bool(syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND))
+        return CopyBackSeen(counted, _find_room(image, seen), fixed)
 
 
-def _see_unit(store, seen, look):
-    # What a container's start has mounted, it mounts again; systemd is for what begins while it runs.
-    mine = seen.spec.method == "bind" and not look.restore and (not seen.bound or seen.mounter == BY_UNIT)
-    if not mine or not look.systemd.runs():
-        return None
-    network = look.systemd.waits_for_network(look.store_mount)
-    return look.systemd.look(seen.spec.path, store.place(seen.spec.path), network)
+def _compare(image, seen, pretended) -> LinkSeen:
+    node = image.look_inside()
+    empty = node.empty if node.kind == DIRECTORY else os.stat(image.name, dir_fd=image.fd, follow_symlinks=False).st_size == 0
+    manifests = seen.evidence.manifests
+    proof, found = find_proof(manifests[:-1] if pretended else manifests, image)
+    if proof is None and pretended:  # the last is yet to be written, and will list what is there
+        proof, found = manifests[-1], None
+    return seen._replace(
+        at_path=seen.at_path._replace(node=node, empty=empty), evidence=seen.evidence._replace(proof=proof, difference=found)
+    )
 
 
-def _mounts_in_store(store, spec, look):
-    if store is None or spec.method != "bind":
-        return ()
-    place = store.place(spec.path)
-    return tuple(mount for mount in mounts_at_or_below(place, look.mounts) if mount != real_path(place))
-
-
-def _look_closely(store, image, seen, look, pretended):
-    own = seen.current.real and not seen.bound and not seen.removing
-    seen = seen._replace(user=_find_process_using(store, seen, look, own))
-    if own and not look.restore:
-        seen = seen._replace(current=image.look_inside(), empty=_is_empty(image))
-        proof, found = find_proof(seen.manifests[:-1] if pretended else seen.manifests, image)
-        if proof is None and pretended:  # the last is yet to be written, and will list what is there
-            proof, found = seen.manifests[-1], None
-        return seen._replace(proof=proof, difference=found)
-    if not look.restore and seen.current.kind == NONE and seen.last_aside:
-        kept = os.fsencode(os.path.basename(seen.last_aside))
-        return seen._replace(difference=find_proof(seen.manifests, image, kept)[1])
-    if look.restore == ASIDE:
-        return _find_original(image, seen)
-    if look.restore == NEWEST and _is_unwritten(store, image, seen):
-        return seen._replace(aside=seen.last_aside, unwritten=True)
-    if look.restore in (STORE, NEWEST) and seen.stored.real and not (own and not seen.mounter):
-        return _count(store, image, seen)
-    return seen
-
-
-def _is_unwritten(store, image, seen):
-    seeded = next((manifest for manifest in seen.manifests if not manifest.of_image), None)
-    if seen.current.kind != LINK or not seen.last_aside or seeded is None:
-        return False
-    kept = os.fsencode(os.path.basename(seen.last_aside))
-    return difference(seeded, image, kept) is None and is_as_seeded(store, seen.spec, os.path.basename(seeded.file))
-
-
-def _find_process_using(store, seen, look, own):
-    # Of what will be moved, or copied back, or copied to.
-    places = [seen.spec.path] if own else []
-    if look.restore and store is not None:
-        places.append(store.place(seen.spec.path))
-    return find_process_using(*places, stopping=look.stopping) if places else None
-
-
-def _is_empty(image):
-    place = image.look_inside()
-    return place.empty if place.kind == DIRECTORY else os.stat(image.name, dir_fd=image.fd, follow_symlinks=False).st_size == 0
-
-
-def _find_original(image, seen):
+def _find_original(image, seen) -> Evidence:
     # An earlier tool may have taken the first name, or an application's content may have got it.
-    found = None
-    for name in asides(image)[0]:
-        if image.look(name).real:
-            proof, difference = find_proof(seen.manifests, image, name)
+    evidence, found = seen.evidence, None
+    for aside in seen.notes.asides:
+        if aside.real:
+            proof, differs = find_proof(evidence.manifests, image, aside.name)
             if proof is not None:
-                return seen._replace(aside=_beside(image, name))
-            found = found or difference
-    return seen._replace(difference=found)
+                return evidence._replace(proven_aside=aside.path)
+            found = found or differs
+    return evidence._replace(difference=found)
 
 
-def _count(store, image, seen):
-    parent = store.open_parent(seen.spec.relative)
-    name = os.path.basename(seen.spec.relative)
-    try:
-        counted = scan(parent, name, store.place(seen.spec.path), 0)
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-        try:
-            fixed = bool(syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND))
-        finally:
-            os.close(fd)
-    finally:
-        os.close(parent)
+def _find_room(image, seen) -> Room:
     space = os.fstatvfs(image.fd)
-    # btrfs counts no inodes.
-    back = (
-        scan(image.fd, copy_name(image.name), seen.spec.path, 0) if seen.leftover_copy else ScanResult()
-    )  # removed before the copy
-    inodes = space.f_favail + back.inodes if space.f_files else None
-    room = os.fstat(image.fd).st_dev, space.f_bavail * space.f_frsize + back.space, inodes
-    return seen._replace(scan=counted, room=room, fixed=fixed)
-
-
-def _seed_manifest(store, name):
-    return os.path.join(store.state_path, os.fsdecode(MANIFESTS), name) if name else ""
-
-
-def _beside(image, name):
-    return os.path.join(image.directory, os.fsdecode(name))
+    leftover = ScanResult()
+    if seen.notes.leftover_copy:  # which is removed before the copy
+        leftover = scan(image.fd, copy_name(image.name), seen.spec.path, 0)
+    free_inodes = space.f_favail + leftover.inodes if space.f_files else None  # btrfs counts none
+    return Room(os.fstat(image.fd).st_dev, space.f_bavail * space.f_frsize + leftover.space, free_inodes)

@@ -1,168 +1,121 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was seen at the state paths to what will be done to link them. Pure: no disk is touched."""
 
-from typing import NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Tuple
 
 from ..errors import LinkError, printable
-from ..fs.node import DIRECTORY, LINK, NONE, Node
-from ..host.processes import Process
-from ..host.systemd import Unit
+from ..fs.node import DIRECTORY, LINK, NONE
 from ..original.notes import BY_START, BY_UNIT
-from ..original.pristine import Manifest
-from ..paths import StatePath
-from ..plan import ListPlan
-from ..tree.manifest import Difference
-from ..tree.scan import ScanResult
+from ..plan import Decision, Plan
 from .bind import Bind, BindByUnit, ForgetMount, MakeMountPoint, NoteMount, RemoveUnit
-from .steps import Clear, Discard, FinishRemoval, MakeLink, SetAside
+from .seen import LinkSeen
+from .steps import AS_ROOT_TO_WRITE, Clear, Discard, FinishRemoval, MakeLink, SetAside
 
-BOOKKEEPING = (Clear, ForgetMount, NoteMount, RemoveUnit)  # steps that do nothing to what stands at the path
+BOOKKEEPING = (Clear, ForgetMount, NoteMount, RemoveUnit)  # steps that do nothing to the content of the path
 
 
-class LinkSeen(NamedTuple):
-    """One state path as it was found.
+class Fate(NamedTuple):
+    """What becomes of an original: none, kept or discarded, where it is kept ('' for nowhere), and by which steps.
 
-    Attributes:
-        spec (StatePath): the path.
-        current, stored (Node): what stands there, and what the store has.
-        manifests (tuple of Manifest): those that may list what stands there.
-        proof (Manifest): the one that lists exactly that; difference (Difference): else how it differs. Both None: not compared.
-        aside, last_aside (str): where an original is kept, and what was kept last; '' for none. free_aside: the next name.
-        removing, leftover_copy (bool): the removal of an original has begun; a copy was being made beside it.
-        bound (bool): the store's copy is mounted there. mounter (str): who mounts it, or did before the machine stopped.
-        mounts, hidden (tuple of str): mounts there or below, other than that; mounts in the store, which that would not show.
-        same (bool): the store's own copy stands there, reached through its directory.
-        unit (Unit): where systemd is to mount it.
-        overlay, may_mount, writable (bool): renaming may be impossible; this process may mount; it may change the directory.
-        empty, fixed (bool): what stands there holds nothing; what the store has is itself immutable or append-only.
-        unwritten (bool): aside was seeded last, and the store still has exactly that. False: it has not, or nobody has looked.
-        scan (ScanResult), room (device, free bytes, free inodes or None): what a copy back needs, and has. None: not counted.
-        user (Process): a process that has something of it open. None: there is none, or nobody has looked.
+    diverged: it may be newer than what the store has, and the warnings say so.
     """
 
-    spec: StatePath
-    current: Node
-    stored: Node
-    manifests: Tuple[Manifest, ...] = ()
-    proof: Optional[Manifest] = None
-    difference: Optional[Difference] = None
+    original: str
     aside: str = ""
-    last_aside: str = ""
-    free_aside: str = ""
-    removing: bool = False
-    leftover_copy: bool = False
-    bound: bool = False
-    mounter: str = ""
-    mounts: Tuple[str, ...] = ()
-    unit: Optional[Unit] = None
-    overlay: bool = False
-    may_mount: bool = True
-    writable: bool = True
-    same: bool = False
-    hidden: Tuple[str, ...] = ()
-    empty: bool = False
-    fixed: bool = False
-    unwritten: bool = False
-    scan: ScanResult = ScanResult()
-    room: Optional[Tuple[int, int, Optional[int]]] = None
-    user: Optional[Process] = None
+    steps: Tuple[tuple, ...] = ()
+    diverged: bool = False
+    warnings: Tuple[str, ...] = ()
 
 
-def plan_link(store_path, paths):
-    """Decide how each state path is pointed at the store.
+NO_ORIGINAL = Fate("none")
 
-    Args:
-        store_path (str): the store.
-        paths (list of LinkSeen): the state paths, in the user's order.
 
-    Returns:
-        Plan: without steps where each is linked.
+def plan_link(store_path: str, paths: List[LinkSeen]) -> Plan:
+    """What to do to point each state path at the store; without steps if each of them is linked.
 
     Raises:
         LinkError: a refusal; nothing must be changed.
     """
-    plan = ListPlan([], [], [])
-    for path in paths:
-        place = store_path + path.spec.path
-        if path.stored.kind == NONE and path.current.kind == NONE:
-            if path.spec.missing != "ignore":
-                plan.warnings.append("{}: neither the image nor the store has it; not linked.".format(printable(path.spec.path)))
-            plan.paths.append(result(path, "missing"))
-            continue
-        _refuse(path, place)
-        if path.spec.method == "bind":
-            _plan_bind(path, place, plan)
-        else:
-            _plan_symlink(path, place, plan)
-    refuse_untouchable(paths, plan)
-    return plan
+    decisions = [_decide(path, store_path + path.spec.path) for path in paths]
+    refuse_untouchable(paths, decisions)
+    return plan_of("link", decisions)
 
 
-def get_out_of_the_way(path, plan):
-    """Plan what becomes of the content that stands at a state path.
-
-    Args:
-        path (LinkSeen): it is real, or hidden by the store's mount.
-        plan (Plan): gets the steps and warnings.
-
-    Returns:
-        tuple: (str, str), the fate of the original as results call it, and where it is kept, '' for nowhere.
-    """
-    spec = path.spec
-    if path.removing and not path.bound:
-        plan.steps.append(FinishRemoval(spec, path.free_aside))
-        return ("kept", path.aside) if path.aside else ("discarded", "")
-    if path.proof is not None and path.overlay and path.proof.of_image:
-        plan.steps.append(Discard(spec, path.proof))
-        return "discarded", ""
-    compared = path.proof is not None or path.difference is not None
-    proofs = tuple(filter(None, [path.proof])) if compared else path.manifests  # which of them, is seen when it is done
-    empty = path.empty and path.current.kind == DIRECTORY and not path.bound
-    uncovered = path.bound or bool(path.mounter)
-    proofs = proofs if path.overlay else ()
-    plan.steps.append(SetAside(spec, path.free_aside, path.overlay, proofs, empty, uncovered, _fast(path)))
-    if path.overlay and (empty or (path.proof is not None and path.current.kind == DIRECTORY)):
-        return "discarded", ""
-    return "kept", path.free_aside
+def plan_of(phase: str, decisions: List[Decision]) -> Plan:
+    """The plan that carries out these decisions, one state path after the other."""
+    return Plan(
+        phases=((phase, tuple(step for decision in decisions for step in decision.steps)),),
+        paths=tuple(decision.result for decision in decisions),
+        warnings=tuple(warning for decision in decisions for warning in decision.warnings),
+    )
 
 
-def has_diverged(path):
-    """bool: whether what stands at a state path is neither what was seeded nor what the image has, as far as that is known.
+def move_away(path: LinkSeen) -> Fate:
+    """How the content at a state path, or hidden by the store's mount over it, gets out of the way."""
+    spec, evidence, overlay = path.spec, path.evidence, path.at_path.overlay
+    if path.notes.removal_begun and not path.mount.bound:
+        steps = (FinishRemoval(spec, path.notes.free_aside),)
+        return Fate("kept", path.aside, steps) if path.aside else Fate("discarded", "", steps)
+    if overlay and evidence.proof is not None and evidence.proof.of_image:
+        return Fate("discarded", "", (Discard(spec, evidence.proof),))
+    empty = path.at_path.empty and path.current.kind == DIRECTORY and not path.mount.bound
+    step = SetAside(
+        spec,
+        path.notes.free_aside,
+        overlay=overlay,
+        manifests=_manifests_to_try(path),
+        empty=empty,
+        uncovered=path.mount.bound or bool(path.mount.mounted_by),
+        avoid_copy=_how_to_avoid_a_copy(path),
+    )
+    if overlay and (empty or (evidence.proof is not None and path.current.kind == DIRECTORY)):
+        return Fate("discarded", "", (step,))
+    return Fate("kept", path.notes.free_aside, (step,))
+
+
+def kept_before(path: LinkSeen) -> Fate:
+    """What an earlier run did with the original."""
+    return Fate("kept", path.aside) if path.aside else NO_ORIGINAL
+
+
+def has_diverged(path: LinkSeen) -> bool:
+    """True if the content at a state path is neither what was seeded nor what the image has, as far as that is known.
 
     It may be newer than the store's: an application may have replaced the link.
     """
-    return path.current.real and not (path.bound or path.removing) and path.proof is None and bool(path.aside or path.difference)
+    if not path.current.real or path.mount.bound or path.notes.removal_begun:
+        return False
+    return path.evidence.proof is None and bool(path.aside or path.evidence.difference)
 
 
-def refuse_untouchable(paths, plan):
-    """Refuse a plan that would change a directory which this process may not change, or what is in use. Raises LinkError."""
-    touched = {step.spec.path for step in plan.steps}
-    moved = {step.spec.path for step in plan.steps if not isinstance(step, BOOKKEEPING)}
-    for path in paths:
-        if path.user and path.spec.path in moved:
-            raise LinkError(path.spec.path, "it is in use: {}".format(path.user.describe()), path.user.hint)
-        if not path.writable and path.spec.path in touched:
-            raise LinkError(
-                path.spec.path,
-                "this process may not change its directory",
-                "Run as root (become: true), on a writable file system.",
-            )
+def refuse_untouchable(paths: List[LinkSeen], decisions: List[Decision]):
+    """Refuse to change a directory that this process may not change, or content that is in use.
+
+    Raises:
+        LinkError: the first of them.
+    """
+    for path, decision in zip(paths, decisions):
+        used_by = path.at_path.used_by
+        if used_by and any(not isinstance(step, BOOKKEEPING) for step in decision.steps):
+            raise LinkError(path.spec.path, "it is in use: {}".format(used_by.describe()), used_by.hint)
+        if not path.at_path.writable and decision.steps:
+            raise LinkError(path.spec.path, "this process may not change its directory", AS_ROOT_TO_WRITE)
 
 
-def result(path, state, original="none", aside="", diverged=False):
-    """dict: what the module returns of a state path."""
+def result_of(path: LinkSeen, state: str, fate: Fate = NO_ORIGINAL) -> dict:
+    """What the module returns of a state path."""
     return {
         "path": path.spec.path,
         "state": state,
         "method": path.spec.method,
-        "original": original,
-        "aside": aside if original == "kept" and aside else None,
-        "diverged": diverged,
+        "original": fate.original,
+        "aside": fate.aside if fate.original == "kept" and fate.aside else None,
+        "diverged": fate.diverged,
     }
 
 
-def begin_again(path):
-    """str: what to do where the store does not have what a state path needs. path is a LinkSeen."""
+def how_to_begin_again(path: LinkSeen) -> str:
+    """What to do where the store does not have what a state path needs: a hint."""
     mount = "Mount the volume that holds it; or, to begin again, "
     if path.aside:
         return mount + "remove the link and move {} back to {}.".format(path.aside, path.spec.path)
@@ -171,138 +124,177 @@ def begin_again(path):
     return "Run persist_seed first."
 
 
-def _refuse(path, place):
-    current, stored = path.current, path.stored
-    if stored.kind != NONE and not stored.real:
-        raise LinkError(place, "the store has a {} there".format(stored.kind), "Remove it, after a look at where it came from.")
-    if current.kind == LINK and current.target != place:
+def refuse_stored(path: LinkSeen, stored_path: str):
+    """Refuse anything in the store that is neither a directory nor a file. Raises LinkError."""
+    if path.stored.kind != NONE and not path.stored.real:
+        raise LinkError(
+            stored_path, "the store has a {} there".format(path.stored.kind), "Remove it, after a look at where it came from."
+        )
+
+
+def refuse_current(path: LinkSeen, stored_path: str):
+    """Refuse a state path that is neither content of its own nor the link into the store. Raises LinkError."""
+    if path.current.kind == LINK and path.current.target != stored_path:
         raise LinkError(
             path.spec.path,
-            "it is a symbolic link to {}".format(current.target),
+            "it is a symbolic link to {}".format(path.current.target),
             "Name the path that it leads to, or remove the link.",
         )
-    if current.kind not in (NONE, LINK) and not current.real:
-        raise LinkError(path.spec.path, "it is a {}".format(current.kind), "Name a directory or a file.")
-    if stored.kind == NONE:
-        raise LinkError(path.spec.path, "the store has nothing to link to at {}".format(place), begin_again(path))
-    if current.real and current.kind != stored.kind:
+    if path.current.kind not in (NONE, LINK) and not path.current.real:
+        raise LinkError(path.spec.path, "it is a {}".format(path.current.kind), "Name a directory or a file.")
+
+
+def refuse_nothing_stored(path: LinkSeen, stored_path: str):
+    """Refuse a state path that the store does not have: no link is ever made to nothing. Raises LinkError."""
+    if path.stored.kind == NONE:
+        raise LinkError(path.spec.path, "the store has nothing to link to at {}".format(stored_path), how_to_begin_again(path))
+
+
+def refuse_mismatch(path: LinkSeen):
+    """Refuse content at a state path that the store's copy cannot take the place of. Raises LinkError."""
+    if path.current.real and path.current.kind != path.stored.kind:
         raise LinkError(
             path.spec.path,
-            "it is a {}, but a {} in the store".format(current.kind, stored.kind),
+            "it is a {}, but a {} in the store".format(path.current.kind, path.stored.kind),
             "Mount the right volume, or move it away.",
         )
-    if path.same:
+    if path.at_path.is_store_copy:
         raise LinkError(
             path.spec.path,
             "it is the store's own copy already, as its directory leads into the store",
             "Take it out of cm_persist_paths, or unmount that directory.",
         )
-    if path.mounts and not path.bound:
+    if path.mount.others and not path.mount.bound:
         raise LinkError(
             path.spec.path,
-            "something is mounted at {}".format(", ".join(path.mounts)),
+            "something is mounted at {}".format(", ".join(path.mount.others)),
             "Unmount it, or, as it outlives the container by itself, take the path out of cm_persist_paths.",
         )
 
 
-def _plan_symlink(path, place, plan):
-    if path.bound:
+def _decide(path, stored_path) -> Decision:
+    if path.stored.kind == NONE and path.current.kind == NONE:
+        warning = "{}: neither the image nor the store has it; not linked.".format(printable(path.spec.path))
+        return Decision(result=result_of(path, "missing"), warnings=() if path.spec.missing == "ignore" else (warning,))
+    refuse_stored(path, stored_path)
+    refuse_current(path, stored_path)
+    refuse_nothing_stored(path, stored_path)
+    refuse_mismatch(path)
+    return _decide_bind(path, stored_path) if path.spec.method == "bind" else _decide_symlink(path, stored_path)
+
+
+def _decide_symlink(path, stored_path) -> Decision:
+    mounted_by = path.mount.mounted_by
+    if path.mount.bound:
         raise LinkError(
             path.spec.path, "the store is mounted there (bind)", "Restore it first (restore.yml), or keep the method bind."
         )
-    if path.mounter == BY_UNIT:  # its mount is gone, and would come back at the next boot
-        plan.steps.append(RemoveUnit(path.spec))
+    remove_unit = [RemoveUnit(path.spec)] if mounted_by == BY_UNIT else []  # its mount would come back at the next boot
+    forget_mount = [ForgetMount(path.spec)] if mounted_by else []
     if path.current.kind == LINK:
-        if path.mounter:
-            plan.steps.append(ForgetMount(path.spec))
-        if path.removing or path.leftover_copy:
-            plan.steps.append(Clear(path.spec))
-        plan.paths.append(result(path, "already", "kept" if path.aside else "none", path.aside))
-        return
-    fate, aside, diverged = _what_stood_there(path, plan)
-    if path.current.real:
-        fate, aside = get_out_of_the_way(path, plan)
-    plan.steps.append(MakeLink(path.spec, place))
-    if path.mounter:
-        plan.steps.append(ForgetMount(path.spec))
-    if path.removing or path.leftover_copy or (path.overlay and path.current.real):
-        plan.steps.append(Clear(path.spec))
-    plan.paths.append(result(path, "linked", fate, aside, diverged))
+        return Decision((*remove_unit, *forget_mount, *_clear(path)), result_of(path, "already", kept_before(path)))
+    fate = _decide_fate(path)
+    clear = [Clear(path.spec)] if path.at_path.overlay and path.current.real else _clear(path)
+    steps = (*remove_unit, *fate.steps, MakeLink(path.spec, stored_path), *forget_mount, *clear)
+    return Decision(steps, result_of(path, "linked", fate), fate.warnings)
 
 
-def _plan_bind(path, place, plan):
-    if path.bound:
-        if not path.mounter:
-            plan.steps.append(NoteMount(path.spec, place, BY_START))
-        elif path.mounter == BY_UNIT and path.unit and not path.unit.current:
-            plan.steps.append(BindByUnit(path.spec, place, path.unit, False))
-        if path.removing or path.leftover_copy:
-            plan.steps.append(Clear(path.spec))
-        plan.paths.append(result(path, "already", "kept"))
-        return
+def _decide_bind(path, stored_path) -> Decision:
+    mount = path.mount
+    if mount.bound:
+        return Decision((*_keep_mount(path, stored_path), *_clear(path)), result_of(path, "already", Fate("kept")))
+    _refuse_mount(path)
+    # Content that may be newer must not stay where the mount hides it, unless that takes a copy; half an original never stays.
+    diverged = has_diverged(path) and not path.at_path.empty
+    stays = path.current.real and not path.notes.removal_begun and (path.at_path.overlay or not diverged)
+    if stays:
+        warnings = (_warn_of_divergence(path, "it stays under the mount"),) if diverged else ()
+        fate, mount_point = Fate("kept", diverged=diverged, warnings=warnings), []
+    else:
+        fate, mount_point = _decide_fate(path), [MakeMountPoint(path.spec, stored_path)]
+    intact = stays and not mount.mounted_by
+    # Where there is a unit, it has to be known until it is removed, whatever mounts this time.
+    mounted_by = BY_UNIT if mount.unit or mount.mounted_by == BY_UNIT else BY_START
+    steps = (
+        NoteMount(path.spec, stored_path, mounted_by),
+        *fate.steps,
+        *mount_point,
+        BindByUnit(path.spec, stored_path, mount.unit, intact) if mount.unit else Bind(path.spec, stored_path, intact),
+        *_clear(path),
+    )
+    return Decision(steps, result_of(path, "linked", fate), fate.warnings)
+
+
+def _keep_mount(path, stored_path) -> List[tuple]:
+    mount = path.mount
+    if not mount.mounted_by:
+        return [NoteMount(path.spec, stored_path, BY_START)]
+    if mount.mounted_by == BY_UNIT and mount.unit and not mount.unit.current:
+        return [BindByUnit(path.spec, stored_path, mount.unit, intact=False)]
+    return []
+
+
+def _refuse_mount(path):
     if path.current.kind == LINK:
         raise LinkError(
             path.spec.path, "it is a symbolic link into the store", "Restore it first (restore.yml), then choose bind."
         )
-    if not path.may_mount and not path.unit:
+    if not path.mount.may_mount and not path.mount.unit:
         raise LinkError(
             path.spec.path,
             "this process may not mount the store over it",
             "Give the container the capability SYS_ADMIN, or use the method symlink.",
         )
-    if path.hidden:
+    if path.mount.hidden:
         raise LinkError(
             path.spec.path,
-            "something is mounted in the store at {}, which a bind mount does not show".format(", ".join(path.hidden)),
+            "something is mounted in the store at {}, which a bind mount does not show".format(", ".join(path.mount.hidden)),
             "Unmount it, or use the method symlink.",
         )
-    # Where there is a unit, it has to be known until it is removed, whoever mounts this time.
-    plan.steps.append(NoteMount(path.spec, place, BY_UNIT if path.unit or path.mounter == BY_UNIT else BY_START))
-    # What may be newer is not left where the mount hides it, unless that takes a copy; half an original never is.
-    diverged = has_diverged(path) and not path.empty
-    stays = path.current.real and not path.removing and (path.overlay or not diverged)
-    if stays:
-        fate, aside = "kept", ""
-        if diverged:
-            plan.warnings.append(_warn_of_divergence(path, "it stays under the mount"))
-    else:
-        fate, aside, diverged = _what_stood_there(path, plan)
-        if path.current.real:
-            fate, aside = get_out_of_the_way(path, plan)
-        plan.steps.append(MakeMountPoint(path.spec, place))
-    new = stays and not path.mounter
-    plan.steps.append(BindByUnit(path.spec, place, path.unit, new) if path.unit else Bind(path.spec, place, new))
-    if path.removing or path.leftover_copy:
-        plan.steps.append(Clear(path.spec))
-    plan.paths.append(result(path, "linked", fate, aside, diverged))
 
 
-def _what_stood_there(path, plan):
-    """tuple: (str, str, bool), the fate of what an earlier run kept, where that is, and whether something may be newer than the
-    store's; if so, plan gets a warning."""
-    if has_diverged(path):
-        plan.warnings.append(_warn_of_divergence(path, "it is kept at {}".format(printable(path.free_aside))))
-        return "kept", path.free_aside, True
-    if path.current.kind == NONE and path.last_aside:
-        newer = path.difference is not None or path.last_aside != path.aside
-        if newer:
-            text = "{}: an earlier run kept what stood there at {}; it may be newer than the store's, which is used."
-            plan.warnings.append(text.format(printable(path.spec.path), printable(path.last_aside)))
-        return "kept", path.last_aside, newer
-    return ("kept", path.aside, False) if path.aside else ("none", "", False)
+def _clear(path) -> List[tuple]:
+    return [Clear(path.spec)] if path.has_leftovers else []
 
 
-def _warn_of_divergence(path, fate):
-    what = "something replaced the link by content of its own" if path.aside else "what stands there is not what was seeded"
-    if path.difference is not None:
-        where = "it" if path.difference.path == b"." else printable(path.difference.path) + " in it"
-        what += " (first difference: {} is {})".format(where, path.difference.found)
-    return "{}: {}; {}, and the store's is used.".format(printable(path.spec.path), what, fate)
+def _decide_fate(path) -> Fate:
+    if path.current.real:
+        fate = move_away(path)
+        if not has_diverged(path):
+            return fate
+        where = "it is kept at {}".format(printable(path.notes.free_aside))
+        return fate._replace(diverged=True, warnings=(_warn_of_divergence(path, where),))
+    last_aside = path.notes.last_aside
+    if not last_aside:
+        return kept_before(path)
+    if path.evidence.difference is None and last_aside == path.aside:
+        return Fate("kept", last_aside)
+    text = "{}: an earlier run kept its content at {}; that may be newer than the store's, which is used."
+    return Fate("kept", last_aside, (), True, (text.format(printable(path.spec.path), printable(last_aside)),))
 
 
-def _fast(path):
-    if any(manifest.of_image for manifest in path.manifests):
-        return "where it is as the image's list says, nothing is copied (make the list anew, by container/build, with the image)"
-    if path.manifests:
+def _warn_of_divergence(path, where) -> str:
+    text = "something replaced the link by content of its own" if path.aside else "its content is not what was seeded"
+    found = path.evidence.difference
+    if found is not None:
+        entry = "it" if found.path == b"." else printable(found.path) + " in it"
+        text += " (first difference: {} is {})".format(entry, found.found)
+    return "{}: {}; {}, and the store's is used.".format(printable(path.spec.path), text, where)
+
+
+def _manifests_to_try(path):
+    """The manifests by which SetAside may remove the original; which one lists it, is seen when that is done."""
+    if not path.at_path.overlay:
+        return ()
+    if path.evidence.proof is not None:
+        return (path.evidence.proof,)
+    return path.evidence.manifests if path.evidence.difference is None else ()
+
+
+def _how_to_avoid_a_copy(path) -> str:
+    manifests = path.evidence.manifests
+    if any(manifest.of_image for manifest in manifests):
+        return "where it is as the image's list says, nothing is copied (make the list again, by container/build, with the image)"
+    if manifests:
         return "where it is as it was seeded, as in a container that is new from the same image, nothing is copied"
     return "where container/Containerfile has listed what the image holds, nothing is copied"

@@ -1,26 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what was seen at the state paths to what will be done to take them off the store. Pure: no disk is touched."""
 
-import contextlib
-import os
-from typing import NamedTuple
+from typing import List
 
 from ..errors import LinkError, printable
-from ..fs import syscalls
-from ..fs.mkdirs import make_parents
-from ..fs.node import LINK, NONE, ParentDir
-from ..fs.rmtree import remove_tree
-from ..original.notes import BY_UNIT, bound_name, removal_name, remove_notes
-from ..paths import StatePath
-from ..plan import ListPlan
-from ..store.layout import TREE
+from ..fs.node import LINK, NONE
+from ..original.notes import BY_UNIT
+from ..plan import Decision, Plan
 from ..tree.scan import BLOCK
 from .bind import ForgetMount, RemoveUnit, Unmount
-from .copy_aside import copy_beside
-from .plan import begin_again, get_out_of_the_way, refuse_untouchable, result
-from .steps import Clear, FinishRemoval, as_in_store, remove_empty
+from .plan import how_to_begin_again, kept_before, move_away, plan_of, refuse_untouchable, result_of
+from .restore_steps import CopyBack, ReturnAside, ReturnUncovered
+from .seen import LinkSeen
+from .steps import Clear, FinishRemoval
 
-STORE, ASIDE, NEWEST = "store", "aside", "newest"
+# What a state path gets: the store's content; the original that was kept; the latter if nothing was written to the store since.
+RESTORE_STORE, RESTORE_ASIDE, RESTORE_NEWEST = "store", "aside", "newest"
 BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest, and the note of a removal
 NEXT_START = (
     "{}: a start with this store links it again, and uses the store's content; to prevent that, take it out of cm_persist_paths, "
@@ -28,225 +23,145 @@ NEXT_START = (
 )
 
 
-def plan_restore(store_path, paths, restore):
-    """Decide how each state path gets content of its own.
+def plan_restore(store_path: str, paths: List[LinkSeen], restore: str) -> Plan:
+    """What to do to give each state path content of its own; without steps if none of them leads into the store.
 
-    Args:
-        store_path (str): the store.
-        paths (list of LinkSeen): the state paths, in the user's order.
-        restore (str): STORE for the store's content; ASIDE for the original that was kept aside; NEWEST for the latter if nothing
-            was written to the store since, else for the former.
-
-    Returns:
-        Plan: without steps where none leads into the store.
+    restore is one of RESTORE_STORE, RESTORE_ASIDE and RESTORE_NEWEST.
 
     Raises:
         LinkError: a refusal; nothing must be changed.
     """
-    plan = ListPlan([], [], [])
-    copies = []
-    for path in paths:
-        place = store_path + path.spec.path
-        linked = path.current.kind == LINK and path.current.target == place
-        stale = path.bound or (path.current.real and bool(path.mounter or path.removing))
-        if path.current.kind == LINK and not linked:
-            raise LinkError(
-                path.spec.path,
-                "it is a symbolic link to {}, not to {}".format(path.current.target, place),
-                "Name the store that it leads to in cm_persist_store, or take the path out of cm_persist_paths.",
-            )
-        if stale and path.mounts:
-            raise LinkError(
-                path.spec.path, "something is mounted at {}".format(", ".join(path.mounts)), "Unmount it, then start again."
-            )
-        if linked or stale or _cut_off(path):
-            if restore == ASIDE or path.unwritten:
-                _plan_return(path, place, stale, plan)
-            else:
-                _plan_copy_back(path, place, stale, plan)
-                copies.append(path)
-            plan.warnings.append(NEXT_START.format(printable(path.spec.path)))
-            continue
-        if path.leftover_copy:
-            plan.steps.append(Clear(path.spec))
-        plan.paths.append(result(path, "missing" if path.current.kind == NONE else "already"))
-    refuse_untouchable(paths, plan)
-    _refuse_without_room(copies)
-    return plan
+    decisions = [_decide(path, store_path + path.spec.path, restore) for path in paths]
+    refuse_untouchable(paths, decisions)
+    copied = [any(isinstance(step, CopyBack) for step in decision.steps) for decision in decisions]
+    _refuse_without_room([path for path, is_copied in zip(paths, copied) if is_copied])
+    return plan_of("restore", decisions)
 
 
-def _cut_off(path):
+def _decide(path, stored_path, restore) -> Decision:
+    linked = path.current.kind == LINK and path.current.target == stored_path
+    stale = _is_stale(path)
+    if path.current.kind == LINK and not linked:
+        raise LinkError(
+            path.spec.path,
+            "it is a symbolic link to {}, not to {}".format(path.current.target, stored_path),
+            "Name the store that it leads to in cm_persist_store, or take the path out of cm_persist_paths.",
+        )
+    if stale and path.mount.others:
+        raise LinkError(
+            path.spec.path, "something is mounted at {}".format(", ".join(path.mount.others)), "Unmount it, then start again."
+        )
+    if not (linked or stale or _is_cut_off(path)):
+        clear = (Clear(path.spec),) if path.notes.leftover_copy else ()
+        return Decision(clear, result_of(path, "missing" if path.current.kind == NONE else "already"))
+    if restore == RESTORE_ASIDE or path.evidence.unwritten:
+        decision = _decide_return(path, stored_path)
+    else:
+        decision = _decide_copy_back(path, stored_path)
+    return decision._replace(warnings=(*decision.warnings, NEXT_START.format(printable(path.spec.path))))
+
+
+def _is_stale(path) -> bool:
+    """True if the content at the path is the store's, or older, or half removed."""
+    return path.mount.bound or (path.current.real and bool(path.mount.mounted_by or path.notes.removal_begun))
+
+
+def _is_cut_off(path) -> bool:
     # Nothing there, and a trace of an earlier run, or content in the store: such a run was killed between two names.
-    traces = path.stored.kind != NONE or path.aside or path.leftover_copy or path.removing or path.mounter
+    traces = path.stored.kind != NONE or path.aside or path.has_leftovers or path.mount.mounted_by
     return path.current.kind == NONE and bool(traces)
 
 
-def _plan_copy_back(path, place, stale, plan):
+def _decide_copy_back(path, stored_path) -> Decision:
     if not path.stored.real:
-        raise LinkError(path.spec.path, "the store has nothing to put back at {}".format(place), begin_again(path))
-    if path.fixed:
+        raise LinkError(path.spec.path, "the store has nothing to put back at {}".format(stored_path), how_to_begin_again(path))
+    if path.copy_back.fixed:
         raise LinkError(
-            place,
+            stored_path,
             "it is itself immutable or append-only (lsattr), and so would its copy be",
             "Clear that with chattr -ia, on it alone.",
         )
-    fate, aside = "kept" if path.aside else "none", path.aside
-    if path.bound:
-        plan.steps.append(Unmount(path.spec))
-    if stale:
-        fate, aside = get_out_of_the_way(path, plan)
-    if path.mounter == BY_UNIT:
-        plan.steps.append(RemoveUnit(path.spec))
-    plan.steps.append(CopyBack(path.spec, place))
-    plan.paths.append(result(path, "unlinked", fate, aside))
+    fate = move_away(path) if _is_stale(path) else kept_before(path)
+    steps = (
+        *_unmount(path),
+        *fate.steps,
+        *_remove_unit(path),
+        CopyBack(path.spec, stored_path),
+    )
+    return Decision(steps, result_of(path, "unlinked", fate))
 
 
-def _plan_return(path, place, stale, plan):
-    if path.removing and not path.aside:
+def _decide_return(path, stored_path) -> Decision:
+    if path.notes.removal_begun and not path.aside:
         raise LinkError(
             path.spec.path,
             "its original is removed, half or whole, as the image has it",
             "Re-create the container from its image without the volume, or restore what the store has.",
         )
-    if path.bound or (stale and not path.removing):  # the original lies under the mount, or did
-        if path.bound:
-            plan.steps.append(Unmount(path.spec))
-        if path.mounter == BY_UNIT:
-            plan.steps.append(RemoveUnit(path.spec))
-        if path.aside:
-            plan.steps.append(ReturnUncovered(path.spec, place, path.aside))
-        plan.steps.append(ForgetMount(path.spec))
-        if path.leftover_copy or path.removing:
-            plan.steps.append(Clear(path.spec))
-        plan.paths.append(result(path, "unlinked"))
-        return
+    under_mount = path.mount.bound or (_is_stale(path) and not path.notes.removal_begun)  # the original lies there, or did
+    decision = _decide_uncover(path, stored_path) if under_mount else _decide_put_back(path, stored_path)
+    clear = (Clear(path.spec),) if path.has_leftovers else ()
+    return decision._replace(steps=(*decision.steps, *clear))
+
+
+def _decide_uncover(path, stored_path) -> Decision:
+    put_back = [ReturnUncovered(path.spec, stored_path, path.aside)] if path.aside else []
+    steps = (*_unmount(path), *_remove_unit(path), *put_back, ForgetMount(path.spec))
+    return Decision(steps, result_of(path, "unlinked"))
+
+
+def _decide_put_back(path, stored_path) -> Decision:
     if not path.aside:
         raise LinkError(
             path.spec.path,
-            "no original is kept beside it, as the image has it",
+            "no original is kept next to it, as the image has it",
             "Re-create the container from its image without the volume, restore what the store has, or name in cm_persist_paths "
             "those alone that have one.",
         )
-    if path.mounter == BY_UNIT:
-        plan.steps.append(RemoveUnit(path.spec))
-    if path.removing and path.current.real:
-        plan.steps.append(FinishRemoval(path.spec, path.free_aside))
-    plan.steps.append(ReturnAside(path.spec, place, path.aside))
-    if path.mounter:
-        plan.steps.append(ForgetMount(path.spec))
-    if path.leftover_copy or path.removing:
-        plan.steps.append(Clear(path.spec))
-    if path.last_aside not in ("", path.aside):
-        plan.warnings.append("{}: more is kept, last at {}.".format(printable(path.spec.path), printable(path.last_aside)))
-    if path.difference is not None:
-        plan.warnings.append(
-            "{}: what is put back from {} is not what was seeded.".format(printable(path.spec.path), printable(path.aside))
+    half_removed = path.notes.removal_begun and path.current.real
+    steps = (
+        *_remove_unit(path),
+        *([FinishRemoval(path.spec, path.notes.free_aside)] if half_removed else []),
+        ReturnAside(path.spec, stored_path, path.aside),
+        *([ForgetMount(path.spec)] if path.mount.mounted_by else []),
+    )
+    return Decision(steps, result_of(path, "unlinked"), _warn_of_put_back(path))
+
+
+def _unmount(path) -> List[tuple]:
+    return [Unmount(path.spec)] if path.mount.bound else []
+
+
+def _remove_unit(path) -> List[tuple]:
+    return [RemoveUnit(path.spec)] if path.mount.mounted_by == BY_UNIT else []
+
+
+def _warn_of_put_back(path):
+    where, last_aside = printable(path.spec.path), path.notes.last_aside
+    more = [] if last_aside in ("", path.aside) else ["{}: more is kept, last at {}.".format(where, printable(last_aside))]
+    differs = "{}: what is put back from {} is not what was seeded.".format(where, printable(path.aside))
+    return (*more, differs) if path.evidence.difference is not None else tuple(more)
+
+
+def _refuse_without_room(paths):
+    counted = [path for path in paths if path.copy_back.room is not None]
+    for device in {path.copy_back.room.device for path in counted}:
+        _refuse_on_device([path for path in counted if path.copy_back.room.device == device])
+
+
+def _refuse_on_device(paths):
+    room, scans = paths[0].copy_back.room, [path.copy_back.scan for path in paths]
+    books = BOOKS_OF_A_COPY * len(paths)
+    need_bytes = sum(scan.space + scan.lines for scan in scans) + books * BLOCK
+    need_inodes = sum(scan.inodes for scan in scans) + books
+    short = []
+    if need_bytes > room.free_bytes:
+        short.append("{} bytes needed, {} free".format(need_bytes, room.free_bytes))
+    if room.free_inodes is not None and need_inodes > room.free_inodes:
+        short.append("{} inodes needed, {} free".format(need_inodes, room.free_inodes))
+    if short:
+        raise LinkError(
+            paths[0].spec.path,
+            "its file system is too small for what the store has: {}".format("; ".join(short)),
+            "Free some space there; or restore the original that is kept (restore: aside).",
         )
-    plan.paths.append(result(path, "unlinked"))
-
-
-def _refuse_without_room(copies):
-    counted = [path for path in copies if path.room is not None]
-    for device in {path.room[0] for path in counted}:
-        there = [path for path in counted if path.room[0] == device]
-        _device, free_bytes, free_inodes = there[0].room
-        books = BOOKS_OF_A_COPY * len(there)
-        need_bytes = sum(path.scan.space + path.scan.lines for path in there) + books * BLOCK
-        need_inodes = sum(path.scan.inodes for path in there) + books
-        short = []
-        if need_bytes > free_bytes:
-            short.append("{} bytes needed, {} free".format(need_bytes, free_bytes))
-        if free_inodes is not None and need_inodes > free_inodes:
-            short.append("{} inodes needed, {} free".format(need_inodes, free_inodes))
-        if short:
-            raise LinkError(
-                there[0].spec.path,
-                "its file system is too small for what the store has: {}".format("; ".join(short)),
-                "Free some space there; or restore the original that is kept aside (restore: aside).",
-            )
-
-
-class CopyBack(NamedTuple):
-    """Put a copy of the store's content, which is the newest, at the state path."""
-
-    spec: StatePath
-    place: str
-
-    def describe(self):
-        """str: what will be done."""
-        return "copy {} back to {}".format(printable(self.place), printable(self.spec.path))
-
-    def execute(self, run):
-        """Do it: all of it is on disk before the link goes."""
-        make_parents(self.spec.path, as_in_store(self))
-        with ParentDir(self.spec.path) as image:
-            stored = run.store.open_parent(self.spec.relative)
-            try:
-                private, warnings = copy_beside(stored, image, self.place, run.release)
-            finally:
-                os.close(stored)
-            run.warnings.extend(warnings)
-            try:
-                _unlink(image, self.place)
-                # Before the name: with it the notes would say of the new content what they say of the old.
-                for note in (bound_name(image.name), removal_name(image.name)):
-                    remove_tree(image.fd, note)
-                syscalls.rename_noreplace(TREE, image.name, private, image.fd)
-                os.fsync(image.fd)
-            finally:
-                os.close(private)
-            remove_notes(image)
-
-
-class ReturnAside(NamedTuple):
-    """Put the original that is kept aside back at the state path, by a rename."""
-
-    spec: StatePath
-    place: str
-    aside: str
-
-    def describe(self):
-        """str: what will be done."""
-        return "rename {} back to {}".format(printable(self.aside), printable(self.spec.path))
-
-    def execute(self, run):
-        """Do it; where it cannot be renamed the link is back, as there would be nothing at the path for good."""
-        with ParentDir(self.spec.path) as image:
-            was_linked = _unlink(image, self.place)
-            try:
-                syscalls.rename_noreplace(os.fsencode(os.path.basename(self.aside)), image.name, image.fd, image.fd)
-            except OSError:
-                if was_linked:
-                    with contextlib.suppress(FileExistsError):  # what came meanwhile is in the way of either
-                        os.symlink(self.place, image.name, dir_fd=image.fd)
-                raise
-            os.fsync(image.fd)
-
-
-class ReturnUncovered(NamedTuple):
-    """Use what a mount has hidden; where that is no more than a mount point, put the original that is kept aside there."""
-
-    spec: StatePath
-    place: str
-    aside: str
-
-    def describe(self):
-        """str: what will be done."""
-        text = "use what lies under the mount; if that is an empty mount point, rename {} back to {}"
-        return text.format(printable(self.aside), printable(self.spec.path))
-
-    def execute(self, run):
-        """Do it."""
-        with ParentDir(self.spec.path) as image:
-            uncovered = remove_empty(image)
-        if uncovered:
-            ReturnAside(self.spec, self.place, self.aside).execute(run)
-
-
-def _unlink(image, place):
-    # Our link, and nothing that took its place meanwhile: that is for the rename to refuse.
-    current = image.look()
-    linked = current.kind == LINK and current.target == place
-    if linked:
-        os.unlink(image.name, dir_fd=image.fd)
-    return linked

@@ -133,6 +133,8 @@ def read_mounted_by(image: ParentDir) -> str:
     Raises:
         StoreError: there is a note, but it cannot be read.
     """
+    if image.fd is None:
+        return ""
     try:
         with open(open_regular(bound_name(image.name), image.fd, LARGEST), "rb") as file:
             return BY_UNIT if file.read() == BY_UNIT.encode("ascii") else BY_START

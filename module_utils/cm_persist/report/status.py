@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell how a store and its state paths are, and what is wrong with them. Nothing is changed, and nothing made, no state directory
-and no lock. Nothing that is found ends the look: it is told as a problem.
+"""Report how a store and its state paths are, and what is wrong with them.
+
+Nothing is changed, and nothing made, no state directory and no lock. No error ends the report: it becomes a problem in it.
 """
 
 import contextlib
@@ -8,8 +9,9 @@ import os
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, printable
+from ..fs.accounts import Accounts
 from ..fs.node import Node, ParentDir
-from ..host.machine import THIS_MACHINE
+from ..host.machine import THIS_MACHINE, Machine
 from ..lease.lease import HELD, OURS, Lease
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import parse_paths
@@ -21,8 +23,10 @@ from ..store.state import StoreSeen, foreign_names, store_state, tree_of
 from ..store.store import Found, Store, find_store, trigger_automount
 from ..store.swap import BEFORE, find_swaps
 from ..upgrade.image import identify
-from .state_path import Look, guarded, see_path
+from .problems import Problems
+from .state_path import PathReport
 from .table import table
+from .verify import ImageList
 
 # Of a store that is not there.
 _NOTHING = {
@@ -43,7 +47,7 @@ class Settings(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What was found: whether all is well, what is not, what the image is called, the store, each path, and lines for people."""
+    """The report: is all well, and if not, why; what the image is called, the store, each path, and lines for people."""
 
     changed: bool
     healthy: bool
@@ -55,129 +59,145 @@ class Info(NamedTuple):
     message: str
 
     @property
-    def steps(self):
-        """list of str: none are ever taken."""
+    def steps(self) -> List[str]:
+        """None are ever taken."""
         return []
 
 
-class _Books(NamedTuple):
-    """What the store's state directory tells. record is None where there is none; broken says that it cannot be read, newer that
-    a newer cm_persist wrote it; interrupted are state paths that an earlier run began to replace."""
-
-    record: Optional[Dict[str, dict]] = None
-    leftovers: Tuple[str, ...] = ()
-    interrupted: Tuple[str, ...] = ()
-    owners: Optional[Owners] = None
-    broken: bool = False
-    newer: bool = False
-
-
-def look(settings, machine=THIS_MACHINE):
+def report_status(settings: Settings, machine: Machine = THIS_MACHINE) -> Info:
     """Look at a store and at its state paths.
 
-    Args:
-        settings (Settings): what the user names.
-        machine (Machine): what it runs on.
-
-    Returns:
-        Info.
-
     Raises:
-        SpecError: what is named makes no sense.
+        SpecError: the settings make no sense.
         StoreError: the mount table cannot be read.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
     trigger_automount(store_path)
-    mounts, accounts = machine.mounts(), machine.accounts()
-    problems = []
+    report = StatusReport(settings, store_path, machine)
     with contextlib.ExitStack() as stack:
-        nothing = Found(store_path, "it cannot be used", None)
-        found = guarded(problems, store_path, lambda: find_store(store_path, settings.require_mount, mounts), nothing)
-        store = None
-        if not found.absent:
-            store = guarded(problems, store_path, lambda: stack.enter_context(Store(store_path)))
-        books = _read_books(store, problems)
-        shown = {"path": store_path, "present": not found.absent, "state": "absent"}
-        if not found.absent:
-            shown.update(_describe(store, found, specs, books, problems))
-        looking = Look(
-            found=found,
-            store=store,
-            record=books.record or {},
-            interrupted=books.interrupted,
-            mounts=mounts,
-            accounts=accounts,
-            store_accounts=books.owners.accounts if books.owners else accounts,
-            image_manifest=settings.image_manifest,
-            verify=settings.verify,
-        )
-        paths = [see_path(looking, spec, problems) for spec in specs]
-    shown = dict(_NOTHING, **shown)
-    message = problems[0] if problems else "no persistence: {}".format(found.absent) if found.absent else "healthy"
+        report.open_store(stack)
+        shown = report.show_store(specs)
+        paths = [PathReport(report, spec).shown() for spec in specs]
+    problems, absent = report.problems.texts, report.found.absent
+    message = problems[0] if problems else "no persistence: {}".format(absent) if absent else "healthy"
     image = identify(settings.image, settings.image_manifest)
     name = printable(image.name) if image else ""
-    lines = table(shown, found.absent, name, paths, problems, settings.verify)
+    lines = table(shown, absent, name, paths, problems, settings.verify)
     return Info(False, not problems, problems, name, shown, paths, lines, message)
 
 
-def _read_books(store, problems):
-    if store is None or store.state_fd is None:
-        return _Books()
-    books = _Books()
-    try:
-        books = books._replace(record=read_record(store.state_fd, store.state_path))
-    except StoreError as error:
-        problems.append(str(error))
-        books = books._replace(broken=True, newer=error.results.get("store_state") == "newer")
-    leftovers, _unfinished = guarded(problems, store.state_path, lambda: read_staging(store), (None, {}))
-    swaps = guarded(problems, store.state_path, lambda: find_swaps(store, leftovers or ()), [])
-    return books._replace(
-        leftovers=tuple(leftovers or ()),
-        interrupted=tuple(swap.note.path for swap in swaps if swap.state != BEFORE),
-        owners=guarded(problems, store.state_path, lambda: read_owners(store.state_fd, store.state_path)),
-    )
+class Books(NamedTuple):
+    """The content of the store's state directory."""
+
+    record: Optional[Dict[str, dict]] = None  # None: there is none
+    leftovers: Tuple[str, ...] = ()  # names in staging
+    interrupted: Tuple[str, ...] = ()  # state paths that an earlier run began to replace
+    owners: Optional[Owners] = None
+    broken: bool = False  # the record cannot be read
+    newer: bool = False  # because a newer cm_persist wrote it
 
 
-def _describe(store, found, specs, books, problems):
-    """dict: of a store that is there; what of it cannot be opened, store being None, is left out."""
-    shown = {"state": None}
-    if found.mount:
-        shown.update(source=found.mount.source, fs_type=found.mount.fs_type, dies_with=found.mount.dies_with_pod)
-    space = guarded(problems, found.path, lambda: os.statvfs(found.path))
-    if space is not None:
-        shown.update(
-            read_only=bool(space.f_flag & os.ST_RDONLY),
-            size_bytes=space.f_blocks * space.f_frsize,
-            free_bytes=space.f_bavail * space.f_frsize,
-            # btrfs counts none, and CephFS says -1 for any number.
-            free_inodes=space.f_favail if space.f_files and space.f_favail >= 0 else None,
+class StatusReport:
+    """One run of persist_info: the store as it was found, and all that is wrong.
+
+    Attributes:
+        store: open; None if it is not there, or cannot be opened.
+        image_list: the list of the image, with the mount table and the image's accounts.
+    """
+
+    def __init__(self, settings: Settings, store_path: str, machine: Machine):
+        self.settings, self.problems = settings, Problems()
+        self.mounts = machine.mounts()
+        self.image_list = ImageList(settings.image_manifest, machine.accounts(), self.mounts)
+        nothing = Found(store_path, "it cannot be used", None)
+        self.found = self.problems.guarded(
+            store_path, lambda: find_store(store_path, settings.require_mount, self.mounts), nothing
         )
-    if store is None:
+        self.store, self._books = None, Books()
+
+    def open_store(self, stack: contextlib.ExitStack):
+        """Open the store, if it is there, until the stack is closed, and read its books."""
+        if not self.found.absent:
+            self.store = self.problems.guarded(self.found.path, lambda: stack.enter_context(Store(self.found.path)))
+        if self.store is not None and self.store.state_fd is not None:
+            self._books = self._read_books()
+
+    @property
+    def record(self) -> Dict[str, dict]:
+        """The entries of the state paths that the store has."""
+        return self._books.record or {}
+
+    @property
+    def interrupted(self) -> Tuple[str, ...]:
+        """The state paths that an earlier run began to replace, as the record spells them."""
+        return self._books.interrupted
+
+    @property
+    def store_accounts(self) -> Accounts:
+        """What the owners in the store are called."""
+        return self._books.owners.accounts if self._books.owners else self.image_list.accounts
+
+    def show_store(self, specs) -> dict:
+        """The store as persist_info documents it."""
+        shown = {"path": self.found.path, "present": not self.found.absent, "state": "absent"}
+        if not self.found.absent:
+            shown.update(self._show_volume())
+            if self.store is not None:
+                shown.update(self._show_content(specs))
+        return dict(_NOTHING, **shown)
+
+    def _read_books(self) -> Books:
+        store, guarded = self.store, self.problems.guarded
+        record, broken, newer = None, False, False
+        try:
+            record = read_record(store.state_fd, store.state_path)
+        except StoreError as error:
+            self.problems.texts.append(str(error))
+            broken, newer = True, error.results.get("store_state") == "newer"
+        leftovers, _unfinished = guarded(store.state_path, lambda: read_staging(store), (None, {}))
+        swaps = guarded(store.state_path, lambda: find_swaps(store, leftovers or ()), [])
+        interrupted = tuple(swap.note.path for swap in swaps if swap.state != BEFORE)
+        owners = guarded(store.state_path, lambda: read_owners(store.state_fd, store.state_path))
+        return Books(record, tuple(leftovers or ()), interrupted, owners, broken, newer)
+
+    def _show_volume(self) -> dict:
+        shown, mount = {"state": None}, self.found.mount
+        if mount:
+            shown.update(source=mount.source, fs_type=mount.fs_type, dies_with=mount.dies_with_pod)
+        space = self.problems.guarded(self.found.path, lambda: os.statvfs(self.found.path))
+        if space is not None:
+            shown.update(
+                read_only=bool(space.f_flag & os.ST_RDONLY),
+                size_bytes=space.f_blocks * space.f_frsize,
+                free_bytes=space.f_bavail * space.f_frsize,
+                # btrfs counts none, and CephFS says -1 for any number.
+                free_inodes=space.f_favail if space.f_files and space.f_favail >= 0 else None,
+            )
         return shown
-    foreign = guarded(problems, found.path, lambda: list(foreign_names(store.fd, tree_of(specs))), [])
-    shown.update(unclaimed=[printable(name) for name in foreign])
-    if store.state_fd is not None:
-        lease = guarded(problems, store.state_path, Lease(store).look)
-        if lease is not None:
-            shown["lease"] = {"held": lease.state in (HELD, OURS), "here": lease.state == OURS, "detail": lease.detail}
-    if books.broken:
-        shown["state"] = "newer" if books.newer else None
-        return shown
-    seen = StoreSeen(store.path, record=books.record, leftovers=books.leftovers, foreign=tuple(foreign))
-    shown["state"] = store_state(seen, [_see_for_state(store, spec, books.record or {}) for spec in specs])
-    return shown
+
+    def _show_content(self, specs) -> dict:
+        store = self.store
+        foreign = self.problems.guarded(self.found.path, lambda: list(foreign_names(store.fd, tree_of(specs))), [])
+        shown = {"unclaimed": [printable(name) for name in foreign]}
+        if store.state_fd is not None:
+            lease = self.problems.guarded(store.state_path, Lease(store).look)
+            if lease is not None:
+                shown["lease"] = {"held": lease.state in (HELD, OURS), "here": lease.state == OURS, "detail": lease.detail}
+        if self._books.broken:
+            return dict(shown, state="newer" if self._books.newer else None)
+        seen = StoreSeen(store.path, record=self._books.record, leftovers=self._books.leftovers, foreign=tuple(foreign))
+        return dict(shown, state=store_state(seen, [self._see_for_state(spec) for spec in specs]))
+
+    def _see_for_state(self, spec) -> PathSeen:
+        ignored = Problems()  # PathReport reports them
+        return PathSeen(
+            spec,
+            original=ignored.guarded(spec.path, lambda: _look_at(spec), Node()),
+            stored=ignored.guarded(spec.path, lambda: self.store.look(spec.relative), Node()),
+            entry=self.record.get(spec.key),
+        )
 
 
-def _see_for_state(store, spec, record):
-    # Whatever stands in the way of a look, see_path() tells.
-    return PathSeen(
-        spec,
-        original=guarded([], spec.path, lambda: _look_at(spec), Node()),
-        stored=guarded([], spec.path, lambda: store.look(spec.relative), Node()),
-        entry=record.get(spec.key),
-    )
-
-
-def _look_at(spec):
+def _look_at(spec) -> Node:
     with ParentDir(spec.path) as image:
         return image.look()

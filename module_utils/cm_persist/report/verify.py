@@ -1,131 +1,120 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the list of a state path, as it was seeded, tells: what an image has newer, what became of the files, and whether a
-database lost what makes it one. Nothing is changed.
+"""What the manifest of a state path, as it was seeded, shows: which files an image has newer, what became of the files, and
+whether a database lost what makes it one. Nothing is changed.
 """
 
 import errno
 import os
+from typing import List, NamedTuple, Optional, Tuple
 
-from ..fs.dirfd import lstat, open_directory, open_regular
-from ..fs.node import NONE
+from ..fs.accounts import Accounts
+from ..fs.dirfd import Opened, lstat, open_directory, open_regular
+from ..fs.node import ParentDir
 from ..host.applications import VERSION
-from ..host.mounts import mounts_at_or_below, real_path
-from ..original.notes import aside_name, bound_name
+from ..host.mounts import Mount, mounts_at_or_below, real_path
+from ..link.seen import LinkSeen
+from ..paths import StatePath
+from ..store.store import Store
 from ..tree.compare import from_manifest, from_tree, same, side_by_side, some_of
 from ..upgrade.three_way import hidden, seeded_entries
 
 NAMED = 10  # files that are named
 
 
-def find_hidden(look, spec, image, seen, entry):
-    """Count the files that the image has newer than what was seeded.
+class ImageList(NamedTuple):
+    """The list that was made when the image was built, and what is needed to read it."""
 
-    Args:
-        look (Look): of info_paths.py.
-        spec (StatePath): the path.
-        image (ParentDir): of it.
-        seen (LinkSeen): what stands there.
-        entry (dict): its part of the record, with a manifest.
+    path: str  # it may be missing
+    accounts: Accounts  # the image's
+    mounts: List[Mount]
 
-    Returns:
-        tuple: (int, tuple of bytes), how many, and the first of them; None where the image has no list of the path, and does not
-        show it.
+    def read(self, within: bytes):
+        """Yield the Entry of each file in a part of the list."""
+        with open(open_regular(self.path), "rb") as file:
+            yield from from_manifest(file, self.path, within, self.accounts)
+
+    def part_of(self, image: ParentDir, seen: LinkSeen) -> Optional[bytes]:
+        """What part of the list a state path is; None if it is not listed, or something was mounted over it."""
+        laid_over = mounts_at_or_below(seen.spec.path, self.mounts)
+        if not os.path.isfile(self.path) or (laid_over and not (seen.mount.bound and laid_over == [real_path(seen.spec.path)])):
+            return None
+        within = os.fsencode(os.path.join(os.path.realpath(image.directory), os.fsdecode(image.name))).lstrip(b"/")
+        first = next(self.read(within), None)
+        # If it is listed as a link, the list was made after a start, and does not say what the image had.
+        return within if first is not None and first.fields[0] in (b"d", b"f") else None
+
+
+class SeededPath(NamedTuple):
+    """A state path in an open store, with its entry in the record, which has a manifest.
+
+    Its methods raise StoreError if the manifest is lost or broken.
     """
-    listed = _listed(look, spec, image, seen)
-    if listed is not None:
-        with open(open_regular(look.image_manifest), "rb") as file:
-            entries = from_manifest(file, look.image_manifest, listed, look.accounts)
-            return some_of(hidden(seeded_entries(look.store, entry), entries), NAMED)
-    # What an earlier start left half removed, or a program put there, is not what the image holds.
-    others = any(image.look(name(image.name)).kind != NONE for name in (aside_name, bound_name)) if image.fd is not None else True
-    if others or seen.removing or seen.bound or not seen.current.real:
-        return None
-    return some_of(hidden(seeded_entries(look.store, entry), from_tree(image.fd, image.name, look.accounts)), NAMED)
+
+    store: Store
+    spec: StatePath
+    entry: dict
+
+    def find_hidden(self, image: ParentDir, seen: LinkSeen, image_list: ImageList) -> Optional[Tuple[int, Tuple[bytes, ...]]]:
+        """How many files the image has newer than what was seeded, and the first of them.
+
+        None if the image has no list of the path, and does not show it.
+        """
+        within = image_list.part_of(image, seen)
+        if within is not None:
+            return some_of(hidden(seeded_entries(self.store, self.entry), image_list.read(within)), NAMED)
+        # The rest of an interrupted removal, or what a program put there, is not what the image holds.
+        notes = seen.notes
+        if notes.asides or notes.mount_noted or notes.removal_begun or seen.mount.bound or not seen.current.real:
+            return None
+        own = from_tree(image.fd, image.name, image_list.accounts)
+        return some_of(hidden(seeded_entries(self.store, self.entry), own), NAMED)
+
+    def compare(self, accounts: Accounts) -> dict:
+        """How many files of the store are changed, missing and added since: the metadata of all, the content of small ones.
+
+        Of directories only a change of mode or owner counts. accounts are the names of the owners in the store.
+
+        Raises:
+            OSError: something cannot be read, or came or went meanwhile.
+        """
+        count = {"changed": 0, "missing": 0, "added": 0}
+        with Opened(self.store.open_parent(self.spec.relative)) as parent:
+            own = from_tree(parent, os.path.basename(self.spec.relative), accounts)
+            for old, now in side_by_side(seeded_entries(self.store, self.entry), own):
+                if now is None:
+                    count["missing"] += not old.is_directory
+                elif old is None:
+                    count["added"] += not now.is_directory
+                else:
+                    count["changed"] += not _is_same(old, now)
+        return count
+
+    def lost_databases(self) -> List[bytes]:
+        """The directories, relative to the path, that lost the file by which PostgreSQL knows its own.
+
+        A directory that is gone as a whole is none of them: a newer PostgreSQL may have taken over from it. Neither are those of
+        a cluster's single databases, which have such a file each and may be dropped.
+        """
+        names = [each.key for each in seeded_entries(self.store, self.entry) if each.key[-1:] == (VERSION,)]
+        clusters = []
+        for key in sorted((key[:-1] for key in names), key=len):
+            if not any(key[: len(above)] == above for above in clusters):
+                clusters.append(key)
+        return [b"/".join(key) for key in sorted(clusters) if self._lacks_version(key)]
+
+    def _lacks_version(self, key) -> bool:
+        try:
+            directory = open_directory(self.store.fd, b"/".join((self.spec.relative, *key)), self.store.path)
+        except FileNotFoundError:
+            return False
+        with Opened(directory) as fd:
+            return lstat(VERSION, fd) is None
 
 
-def _listed(look, spec, image, seen):
-    """bytes: what part of the image's list the path is; None where it has no such part, or something was laid over the path."""
-    laid_over = mounts_at_or_below(spec.path, look.mounts)
-    if not os.path.isfile(look.image_manifest) or (laid_over and not (seen.bound and laid_over == [real_path(spec.path)])):
-        return None
-    within = os.fsencode(os.path.join(os.path.realpath(image.directory), os.fsdecode(image.name))).lstrip(b"/")
-    with open(open_regular(look.image_manifest), "rb") as file:
-        first = next(from_manifest(file, look.image_manifest, within, look.accounts), None)
-    # Listed as a link it was after a start: what the image had, that list does not tell.
-    return within if first is not None and first.fields[0] in (b"d", b"f") else None
-
-
-def compare_with_seeded(look, spec, entry):
-    """Compare what the store has with what was seeded: the metadata of every file, and the content of small ones.
-
-    Args:
-        look (Look): of info_paths.py.
-        spec (StatePath): the path, which the store has.
-        entry (dict): its part of the record, with a manifest.
-
-    Returns:
-        dict: changed, missing and added, in files; of directories only a change of mode or owner counts.
-
-    Raises:
-        StoreError: the manifest is lost or broken.
-        OSError: something cannot be read, or came or went meanwhile.
-    """
-    count = {"changed": 0, "missing": 0, "added": 0}
-    parent = look.store.open_parent(spec.relative)
-    try:
-        own = from_tree(parent, os.path.basename(spec.relative), look.store_accounts)
-        for old, now in side_by_side(seeded_entries(look.store, entry), own):
-            if now is None:
-                count["missing"] += not old.is_directory
-            elif old is None:
-                count["added"] += not now.is_directory
-            else:
-                count["changed"] += not _is_same(old, now)
-    finally:
-        os.close(parent)
-    return count
-
-
-def _is_same(old, now):
+def _is_same(old, now) -> bool:
     try:
         return same(old, now)
     except OSError as error:
         if error.errno == errno.ESTALE:  # it is being written to
             return False
         raise
-
-
-def lost_databases(store, spec, entry):
-    """Look for directories that lost the file by which PostgreSQL knows its own.
-
-    A directory that is gone as a whole is none of them: a newer PostgreSQL may have taken over from it. Neither are those of a
-    cluster's single databases, which have such a file each and may be dropped.
-
-    Args:
-        store (Store): open.
-        spec (StatePath): the path, which the store has as a directory.
-        entry (dict): its part of the record, with a manifest.
-
-    Returns:
-        list of bytes: the directories, relative to the path.
-
-    Raises:
-        StoreError: the manifest is lost or broken.
-    """
-    names = [each.key for each in seeded_entries(store, entry) if each.key[-1:] == (VERSION,)]
-    clusters = []
-    for key in sorted((key[:-1] for key in names), key=len):
-        if not any(key[: len(above)] == above for above in clusters):
-            clusters.append(key)
-    return [b"/".join(key) for key in sorted(clusters) if _lacks_version(store, spec, key)]
-
-
-def _lacks_version(store, spec, key):
-    try:
-        fd = open_directory(store.fd, b"/".join((spec.relative, *key)), store.path)
-    except FileNotFoundError:
-        return False
-    try:
-        return lstat(VERSION, fd) is None
-    finally:
-        os.close(fd)
