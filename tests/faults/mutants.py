@@ -36,9 +36,11 @@ MUTANTS = (
         "copied in place",
         CORE + "seed/steps.py",
         RENAME,
+        "            from ..tree.copy_files import Source, Target\n"
         "            from ..tree.copy_tree import copy_tree\n\n"
         '            with open(os.devnull, "wb") as nowhere:\n'
-        "                copy_tree(private, TREE, self.spec.path, parent, os.path.basename(relative), nowhere)\n",
+        "                target = Target(parent, os.path.basename(relative))\n"
+        "                copy_tree(Source(private, TREE, self.spec.path), target, nowhere)\n",
         (POWER, "-k", "ext4"),
     ),
     Mutant(
@@ -51,14 +53,14 @@ MUTANTS = (
     Mutant(
         "no fsync of directories",
         CORE + "tree/sync.py",
-        '            yield path, [b"."]\n',
+        '                yield path, [b"."]\n',
         "",
         (POWER, "-k", "btrfs"),
     ),
     Mutant(
         "no fsync of directories, by the order of calls",
         CORE + "tree/sync.py",
-        '            yield path, [b"."]\n',
+        '                yield path, [b"."]\n',
         "",
         (ORDER, "-k", "test_everything"),
     ),
@@ -151,8 +153,8 @@ MUTANTS = (
     Mutant(
         "data that ends early accepted",
         CORE + "tree/copy_data.py",
-        "            if not count:\n                raise changed(path)\n",
-        "            if not count:\n                return\n",
+        "                if end_of_part == start:\n                    raise changed(path)\n",
+        "                if end_of_part == start:\n                    return\n",
         (FAILED, "-k", "ends_early"),
     ),
     Mutant(
@@ -165,7 +167,7 @@ MUTANTS = (
     Mutant(
         "names of one file copied apart",
         CORE + "tree/copy_files.py",
-        "        if key and self._is_in_pool(key, target):\n",
+        "        if key and self._is_linked(key, target):\n",
         '        key = b""\n        if key:\n',
         (FIDELITY, "-k", "everything"),
     ),
@@ -188,8 +190,8 @@ MUTANTS = (
     Mutant(
         "holes filled",
         CORE + "tree/copy_data.py",
-        "            if os.lseek(source_fd, 0, os.SEEK_HOLE) < size:",
-        "            if False:",
+        "        elif os.lseek(source_fd, 0, os.SEEK_HOLE) < size:",
+        "        elif False:",
         ("tests/filesystem/test_fidelity.py", "-k", "hole"),
     ),
     Mutant(

@@ -15,6 +15,7 @@ from module_utils.cm_persist.errors import PathError, SpecError, StoreError
 from module_utils.cm_persist.host.machine import Machine
 from module_utils.cm_persist.report import image_diff as audit_look
 from module_utils.cm_persist.report.audit import MADE_ANEW, Settings, audit
+from module_utils.cm_persist.tree import walk as tree_walk
 from tests.plays import ROOT, play, results
 from tests.site import as_nobody, run, write
 
@@ -334,7 +335,7 @@ def test_a_store_that_is_none_is_refused(site):
 def test_what_comes_and_goes_meanwhile_is_no_error(site, monkeypatch):
     os.mkdir(site.path("etc/going"))
     os.mkdir(site.path("etc/replaced"))
-    names, lstat, line = audit_look.list_names, audit_look.lstat, audit_look.line
+    names, lstat, line = tree_walk.list_names, tree_walk.lstat, audit_look.line
 
     def looked_at(name, dir_fd):
         status = lstat(name, dir_fd)
@@ -350,8 +351,8 @@ def test_what_comes_and_goes_meanwhile_is_no_error(site, monkeypatch):
             os.unlink(site.path("etc/link"))
         return line(own, path)
 
-    monkeypatch.setattr(audit_look, "list_names", lambda fd: sorted([*names(fd), b"ghost"]))
-    monkeypatch.setattr(audit_look, "lstat", looked_at)
+    monkeypatch.setattr(tree_walk, "list_names", lambda fd: sorted([*names(fd), b"ghost"]))
+    monkeypatch.setattr(tree_walk, "lstat", looked_at)
     monkeypatch.setattr(audit_look, "line", compared)
     assert [path for _what, path, _kind, _size, _files in told(site, audited(site))] == ["etc/link"]
 

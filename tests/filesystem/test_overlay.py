@@ -321,7 +321,7 @@ def test_an_inode_number_that_the_kernel_gives_anew_is_no_change(top, mounts, mo
         os.mkdir(os.path.join(top, "upper", name))
     layers = "lowerdir={0}/lower,upperdir={0}/upper/layer,workdir={0}/upper/work,xino=off".format(top)
     mounts("-t", "overlay", "overlay", "-o", layers, made.image)
-    finish = treecopy._Copier._finish_directory
+    finish = treecopy._Copying._finish_directory
     numbers = []
 
     def after_a_while(copier, relative, status):
@@ -329,6 +329,6 @@ def test_an_inode_number_that_the_kernel_gives_anew_is_no_change(top, mounts, mo
         numbers.append((status.st_ino, os.stat(os.path.join(made.path(), os.fsdecode(relative))).st_ino))
         finish(copier, relative, status)
 
-    monkeypatch.setattr(treecopy._Copier, "_finish_directory", after_a_while)
+    monkeypatch.setattr(treecopy._Copying, "_finish_directory", after_a_while)
     assert made.seed().paths[0]["state"] == "seeded"
     assert any(then != now for then, now in numbers)

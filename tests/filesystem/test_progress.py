@@ -14,7 +14,7 @@ import pytest
 from container.progress import Teller
 from module_utils.cm_persist.tree import progress as progress
 from module_utils.cm_persist.tree import workers as crew
-from module_utils.cm_persist.tree.progress import Seen
+from module_utils.cm_persist.tree.progress import ProgressSeen as Seen
 from tests.faults.blocklog import BlockLog
 from tests.faults.power import make_disk, mounted
 from tests.plays import play

@@ -3,7 +3,7 @@
 
 import pytest
 
-from module_utils.cm_persist.tree.copy_tree import directory_of
+from module_utils.cm_persist.tree.walk import directory_of, path_in
 from module_utils.cm_persist.tree.workers import FIRST, MOST_DATA, MOST_ITEMS, Batcher
 
 
@@ -73,4 +73,4 @@ def test_the_next_batch_is_the_first_without_what_was_added(crew):
     [(b".", b"top", b""), (b"a", b"a", b"."), (b"a/b", b"b", b"a"), (b"a/b/c", b"c", b"a/b")],
 )
 def test_the_directory_of_an_entry(path, name, directory):
-    assert directory_of(path, name) == directory
+    assert directory_of(path, name) == directory and path_in(directory, name) == path

@@ -33,8 +33,8 @@ class Tree:
         writer.finish()
         return file.getvalue()
 
-    def compare(self, manifest=None, begun=False):
-        return compare(io.BytesIO(self.manifest if manifest is None else manifest), self.fd, b"t", begun)
+    def compare(self, manifest=None, removal_begun=False):
+        return compare(io.BytesIO(self.manifest if manifest is None else manifest), self.fd, b"t", removal_begun)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_line_for_each_entry_with_all_fields(tree):
 
 
 def test_an_untouched_tree_has_no_difference(tree):
-    assert tree.compare() is None and tree.compare(begun=True) is None
+    assert tree.compare() is None and tree.compare(removal_begun=True) is None
 
 
 def test_sockets_count_as_nothing(tree):
@@ -87,7 +87,7 @@ def test_each_change_is_a_difference(tree, change):
 @pytest.mark.parametrize("change", ["size", "mode", "time", "target", "type", "new"])
 def test_during_a_removal_what_was_put_there_is_a_difference(tree, change):
     CHANGES[change][1](tree.path)
-    assert tree.compare(begun=True) is not None
+    assert tree.compare(removal_begun=True) is not None
 
 
 @pytest.mark.parametrize("gone", [["sub/b"], ["sub/b", "sub"], ["pipe", "sub/b"], ["a", "pipe", "link", "sub/b"]])
@@ -95,7 +95,7 @@ def test_during_a_removal_what_is_gone_is_none(tree, gone):
     for name in gone:
         path = os.path.join(tree.path, name)
         (os.rmdir if os.path.isdir(path) else os.unlink)(path)
-    assert tree.compare(begun=True) is None and tree.compare() is not None
+    assert tree.compare(removal_begun=True) is None and tree.compare() is not None
 
 
 def test_an_entry_less_than_the_manifest_says_is_a_difference(tree):

@@ -182,9 +182,9 @@ class DirectoryStack:
     directory has a note, in which the walk keeps what it still has to do there. A context manager: it closes all but the first.
     """
 
-    def __init__(self, fd: int, note: Any = None):
+    def __init__(self, fd: int):
         self._levels = [(fd, None)]
-        self._notes = [note]
+        self._notes = [None]
 
     def __enter__(self):
         return self
@@ -202,15 +202,19 @@ class DirectoryStack:
         """The note of the current directory."""
         return self._notes[-1]
 
+    @note.setter
+    def note(self, note: Any) -> None:
+        self._notes[-1] = note
+
     @property
     def depth(self) -> int:
         """The number of directories between the first one and the current one, which counts."""
         return len(self._levels) - 1
 
-    def push(self, fd: int, note: Any = None) -> None:
+    def push(self, fd: int) -> None:
         """Go down into an open directory, which then belongs to the stack."""
         self._levels.append((fd, None))
-        self._notes.append(note)
+        self._notes.append(None)
         if self.depth > OPEN_LEVELS:  # the first level is the caller's own
             far, _unused = self._levels[-OPEN_LEVELS]
             if far is not None:

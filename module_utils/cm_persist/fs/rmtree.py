@@ -36,10 +36,8 @@ def _enter(name, stack):
         if not same_mount(fd, stack.fd):
             raise OSError(errno.EBUSY, "something is mounted there", name)
     _clear_flags(name, stack.fd)
-    fd = os.open(name, OPEN_DIRECTORY, dir_fd=stack.fd)
-    names = []
-    stack.push(fd, (name, names))
-    names += list_names(fd)
+    stack.push(os.open(name, OPEN_DIRECTORY, dir_fd=stack.fd))
+    stack.note = name, list_names(stack.fd)
 
 
 def _unlink_up_to_a_directory(names, dir_fd):

@@ -12,6 +12,7 @@ from ..host.mounts import mount_holding, read_mounts
 from ..original.notes import copy_name
 from ..store.layout import TREE
 from ..store.staging import new_manifest
+from ..tree.copy_files import Source, Target
 from ..tree.copy_tree import copy_tree
 from ..tree.sync import sync_tree
 
@@ -35,7 +36,7 @@ def copied_next_to(image: ParentDir, source_fd: int, path: str, release: str) ->
     with Opened(os.open(name, OPEN_DIRECTORY, dir_fd=image.fd)) as private:
         try:
             with new_manifest(private) as manifest:
-                copied = copy_tree(source_fd, image.name, path, private, TREE, manifest)
+                copied = copy_tree(Source(source_fd, image.name, path), Target(private, TREE), manifest)
             holding = mount_holding(image.directory, read_mounts())
             sync_tree(image.fd, name, release, holding.fs_type if holding else "")
         except BaseException:

@@ -12,16 +12,17 @@ import stat
 from urllib.parse import unquote_to_bytes
 
 from ..errors import AS_ROOT, PathError, because, printable
-from ..fs.dirfd import DirectoryStack, list_names, lstat, open_quietly, open_regular, same_mount
+from ..fs.dirfd import lstat, open_regular
 from ..fs.node import DIRECTORY, FILE, LINK, OTHER
 from ..paths import inside
 from ..tree.compare import Entry, side_by_side
 from ..tree.manifest import CUT_SHORT, DIGEST, MTIME, PATH, TARGET, content_digest, is_rounded, line, read_fields
+from ..tree.scan import HardLinks
+from ..tree.walk import GONE, LEAVE, open_if_there, walk_steadily
 
 ADDED, CHANGED, REMOVED = "added", "changed", "removed"
 KINDS = {b"d": DIRECTORY, b"f": FILE, b"l": LINK}
 OWNER_AND_MODE = 4  # fields of a line that count of a directory: type, mode, user, group
-GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # removed or replaced since its directory was listed
 BUILD = "Build the image with container/build, or name the list in image_manifest."
 
 
@@ -75,7 +76,7 @@ class Comparison:
 
     def __init__(self, root, store, left_out):
         self._root, self._store, self._left_out = root, os.path.realpath(store), left_out
-        self._linked = set()
+        self._linked = HardLinks()
         self.totals = {ADDED: 0, CHANGED: 0, REMOVED: 0, "files": 0, "bytes": 0}
 
     def largest(self, listed, limit):
@@ -89,7 +90,7 @@ class Comparison:
         with file, looking_at(self._root):
             top = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                found = self._counted(side_by_side(walk_steadily(top, self._left_out), self._read(file, listed)))
+                found = self._counted(side_by_side(_seen_below(top, self._left_out), self._read(file, listed)))
                 found = heapq.nsmallest(limit, found, _rank) if limit else sorted(found, key=_rank)
             finally:
                 os.close(top)
@@ -169,50 +170,9 @@ class Comparison:
                 change.bytes += _size_once(own.status, self._linked)
 
 
-def walk_steadily(top_fd, left_out=frozenset()):
-    """Walk what is below an open directory, whatever comes and goes meanwhile, in the order of walk(), and not into other mounts.
-
-    Args:
-        top_fd (int): the directory.
-        left_out (set of bytes): relative paths that are not looked at.
-
-    Yields:
-        Seen: a directory before its content; of what is left out, or another mount, the path alone; of sockets nothing. Its
-        descriptor is the walk's, valid until the next one.
-    """
-    stack = DirectoryStack(top_fd)
-    trail = [(b"", iter(list_names(top_fd)), os.fstat(top_fd).st_dev)]
-    try:
-        while trail:
-            above, names, device = trail[-1]
-            for name in names:
-                path = above + name
-                status = None if path in left_out else lstat(name, stack.fd)
-                if status is None:
-                    if path in left_out:
-                        yield Seen(path)
-                elif not stat.S_ISDIR(status.st_mode):
-                    if not stat.S_ISSOCK(status.st_mode):
-                        yield Seen(path, name, stack.fd, status)
-                else:
-                    fd = _enter(name, stack.fd, path)
-                    if fd is None:
-                        continue
-                    # The table of mounts tells of most; a subvolume of btrfs has a device number of its own, and is none.
-                    if status.st_dev != device and not same_mount(fd, stack.fd):
-                        os.close(fd)
-                        yield Seen(path)
-                        continue
-                    yield Seen(path, name, stack.fd, status)
-                    stack.push(fd)
-                    trail.append((path + b"/", iter(list_names(fd)), status.st_dev))
-                    break
-            else:
-                trail.pop()
-                if trail:
-                    stack.pop()
-    finally:
-        stack.close()
+def _seen_below(top_fd, left_out=frozenset()):
+    visits = walk_steadily(top_fd, left_out)
+    return (Seen(visit.path, visit.name, visit.dir_fd, visit.status) for visit in visits if visit.event != LEAVE)
 
 
 def count(dir_fd, name):
@@ -228,28 +188,18 @@ def count(dir_fd, name):
     status = lstat(name, dir_fd)
     if status is None:
         return 0, 0
-    linked = set()
+    linked = HardLinks()
     if not stat.S_ISDIR(status.st_mode):
         return 1, _size_once(status, linked)
-    fd = _enter(name, dir_fd, name)
+    fd = open_if_there(name, dir_fd, name)
     if fd is None:
         return 0, 0
     try:
-        leaves = (own for own in walk_steadily(fd) if own.status is not None and not own.is_directory)
+        leaves = (own for own in _seen_below(fd) if own.status is not None and not own.is_directory)
         sizes = [_size_once(own.status, linked) for own in leaves]
     finally:
         os.close(fd)
     return len(sizes), sum(sizes)
-
-
-def _enter(name, dir_fd, path):
-    try:
-        return open_quietly(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd)
-    except OSError as error:
-        if error.errno in GONE:
-            return None
-        error.filename = path
-        raise
 
 
 def _rank(change):
@@ -284,12 +234,5 @@ def _kind(status):
 
 
 def _size_once(status, linked):
-    """int: bytes of a file's data, 0 for another name of a file that was counted; linked (set) is kept up."""
-    if not stat.S_ISREG(status.st_mode):
-        return 0
-    if status.st_nlink > 1:
-        inode = status.st_dev, status.st_ino
-        if inode in linked:
-            return 0
-        linked.add(inode)
-    return status.st_size
+    """The bytes of a file's data; 0 for a further name of a file that was counted."""
+    return 0 if not stat.S_ISREG(status.st_mode) or linked.is_counted(status) else status.st_size

@@ -74,13 +74,14 @@ class Copy(NamedTuple):
 
     def execute(self, run):
         """Do it."""
+        from ..tree.copy_files import Source, Target
         from ..tree.copy_tree import copy_tree
 
         begin, path = run.clock.monotonic(), self.spec.path
         progress.begin(path, self.files, self.bytes)
         with run.staging_for(self.spec) as (name, private):
             with ParentDir(path) as image, new_manifest(private) as manifest:
-                copied = copy_tree(image.fd, image.name, path, private, TREE, manifest, run.context.accounts)
+                copied = copy_tree(Source(image.fd, image.name, path), Target(private, TREE), manifest, run.context.accounts)
                 this = run.context.at(image, image.look())
             top = look(private, TREE)
             kind = "directory" if top.kind == DIRECTORY else "file"

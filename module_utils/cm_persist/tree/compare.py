@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two or three trees side by side."""
+"""Compare two or three trees, each from the disk or from a manifest, entry by entry."""
 
 import itertools
 import os
+from typing import Iterable, Iterator, Optional, Tuple
 from urllib.parse import unquote_to_bytes
 
 from ..errors import StoreError
+from ..fs.accounts import Accounts
 from .manifest import CUT_SHORT, DIGEST, GROUP, MTIME, PATH, TARGET, USER, content_digest, is_rounded, line, listed, read_fields
 from .metadata import NO_ATTRIBUTES
 from .walk import walk
@@ -14,13 +16,13 @@ ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 
 
 class Entry:
-    """One file of a tree.
+    """One file or directory of a tree.
 
     Attributes:
-        key (tuple of bytes): its path's components; entries come in the order of their keys.
-        path (bytes): the same, joined; b'.' for the top.
-        fields (list of bytes): of its line in a manifest.
-        owner (tuple of bytes): names of user and group, numbers where they have none.
+        path (bytes): relative to the top, which is b'.'.
+        key (tuple of bytes): the components of the path; the entries of a tree are in the order of their keys.
+        fields (list of bytes): of its line in a manifest, without the digest.
+        owner (tuple of bytes): the names of user and group, or their numbers if they have none.
     """
 
     __slots__ = ("_digest", "_marks", "fields", "key", "owner", "path")
@@ -30,42 +32,38 @@ class Entry:
         self.key = () if path == b"." else tuple(path.split(b"/"))
 
     @property
-    def is_directory(self):
-        """bool: whether others may lie below it."""
+    def is_directory(self) -> bool:
+        """True for a directory."""
         return self.fields[0] == b"d"
 
     @property
-    def digest(self):
-        """bytes: of its content, b'' for none. Of a tree that is walked it can be had until the next entry is."""
+    def digest(self) -> bytes:
+        """The digest of its content, b'' if it has none. For a tree on the disk it is available until the next entry."""
         if callable(self._digest):
             self._digest = self._digest()
         return self._digest
 
     @property
-    def marks(self):
-        """frozenset of str: names of attributes and ACLs that a person or a program gives a file; of a manifest none are known.
-        As digest, it can be had until the next entry is."""
+    def marks(self) -> frozenset:
+        """The names of attributes and ACLs that a person or a program has set, none for a manifest; available as digest is."""
         return self._marks()
 
 
-def from_manifest(file, path, within=b"", accounts=None):
+def from_manifest(file, path: str, within: bytes = b"", accounts: Optional[Accounts] = None) -> Iterator[Entry]:
     """Read a tree from a manifest.
 
     Args:
         file (binary file): open at its start.
-        path (str): the same for errors.
-        within (bytes): what part of it, as read_fields() takes it.
-        accounts (Accounts): of an image's own, whose lines of owners may lie before that part.
-
-    Yields:
-        Entry.
+        path: of the manifest, for errors.
+        within: the part of it to read, as for read_fields().
+        accounts: for a part of an image's manifest, whose lines with the names of owners may be before that part.
 
     Raises:
         StoreError: it is cut short.
     """
     owners = {}
     for kind, numbers in ((USER, accounts.users), (GROUP, accounts.groups)) if accounts else ():
-        owners.update({(kind, b"%d" % number): os.fsencode(name) for name, number in reversed(list(numbers.items()))})
+        owners.update({(kind, b"%d" % number): name for number, name in _names(numbers).items()})
     for fields in read_fields(file, within, owners):
         if fields[0] == CUT_SHORT[0]:
             raise StoreError(path, "the manifest is cut short", "Restore it from a backup; without it nothing can be merged.")
@@ -73,18 +71,9 @@ def from_manifest(file, path, within=b"", accounts=None):
         yield Entry(fields[:DIGEST], unquote_to_bytes(fields[PATH]), owner, fields[DIGEST])
 
 
-def from_tree(dir_fd, name, accounts):
-    """Read a tree from the disk.
-
-    Args:
-        dir_fd (int): the open directory that holds it.
-        name (bytes): its name there.
-        accounts (Accounts): names of its owners.
-
-    Yields:
-        Entry.
-    """
-    users, groups = ({number: os.fsencode(name) for name, number in reversed(list(each.items()))} for each in accounts)
+def from_tree(dir_fd: int, name: bytes, accounts: Accounts) -> Iterator[Entry]:
+    """Read the tree with this name in an open directory from the disk."""
+    users, groups = map(_names, accounts)
     for visit in walk(dir_fd, name):
         if listed(visit):
             status = visit.status
@@ -93,19 +82,19 @@ def from_tree(dir_fd, name, accounts):
             yield Entry(fields, visit.path, owner, lambda visit=visit: _digest(visit), lambda visit=visit: _marks(visit))
 
 
-def same(one, other):
-    """bool: whether two entries (or None) are the same file. Without digests, of large ones, the time of change decides."""
+def same(one: Optional[Entry], other: Optional[Entry]) -> bool:
+    """True if two entries are equal. For large files, which have no digest, the time of the last change decides."""
     if one is None or other is None:
         return one is other
     if one.fields[:2] != other.fields[:2] or one.owner != other.owner:
         return False
     if one.is_directory:
-        return True  # its time is that of the last name that came or went
+        return True  # its time is that of the last name that was added or removed
     if one.fields[4] != other.fields[4] or one.fields[TARGET] != other.fields[TARGET]:
         return False
     if one.fields[0] != b"f" or one.fields[4] == b"0":
         return True
-    if one.digest and other.digest:  # before the times, which a build may set to one and the same
+    if one.digest and other.digest:  # before the times: a build may set those of all files to the same value
         return one.digest == other.digest
     return (
         one.fields[MTIME] == other.fields[MTIME]
@@ -114,8 +103,8 @@ def same(one, other):
     )
 
 
-def side_by_side(*trees):
-    """Yield tuples of the entries at one path, None for a tree that has none there; trees are iterables of Entry."""
+def side_by_side(*trees: Iterable[Entry]) -> Iterator[Tuple[Optional[Entry], ...]]:
+    """The entries of all trees at each path that one of them has; None for a tree that does not have it."""
     trees = [iter(tree) for tree in trees]
     heads = [next(tree, None) for tree in trees]
     while any(head is not None for head in heads):
@@ -125,11 +114,16 @@ def side_by_side(*trees):
         heads = [next(tree, None) if entry is not None else head for tree, entry, head in zip(trees, row, heads)]
 
 
-def some_of(paths, most):
-    """tuple: (int, tuple of bytes), how many paths an iterable has, and the first of them, at most so many."""
+def some_of(paths: Iterable[bytes], most: int) -> Tuple[int, Tuple[bytes, ...]]:
+    """The number of paths, and the first of them."""
     paths = iter(paths)
     first = tuple(itertools.islice(paths, most))
     return len(first) + sum(1 for _path in paths), first
+
+
+def _names(numbers):
+    # Of several names for one number the first counts.
+    return {number: os.fsencode(name) for name, number in reversed(list(numbers.items()))}
 
 
 def _marks(visit):

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data of one regular file: shared blocks where the file system can, copied in the kernel elsewhere, holes kept."""
+"""Copy the data of one regular file: by sharing its blocks if the file system can, otherwise in the kernel. Holes stay holes."""
 
 import errno
 import os
+from typing import Iterator, Tuple
 
 from ..errors import CopyError
 from ..fs import syscalls
 from . import progress
 from .manifest import digest_of, is_hashed
 
-CHUNK = 8 << 20  # bytes per copy_file_range: large, but a signal is served soon, and who watches sees it go on
+CHUNK = 8 << 20  # bytes per copy_file_range: large, but a signal does not wait long, and the progress is visible
 BUFFER = 1 << 20  # bytes per read and write
 # Two file systems, or one without the call. EINVAL: the kernel is too old to know the pair of file systems.
 NO_SHORTCUT = (errno.EXDEV, *syscalls.UNAVAILABLE)
@@ -22,17 +23,16 @@ class FileData:
     def __init__(self):
         self._clone, self._range = True, True
 
-    def copy(self, source_fd, target_fd, status, path):
+    def copy(self, source_fd: int, target_fd: int, status: os.stat_result, path) -> str:
         """Copy all data of one file.
 
         Args:
-            source_fd (int): the source, open for reading.
-            target_fd (int): an empty file, open for writing.
-            status (os.stat_result): of the source, from before.
-            path (str or Where): the source, for errors.
+            target_fd: an empty file.
+            status: of the source, from before it was read.
+            path (str or Where): of the source, for errors.
 
         Returns:
-            str: the digest of the data, as a manifest has it; '' for none.
+            The digest of the data, as in a manifest; '' for a file that has none there.
 
         Raises:
             CopyError: the source ended early or changed while it was read.
@@ -44,17 +44,15 @@ class FileData:
             if len(data) != size:
                 raise changed(path)
             digest = digest_of(data)
-        if size and not self._cloned(source_fd, target_fd):
-            if os.lseek(source_fd, 0, os.SEEK_HOLE) < size:  # st_blocks counts attributes and reserved blocks as well
-                os.ftruncate(target_fd, size)
-                for start, end in data_ranges(source_fd, size):
-                    self._copy_range(source_fd, target_fd, start, end, path)
-            elif data:  # it is read already
-                progress.add(0, _write(target_fd, data, 0))
-            else:
-                self._copy_range(source_fd, target_fd, 0, size, path)
-        else:
+        if not size or self._cloned(source_fd, target_fd):
             progress.add(0, size)
+        elif os.lseek(source_fd, 0, os.SEEK_HOLE) < size:  # st_blocks counts attributes and reserved blocks as well
+            os.ftruncate(target_fd, size)
+            self._copy_ranges(source_fd, target_fd, data_ranges(source_fd, size), path)
+        elif data:  # it is read already
+            progress.add(0, _write(target_fd, data, 0))
+        else:
+            self._copy_ranges(source_fd, target_fd, [(0, size)], path)
         after = os.fstat(source_fd)
         if (after.st_size, after.st_mtime_ns) != (size, status.st_mtime_ns):
             raise changed(path)
@@ -73,37 +71,37 @@ class FileData:
                 raise
             return False
 
-    def _copy_range(self, source_fd, target_fd, start, end, path):
-        while start < end and self._range:
+    def _copy_ranges(self, source_fd, target_fd, ranges, path):
+        for start, end in ranges:
+            while start < end:
+                end_of_part = self._copy_part(source_fd, target_fd, start, end)
+                if end_of_part == start:
+                    raise changed(path)
+                progress.add(0, end_of_part - start)
+                start = end_of_part
+
+    def _copy_part(self, source_fd, target_fd, start, end):
+        """Copy some bytes from start on; the offset after the last of them, which is start at the end of the source."""
+        if self._range:
             try:
-                count = syscalls.copy_file_range(source_fd, target_fd, min(CHUNK, end - start), start)
+                return start + syscalls.copy_file_range(source_fd, target_fd, min(CHUNK, end - start), start)
             except OSError as error:
                 if error.errno not in NO_SHORTCUT:
                     raise
                 self._range = False
-                break
-            if not count:
-                raise changed(path)
-            progress.add(0, count)
-            start += count
-        while start < end:
-            data = os.pread(source_fd, min(BUFFER, end - start), start)
-            if not data:
-                raise changed(path)
-            start = _write(target_fd, data, start)
-            progress.add(0, len(data))
+        return _write(target_fd, os.pread(source_fd, min(BUFFER, end - start), start), start)
 
 
 def _write(fd, data, start):
-    """int: where the data (bytes), written from an offset on, ends."""
+    """Write all data from an offset on; the offset after it."""
     while data:
         written = os.pwrite(fd, data, start)
         start, data = start + written, data[written:]
     return start
 
 
-def data_ranges(fd, size):
-    """Yield (start, end) in bytes of each part of a file that is not a hole: lseek(2), SEEK_DATA."""
+def data_ranges(fd: int, size: int) -> Iterator[Tuple[int, int]]:
+    """The start and end, in bytes, of each part of a file that is not a hole: lseek(2), SEEK_DATA."""
     start = 0
     while start < size:
         try:
@@ -117,6 +115,6 @@ def data_ranges(fd, size):
         start = end
 
 
-def changed(path):
-    """CopyError: the error for a file that was written to while it was copied."""
+def changed(path) -> CopyError:
+    """The error for a file (its path a str or Where) that a program wrote to while it was copied."""
     return CopyError(path, "it changed while it was copied", "Stop the service that writes it, then start again.")

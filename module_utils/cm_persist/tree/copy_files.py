@@ -1,213 +1,201 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copy what is not a directory, a batch at a time: the part of a copy that several processes may share.
+"""Copy everything but directories, a batch at a time: the part of a copy that several processes share.
 
-Nothing is known but the two trees, so a batch can be done by whoever is free. What two of them may meet at, a file with
-several names, is settled in the target itself: the first name in the pool wins.
+A batch needs nothing but the two trees, so any process can copy it. Two processes may come to two names of one file at the same
+time. The directory LINKS in the target decides: the file that first has a name there is the one that all names lead to.
 """
 
+import contextlib
 import os
 import stat
+from typing import Iterator, List, NamedTuple, Tuple
 
 from ..errors import CopyError, StoreError, Where, because
 from ..fs import syscalls
-from ..fs.dirfd import OPEN_DIRECTORY, open_directory, open_quietly
+from ..fs.dirfd import OPEN_DIRECTORY, Opened, open_directory, open_quietly
 from . import metadata, progress
 from .copy_data import FileData, changed
 from .manifest import content_digest
+from .walk import path_in
 
-POOL = b"links"  # a further name of each file with several, so that none has to be found again by a long path
+LINKS = b"links"  # has a further name of each file with several names, so that its copy is found without a long path
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def traits(status):
-    """tuple: what an os.stat_result tells of a file that differs once somebody changes or replaces it.
+class Source(NamedTuple):
+    """The tree to copy: its name in an open directory, and its path for errors."""
 
-    Not the inode's number: where layers of an overlayfs lie on different file systems, a directory that the kernel forgets
-    meanwhile comes back with another.
+    dir_fd: int
+    name: bytes
+    path: str
+
+
+class Target(NamedTuple):
+    """The copy: its name in an open directory that nobody else writes to."""
+
+    dir_fd: int
+    name: bytes
+
+
+class Leaf(NamedTuple):
+    """An entry to copy: its traits(), its access time from before anybody read it, and its link_key()."""
+
+    name: bytes
+    traits: tuple
+    atime_ns: int
+    link_key: bytes
+
+
+def traits(status: os.stat_result) -> tuple:
+    """The part of a file's status that differs once somebody changes or replaces the file.
+
+    Without the inode number: if the layers of an overlayfs are on different file systems, a directory that the kernel forgets
+    meanwhile comes back with another one.
     """
-    size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size  # of a directory CephFS says later what all of it has
+    size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size  # CephFS updates the size of a directory late
     return status.st_mode, status.st_uid, status.st_gid, status.st_rdev, size, status.st_mtime_ns
 
 
-def link_key(status):
-    """bytes: the name in the pool of a file with several names; b'' for one with a single name."""
+def link_key(status: os.stat_result) -> bytes:
+    """The name in LINKS of a file with several names; b'' for one with a single name."""
     return b"%x-%x" % (status.st_dev, status.st_ino) if status.st_nlink > 1 else b""
 
 
-class Tree:
-    """A source and its copy.
+@contextlib.contextmanager
+def both_opened(source: Source, target: Target, directory: bytes) -> Iterator[Tuple[int, int]]:
+    """Open a directory of both trees, relative to the top, which is b'.'; b'' is the directory above."""
+    below = b"/" + directory if directory else b""
+    try:
+        source_fd = open_directory(source.dir_fd, below and source.name + below, source.path)
+    except StoreError as error:  # it is no longer a directory
+        raise changed(Where(source.path, directory)) from error
+    with Opened(source_fd):
+        target_path = os.readlink("/proc/self/fd/{}".format(target.dir_fd))
+        with Opened(open_directory(target.dir_fd, below and target.name + below, target_path)) as target_fd:
+            yield source_fd, target_fd
 
-    Attributes:
-        path (str): of the source, for errors.
-        source_fd, target_fd (int): the open directories that hold the two.
-        source, target (bytes): their names there.
-    """
 
-    def __init__(self, path, source_fd, source, target_fd, target):
-        self.path, self.source_fd, self.source, self.target_fd, self.target = path, source_fd, source, target_fd, target
-
-    def open(self, directory):
-        """Open a directory of both.
-
-        Args:
-            directory (bytes): relative to the top, which is b'.'; b'' for what holds a top that is a file.
-
-        Returns:
-            tuple: two descriptors, the caller's to close.
-        """
-        below = b"/" + directory if directory else b""
-        try:
-            source = open_directory(self.source_fd, below and self.source + below, self.path)
-        except StoreError as error:  # no directory any more
-            raise changed(Where(self.path, directory)) from error
-        try:
-            target_path = os.readlink("/proc/self/fd/{}".format(self.target_fd))
-            return source, open_directory(self.target_fd, below and self.target + below, target_path)
-        except BaseException:
-            os.close(source)
-            raise
+def failed(path: str, relative: bytes, error: OSError) -> CopyError:
+    """The error for an OSError at an entry of a tree."""
+    return CopyError(
+        Where(path, relative),
+        "copying it failed: {}".format(because(error)),
+        "Nothing was published; fix the cause and start again.",
+    )
 
 
 class LeafCopier:
-    """Copies leaves of a tree whose directories are there."""
+    """Copies leaves of a tree whose directories exist in the target."""
 
-    def __init__(self, tree):
-        self._tree, self._data = tree, FileData()
-        self._pool_fd = os.open(POOL, OPEN_DIRECTORY, dir_fd=tree.target_fd)
+    def __init__(self, source: Source, target: Target):
+        self._source, self._target, self._data = source, target, FileData()
+        self._links_fd = os.open(LINKS, OPEN_DIRECTORY, dir_fd=target.dir_fd)
         self._source_fd = self._target_fd = -1
-        self._begin()
+        self._clear()
 
-    def copy(self, batch):
-        """Copy a batch.
-
-        Args:
-            batch (list of (bytes, list of (bytes, tuple, int, bytes))): of each directory, relative to the top, the leaves:
-                name, traits, time of access in nanoseconds, and the key of a file with several names.
+    def copy(self, batch: List[Tuple[bytes, List[tuple]]]) -> tuple:
+        """Copy a batch: of each directory, relative to the top, the leaves, each as a tuple with the fields of a Leaf.
 
         Returns:
-            tuple: bytes of data (int); attributes that the target did not take (list of str); relative paths (bytes) with
-            their inode flags (int), which are to be set when nothing is made any more; and for each leaf the digest of its
-            data (str), as a manifest has it.
+            The bytes of data; a list of the attributes that the target did not take; a list of (relative path, inode flags) to
+            set when nothing is added to the copy any more; and for each leaf the digest of its data, as in a manifest.
 
         Raises:
-            CopyError: something could not be read, written, or copied with everything that belongs to it.
+            CopyError: a leaf could not be read, written, or copied with all of its metadata.
         """
-        self._begin()
+        self._clear()
         for directory, leaves in batch:
-            at = directory
+            path = directory
             try:
-                self._source_fd, self._target_fd = self._tree.open(directory)
-                try:
-                    for name, known, atime, key in leaves:
-                        at = directory + b"/" + name if directory not in (b"", b".") else name if directory else b"."
-                        digest = self._leaf(name, name if directory else self._tree.target, known, atime, key, at)
-                        self._digests.append(digest)
+                with both_opened(self._source, self._target, directory) as (self._source_fd, self._target_fd):
+                    for leaf in map(Leaf._make, leaves):
+                        path = path_in(directory, leaf.name)
+                        self._digests.append(self._copy(leaf, leaf.name if directory else self._target.name, path))
                         progress.add(1, 0)
-                finally:
-                    os.close(self._source_fd)
-                    os.close(self._target_fd)
             except OSError as error:
-                raise failed(self._tree.path, at, error) from error
+                raise failed(self._source.path, path, error) from error
         return self._bytes, list(self._unlabelled), self._flags, self._digests
 
-    def close(self):
-        """Close what is open."""
-        os.close(self._pool_fd)
+    def close(self) -> None:
+        """Close the descriptors."""
+        os.close(self._links_fd)
 
-    def _begin(self):
+    def _clear(self):
         self._bytes, self._unlabelled, self._flags, self._digests = 0, set(), [], []
 
-    def _leaf(self, name, target, known, atime, key, at):
-        if key and self._is_in_pool(key, target):
-            return content_digest(name, self._source_fd, os.stat(name, dir_fd=self._source_fd, follow_symlinks=False))
-        size, digest = self._make(name, target, known, atime, at)
+    def _copy(self, leaf, target, path):
+        key = leaf.link_key
+        if key and self._is_linked(key, target):
+            status = os.stat(leaf.name, dir_fd=self._source_fd, follow_symlinks=False)
+            return content_digest(leaf.name, self._source_fd, status)
+        make = self._make_file if stat.S_ISREG(leaf.traits[0]) else self._make_other
+        size, digest = make(leaf, target, path)
         try:
             if key:
-                os.link(target, key, src_dir_fd=self._target_fd, dst_dir_fd=self._pool_fd, follow_symlinks=False)
+                os.link(target, key, src_dir_fd=self._target_fd, dst_dir_fd=self._links_fd, follow_symlinks=False)
             self._bytes += size
         except FileExistsError:  # another process came to another of its names at the same time
             os.unlink(target, dir_fd=self._target_fd)
-            self._link_from_pool(key, target)
+            self._link(key, target)
         return digest
 
-    def _is_in_pool(self, key, target):
-        """bool: whether another name of the same file was there already, and this one is now."""
+    def _is_linked(self, key, target):
+        """Link the target to the copy of another name of its file; False if there is none yet."""
         try:
-            self._link_from_pool(key, target)
+            self._link(key, target)
             return True
         except FileNotFoundError:
             return False
 
-    def _link_from_pool(self, key, target):
-        os.link(key, target, src_dir_fd=self._pool_fd, dst_dir_fd=self._target_fd, follow_symlinks=False)
+    def _link(self, key, target):
+        os.link(key, target, src_dir_fd=self._links_fd, dst_dir_fd=self._target_fd, follow_symlinks=False)
 
-    def _make(self, name, target, known, atime, at):
-        """tuple: (int, str), bytes of data of the copy that was made, and their digest."""
-        if stat.S_ISREG(known[0]):
-            return self._regular(name, target, known, at)
-        path = Where(self._tree.path, at)
-        status = os.stat(name, dir_fd=self._source_fd, follow_symlinks=False)
-        if traits(status) != known:
-            raise changed(path)
-        if stat.S_ISLNK(known[0]):
-            _symlink(os.readlink(name, dir_fd=self._source_fd), target, self._target_fd)
-        else:
-            self._special(target, status, path)
-        # Its time of access is from before the manifest read the link.
-        places = _by_name(self._source_fd, name), _by_name(self._target_fd, target)
-        self._unlabelled |= metadata.copy_metadata(*places, status, path, atime)
-        return 0, ""
-
-    def _regular(self, name, target, known, at):
-        path = Where(self._tree.path, at)
-        source = open_quietly(name, READ, self._source_fd)
-        try:
-            status = os.fstat(source)
-            if traits(status) != known:
-                raise changed(path)
-            copy = os.open(target, CREATE, 0o600, dir_fd=self._target_fd)
-            try:
-                digest = self._data.copy(source, copy, status, path)
-                self._unlabelled |= metadata.copy_metadata(source, copy, status, path)
-            finally:
-                os.close(copy)
-            flags = syscalls.get_flags(source)
+    def _make_file(self, leaf, target, path):
+        where = Where(self._source.path, path)
+        with Opened(open_quietly(leaf.name, READ, self._source_fd)) as source_fd:
+            status = os.fstat(source_fd)
+            if traits(status) != leaf.traits:
+                raise changed(where)
+            with Opened(os.open(target, CREATE, 0o600, dir_fd=self._target_fd)) as copy_fd:
+                digest = self._data.copy(source_fd, copy_fd, status, where)
+                self._unlabelled |= metadata.copy_metadata(source_fd, copy_fd, status, where)
+            flags = syscalls.get_flags(source_fd)
             if flags:
-                self._flags.append((at, flags))
-        finally:
-            os.close(source)
+                self._flags.append((path, flags))
         return status.st_size, digest
 
-    def _special(self, target, status, path):
-        try:
-            os.mknod(target, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=self._target_fd)
-        except OSError as error:
-            kind = "FIFO" if stat.S_ISFIFO(status.st_mode) else "device node"
-            raise CopyError(
-                path,
-                "this {} cannot be made on the volume: {}".format(kind, because(error)),
-                "Run as root with the capability MKNOD, or remove it from the original.",
-            ) from error
-
-
-def failed(path, at, error):
-    """CopyError: for an OSError met at a relative path (bytes) of a tree."""
-    return CopyError(
-        Where(path, at),
-        "copying it failed: {}".format(because(error)),
-        "Nothing was published; mend the cause and start again.",
-    )
+    def _make_other(self, leaf, target, path):
+        where = Where(self._source.path, path)
+        status = os.stat(leaf.name, dir_fd=self._source_fd, follow_symlinks=False)
+        if traits(status) != leaf.traits:
+            raise changed(where)
+        if stat.S_ISLNK(status.st_mode):
+            _symlink(os.readlink(leaf.name, dir_fd=self._source_fd), target, self._target_fd)
+        else:
+            _mknod(target, self._target_fd, status, where)
+        # Extended attributes have no call that takes a directory and a name; /proc gives a path without a race.
+        source, copy = b"/proc/self/fd/%d/" % self._source_fd + leaf.name, b"/proc/self/fd/%d/" % self._target_fd + target
+        # The access time is the one from before the manifest read the link.
+        self._unlabelled |= metadata.copy_metadata(source, copy, status, where, leaf.atime_ns)
+        return 0, ""
 
 
 def _symlink(text, name, dir_fd):
     try:
         os.symlink(text, name, dir_fd=dir_fd)
     except OSError as error:
-        error.filename = None  # Python gives the text, which is no place of ours
+        error.filename = None  # Python gives the text of the link, which is not the name that failed
         raise
 
 
-def _by_name(dir_fd, name):
-    # Extended attributes have no call that takes a directory and a name; /proc gives a path without a race.
-    return b"/proc/self/fd/%d/" % dir_fd + name
+def _mknod(name, dir_fd, status, where):
+    try:
+        os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=dir_fd)
+    except OSError as error:
+        kind = "FIFO" if stat.S_ISFIFO(status.st_mode) else "device node"
+        raise CopyError(
+            where,
+            "this {} cannot be made on the volume: {}".format(kind, because(error)),
+            "Run as root with the capability MKNOD, or remove it from the original.",
+        ) from error

@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copy a tree or a single file with everything that belongs to it, into a private directory.
+"""Copy a tree or a single file with its data and all of its metadata, into a private directory, and write its manifest.
 
-This process walks, makes the directories and writes the manifest; a crew copies the leaves. A directory is finished when
-nothing is made in it any more: with owner, attributes, mode, and its times last.
+This process walks, makes the directories and writes the manifest; a pool of workers copies the leaves. A directory is finished
+(owner, attributes, mode, and its times last) when nothing is added to it any more.
 """
 
 import collections
 import os
 import stat
-from typing import NamedTuple, Tuple
+from typing import Callable, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from ..errors import Where, printable
 from ..fs import syscalls
-from ..fs.dirfd import OPEN_DIRECTORY, DirectoryStack, open_directory
+from ..fs.accounts import Accounts
+from ..fs.dirfd import OPEN_DIRECTORY, DirectoryStack, Opened, open_directory
 from ..fs.rmtree import remove_tree
 from . import metadata
 from .copy_data import changed
-from .copy_files import POOL, READ, LeafCopier, Tree, failed, link_key, traits
+from .copy_files import LINKS, READ, Leaf, LeafCopier, Source, Target, both_opened, failed, link_key, traits
 from .manifest import NOBODY, ManifestWriter, content_digest, line
-from .walk import ENTER, LEAVE, walk
+from .walk import ENTER, LEAVE, directory_of, walk
 from .workers import Batcher, WorkerPool
 
 MOST_LEFT = 1000  # directories that are not finished
@@ -26,10 +27,10 @@ LARGE = 1 << 20  # bytes of a file with several names that is never copied twice
 
 
 class Copied(NamedTuple):
-    """What was copied: files counts all but directories, data is in bytes; sockets are the paths that were left out,
+    """The result of a copy. files counts all but directories; data is in bytes.
 
-    unlabelled the attributes that the target's file system gives out itself and did not take; coarse_times says that
-    it does not keep times to the nanosecond.
+    sockets are the paths that were left out. unlabelled are the attributes that the target's file system assigns itself and did
+    not take. coarse_times is True if it does not keep times to the nanosecond.
     """
 
     files: int
@@ -38,8 +39,8 @@ class Copied(NamedTuple):
     unlabelled: Tuple[str, ...]
     coarse_times: bool
 
-    def warnings(self, path):
-        """list of str: what the copy of a path (str) does not have, each as a sentence."""
+    def warnings(self, path: str) -> List[str]:
+        """The differences between this path and its copy, each as a sentence."""
         found = ["{}: a socket was not copied; its program makes a new one.".format(socket) for socket in self.sockets]
         if self.coarse_times:
             found.append("{}: the file system of its copy does not keep times to the nanosecond.".format(printable(path)))
@@ -49,98 +50,73 @@ class Copied(NamedTuple):
         return found
 
 
-def copy_tree(dir_fd, name, path, private_fd, target, manifest_file, accounts=NOBODY, only=None):
-    """Copy what stands at a name in a directory, and write its manifest.
+def copy_tree(
+    source: Source, target: Target, manifest_file, accounts: Accounts = NOBODY, only: Optional[FrozenSet[bytes]] = None
+) -> Copied:
+    """Copy a tree, and write its manifest.
 
     Args:
-        dir_fd (int): the open directory that holds the source.
-        name (bytes): the source's name there.
-        path (str): the same for errors.
-        private_fd (int): an open directory that nobody else writes to; it may hold only the manifest.
-        target (bytes): the copy's name in it.
-        manifest_file (binary file): takes the manifest.
-        accounts (Accounts): names of owners, for the manifest.
-        only (set of bytes): relative paths of what is to be copied besides all directories; the manifest lists the rest as well.
-
-    Returns:
-        Copied: what was copied.
+        target: in a directory that is empty, or has only the manifest.
+        manifest_file (binary file): open for writing.
+        accounts: names of owners, for the manifest.
+        only: relative paths of the leaves to copy, None for all; directories, and lines in the manifest, are made of all.
 
     Raises:
-        CopyError: something could not be read, written, or copied with everything that belongs to it.
+        CopyError: an entry could not be read, written, or copied with all of its metadata.
     """
-    at = b"."
+    path = b"."
     try:
-        os.mkdir(POOL, 0o700, dir_fd=private_fd)
-        metadata.drop_default_acl(private_fd)
-        copier = _Copier(Tree(path, dir_fd, name, private_fd, target), ManifestWriter(manifest_file, accounts), only)
+        os.mkdir(LINKS, 0o700, dir_fd=target.dir_fd)
+        metadata.drop_default_acl(target.dir_fd)
+        copying = _Copying(source, target, ManifestWriter(manifest_file, accounts), only)
         try:
-            for visit in walk(dir_fd, name):
-                at = visit.path
-                copier.take(visit)
-            return copier.finish()
+            for visit in walk(source.dir_fd, source.name):
+                path = visit.path
+                copying.take(visit)
+            return copying.finish()
         finally:
-            copier.close()
+            copying.close()
     except OSError as error:
-        raise failed(path, at, error) from error
+        raise failed(source.path, path, error) from error
 
 
-class _Copier:
+class _Copying:
     """Makes each entry of a walk again below a private directory."""
 
-    def __init__(self, tree, manifest, only):
-        self._tree, self._manifest, self._only = tree, manifest, only
-        self._lines = (
-            collections.deque()
-        )  # (number of its batch or None, line, status, digest) of entries not yet in the manifest
-        self._digests = {}  # number of a batch that is done -> the digests of its leaves that are not in the manifest
-        self._stack = DirectoryStack(tree.target_fd)
-        self._leaves = LeafCopier(tree)
-        self._crew = WorkerPool(self._leaves.copy, self._note)
-        self._batches = Batcher(self._crew)
-        self._left = collections.deque()  # (number of the first batch that is not in it, relative path, status)
-        self._large = {}  # key of a large file with several names -> number of the batch that has the first
-        self._flags = []  # (relative path, flags): set last, as they forbid what comes before
+    def __init__(self, source, target, manifest, only):
+        self._source, self._target, self._manifest, self._only = source, target, manifest, only
+        self._lines = _Lines(manifest.add_line)
+        self._stack = DirectoryStack(target.dir_fd)
+        self._leaves = LeafCopier(source, target)
+        self._pool = WorkerPool(self._leaves.copy, self._batch_done)
+        self._batches = Batcher(self._pool)
+        self._left = collections.deque()  # (number of the first batch that has nothing of it, relative path, status)
+        self._large = {}  # link key of a large file with several names -> number of the batch that has the first
+        self._flags = []  # (relative path, flags): set last, as they forbid changes
         self._files = self._bytes = 0
         self._sockets = []
         self._unlabelled = set()
-        self._coarse_times = not metadata.keeps_nanoseconds(tree.target_fd)
+        self._coarse_times = not metadata.keeps_nanoseconds(target.dir_fd)
 
     def take(self, visit):
-        status = visit.status
-        if stat.S_ISSOCK(status.st_mode):
+        if stat.S_ISSOCK(visit.status.st_mode):
             # A socket is only a name for a running process; the next one makes its own.
-            self._sockets.append(str(Where(self._tree.path, visit.path)))
-            return
-        if visit.event == ENTER:
-            self._lines.append((None, line(visit), status, ""))
-            name = self._tree.target if visit.path == b"." else visit.name
-            os.mkdir(name, 0o700, dir_fd=self._stack.fd)
-            self._stack.push(os.open(name, OPEN_DIRECTORY, dir_fd=self._stack.fd))
+            self._sockets.append(str(Where(self._source.path, visit.path)))
+        elif visit.event == ENTER:
+            self._enter(visit)
         elif visit.event == LEAVE:
-            self._stack.pop()
-            self._left.append((self._batches.next, visit.path, status))
-            if len(self._left) > MOST_LEFT:  # all of them wait for one batch
-                self._batches.submit()
-                self._crew.wait_for(self._left[0][0] - 1)
-            self._finish_directories()
+            self._leave(visit)
         elif self._only is not None and visit.path not in self._only:
-            self._lines.append((None, line(visit), status, content_digest(visit.name, visit.dir_fd, status)))
+            self._lines.add(visit, content_digest(visit.name, visit.dir_fd, visit.status))
         else:
-            self._files += 1
-            key = link_key(status)
-            if key and status.st_size >= LARGE:
-                self._copy_once(key)
-            leaf = visit.name, traits(status), status.st_atime_ns, key
-            # It goes into the batch that is submitted next.
-            self._lines.append((self._crew.submitted, line(visit), status, ""))
-            self._batches.add(directory_of(visit.path, visit.name), leaf, status.st_size)
+            self._copy_later(visit)
 
     def finish(self):
         self._batches.submit()
-        self._crew.finish()
+        self._pool.finish()
         self._finish_directories()
-        self._write_lines()
-        remove_tree(self._tree.target_fd, POOL)
+        self._lines.write()
+        remove_tree(self._target.dir_fd, LINKS)
         for relative, flags in self._flags:
             self._set_flags(relative, flags)
         self._manifest.finish()
@@ -149,72 +125,103 @@ class _Copier:
 
     def close(self):
         try:
-            self._crew.close()
+            self._pool.close()
         finally:
             self._leaves.close()
             self._stack.close()
 
-    def _copy_once(self, key):
-        # Two processes at two names of one file would need its space twice for a moment, which nobody counted.
+    def _enter(self, visit):
+        self._lines.add(visit)
+        name = self._target.name if visit.path == b"." else visit.name
+        os.mkdir(name, 0o700, dir_fd=self._stack.fd)
+        self._stack.push(os.open(name, OPEN_DIRECTORY, dir_fd=self._stack.fd))
+
+    def _leave(self, visit):
+        self._stack.pop()
+        self._left.append((self._batches.next, visit.path, visit.status))
+        if len(self._left) > MOST_LEFT:  # all of them wait for one batch
+            self._batches.submit()
+            self._pool.wait_for(self._left[0][0] - 1)
+        self._finish_directories()
+
+    def _copy_later(self, visit):
+        self._files += 1
+        status, key = visit.status, link_key(visit.status)
+        if key and status.st_size >= LARGE:
+            self._wait_for_first_name(key)
+        self._lines.add_later(visit, self._pool.submitted)  # the number of the batch that is submitted next
+        leaf = Leaf(visit.name, traits(status), status.st_atime_ns, key)
+        self._batches.add(directory_of(visit.path, visit.name), tuple(leaf), status.st_size)
+
+    def _wait_for_first_name(self, key):
+        # Two processes at two names of one file would need its space twice for a moment, which was not counted.
         if key in self._large:
             self._batches.submit()
-            self._crew.wait_for(self._large[key])
+            self._pool.wait_for(self._large[key])
         else:
-            self._large[key] = self._crew.submitted
+            self._large[key] = self._pool.submitted
 
-    def _note(self, number, result):
+    def _batch_done(self, number, result):
         data, unlabelled, flags, digests = result
-        self._digests[number] = collections.deque(digests)
-        self._write_lines()
+        self._lines.batch_done(number, digests)
         self._bytes += data
         self._unlabelled.update(unlabelled)
         self._flags.extend(flags)
 
-    def _write_lines(self):
-        # In the order of the walk, as far as all is known: the digests come with the batches, in any order.
-        while self._lines:
-            batch, text, status, digest = self._lines[0]
+    def _finish_directories(self):
+        while self._left and self._left[0][0] <= self._pool.done:
+            _number, relative, status = self._left.popleft()
+            self._finish_directory(relative, status)
+
+    def _finish_directory(self, relative, status):
+        where = Where(self._source.path, relative)
+        with both_opened(self._source, self._target, relative) as (source, target):
+            if traits(os.fstat(source)) != traits(status):  # a name was added or removed
+                raise changed(where)
+            self._unlabelled |= metadata.copy_metadata(source, target, status, where)
+            flags = syscalls.get_flags(source)
+        if flags:
+            self._flags.append((relative, flags))
+
+    def _set_flags(self, relative, flags):
+        parent, _slash, name = (self._target.name + (b"" if relative == b"." else b"/" + relative)).rpartition(b"/")
+        with Opened(open_directory(self._target.dir_fd, parent, self._source.path)) as directory, Opened(
+            os.open(name, READ | os.O_CLOEXEC, dir_fd=directory)
+        ) as fd:
+            metadata.set_flags(fd, flags, Where(self._source.path, relative))
+
+
+class _Lines:
+    """Lines of a manifest in the order of the walk, though the digests come with the batches, in any order.
+
+    Args:
+        write: takes a line, the status of its entry, and a digest.
+    """
+
+    def __init__(self, write: Callable):
+        self._write = write
+        self._waiting = collections.deque()  # (line, status, digest, number of its batch or None)
+        self._digests = {}  # number of a batch that is done -> the digests of its leaves whose lines are not written
+
+    def add(self, visit, digest=""):
+        self._waiting.append((line(visit), visit.status, digest, None))
+
+    def add_later(self, visit, batch):
+        self._waiting.append((line(visit), visit.status, "", batch))
+
+    def batch_done(self, batch, digests):
+        self._digests[batch] = collections.deque(digests)
+        self.write()
+
+    def write(self):
+        """Write lines up to the first whose digest is not known."""
+        while self._waiting:
+            text, status, digest, batch = self._waiting[0]
             if batch is not None:
                 if batch not in self._digests:
                     return
                 digest = self._digests[batch].popleft()
                 if not self._digests[batch]:
                     del self._digests[batch]
-            self._manifest.add_line(text, status, digest)
-            self._lines.popleft()
-
-    def _finish_directories(self):
-        while self._left and self._left[0][0] <= self._crew.done:
-            _number, relative, status = self._left.popleft()
-            self._finish_directory(relative, status)
-
-    def _finish_directory(self, relative, status):
-        path = Where(self._tree.path, relative)
-        source, target = self._tree.open(relative)
-        try:
-            if traits(os.fstat(source)) != traits(status):  # a name came or went
-                raise changed(path)
-            self._unlabelled |= metadata.copy_metadata(source, target, status, path)
-            flags = syscalls.get_flags(source)
-        finally:
-            os.close(source)
-            os.close(target)
-        if flags:
-            self._flags.append((relative, flags))
-
-    def _set_flags(self, relative, flags):
-        parent, _slash, name = (self._tree.target + (b"" if relative == b"." else b"/" + relative)).rpartition(b"/")
-        directory = open_directory(self._tree.target_fd, parent, self._tree.path)
-        try:
-            fd = os.open(name, READ | os.O_CLOEXEC, dir_fd=directory)
-            try:
-                metadata.set_flags(fd, flags, Where(self._tree.path, relative))
-            finally:
-                os.close(fd)
-        finally:
-            os.close(directory)
-
-
-def directory_of(path, name):
-    """bytes: the directory of an entry of a walk, relative to the top, which is b'.'; b'' for the top itself."""
-    return b"" if path == b"." else path[: -len(name) - 1] or b"."
+            self._write(text, status, digest)
+            self._waiting.popleft()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One line per file of a tree: type, mode, owner, size, mtime, path, link target, and of small files a digest of their content.
+"""A manifest: one line per file of a tree, with type, mode, owner, size, mtime, path, link target, and a digest of small files.
 
-Written when a path is seeded, and of the whole image when it is built; what an original is compared with before it may be
-discarded, and what tells which files a new image changed. Text, streamed both ways: a first line that names the format, the
-entries in the order of walk(), before the first of each owner a line with its name, and a last line that counts the entries and
-tells the manifest's own digest, and the image's name.
+cm_persist writes one when it seeds a path, and container/build writes one of the whole image. An original must equal it before
+it may be discarded, and it shows which files a new image changed. It is text, written and read as a stream: a first line with
+the format; the entries in the order of walk(); before the first entry of each owner a line with its name; and a last line with
+the number of entries, the manifest's own digest, and the name of the image.
 """
 
 import errno
@@ -13,75 +13,59 @@ import mmap
 import os
 import stat
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from ..fs.accounts import Accounts
-from ..fs.dirfd import open_quietly, open_regular
-from .walk import LEAVE, walk
+from ..fs.dirfd import Opened, open_quietly, open_regular
+from .walk import LEAVE, Visit, walk
 
 FIRST = b"cm_persist manifest 2\n"
 LONGEST = 16 << 20  # bytes of a line; a path may be longer than the kernel takes at a time
-CUT_SHORT = [b"?", b"", b"", b"", b"", b"", b"the manifest, cut short,", b"", b""]  # an entry that nothing equals
+CUT_SHORT = [b"?", b"", b"", b"", b"", b"", b"the manifest, cut short,", b"", b""]  # equals no entry
 TYPES = {
     stat.S_IFDIR: "d", stat.S_IFREG: "f", stat.S_IFLNK: "l", stat.S_IFIFO: "p",
     stat.S_IFCHR: "c", stat.S_IFBLK: "b",
 }  # fmt: skip
 MTIME, PATH, TARGET, DIGEST = 5, 6, 7, 8  # indices of these fields in a line
-USER, GROUP, END = b"user", b"group", b"end"  # how the lines begin that are no entries
+USER, GROUP, END = b"user", b"group", b"end"  # the first field of lines that are not entries
 NOBODY = Accounts({}, {})
 LARGEST_HASHED = 16 << 10  # bytes of a file whose content has a digest: configuration and code, not data
-DIGITS = 32  # hexadecimal, of SHA-256: enough that no two contents meet by chance
-LAST_LINE = 4 << 10  # bytes: an image's name is shorter than 1 KiB
-WHOLE_SECONDS = b"000000000"  # how a time in nanoseconds ends that has no fraction
+DIGITS = 32  # hexadecimal, of SHA-256: enough that no two contents have the same by chance
+LAST_LINE = 4 << 10  # bytes: the name of an image is shorter than 1 KiB
+WHOLE_SECONDS = b"000000000"  # the last digits of a time in nanoseconds that has no fraction
 LONGEST_TIME = 20  # digits, with a sign
 
 
 class Difference(NamedTuple):
-    """The first place where a tree is not what a manifest says: path (bytes) is relative, found says what is with it."""
+    """The first entry that differs between a tree and a manifest: its relative path, and how it differs."""
 
     path: bytes
     found: str
 
 
 class ManifestWriter:
-    """Writes the lines of one manifest into an open binary file.
+    """Writes the lines of one manifest into an open binary file; accounts has the names of owners."""
 
-    Args:
-        file (binary file): open for writing.
-        accounts (Accounts): names of owners.
-    """
-
-    def __init__(self, file, accounts=NOBODY):
+    def __init__(self, file, accounts: Accounts = NOBODY):
         self._file, self._accounts = file, accounts
         self._count, self._digest, self._named = 0, hashlib.sha256(), set()
         self._write(FIRST)
 
-    def add(self, visit, path=None):
-        """Write the line of one step of a walk; a directory's LEAVE has none, and neither has a socket.
-
-        Args:
-            visit (Step): of walk().
-            path (bytes): what to call it, if not by its path in the walk.
-        """
+    def add(self, visit: Visit, path: Optional[bytes] = None) -> None:
+        """Write the line of a visit, if it is listed(); path replaces its path in the walk."""
         if listed(visit):
             self.add_line(line(visit, path), visit.status, content_digest(visit.name, visit.dir_fd, visit.status))
 
-    def add_line(self, text, status, digest):
-        """Write the line of an entry.
-
-        Args:
-            text (bytes): as line() gives it.
-            status (os.stat_result): of the entry.
-            digest (str): of its content; '' for none.
-        """
+    def add_line(self, text: bytes, status: os.stat_result, digest: str) -> None:
+        """Write the line() of an entry with this status; digest is '' if its content has none."""
         self._name(USER, status.st_uid, self._accounts.user)
         self._name(GROUP, status.st_gid, self._accounts.group)
         self._write(b"%s %s\n" % (text, digest.encode("ascii")))
         self._count += 1
 
-    def finish(self, name=""):
-        """Write the last line; name (str) is what the image is called."""
+    def finish(self, name: str = "") -> None:
+        """Write the last line, with the name of the image."""
         digest = self._digest.hexdigest()[:DIGITS].encode("ascii")
         self._write(b"%s %d %s %s\n" % (END, self._count, digest, quote_from_bytes(os.fsencode(name)).encode("ascii")))
 
@@ -97,74 +81,57 @@ class ManifestWriter:
         self._digest.update(text)
 
 
-def write_manifest(file, dir_fd, name, accounts):
-    """Write the manifest of a tree.
-
-    Args:
-        file (binary file): open for writing.
-        dir_fd (int): the open directory that holds the tree.
-        name (bytes): the tree's name in it.
-        accounts (Accounts): names of owners.
-    """
+def write_manifest(file, dir_fd: int, name: bytes, accounts: Accounts) -> None:
+    """Write the manifest of the tree with this name in an open directory to an open binary file."""
     writer = ManifestWriter(file, accounts)
     for visit in walk(dir_fd, name):
         writer.add(visit)
     writer.finish()
 
 
-def content_digest(name, dir_fd, status):
-    """str: the digest of what stands at a name in an open directory, if it is a small file; '' for all else."""
+def content_digest(name: bytes, dir_fd: int, status: os.stat_result) -> str:
+    """The digest of the file with this name in an open directory; '' for anything but a small file."""
     if not is_hashed(status):
         return ""
-    fd = open_quietly(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd)
-    try:
+    with Opened(open_quietly(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd)) as fd:
         data = os.read(fd, LARGEST_HASHED)
         if len(data) != status.st_size:
             raise OSError(errno.ESTALE, "it changed while it was read", name)
         return digest_of(data)
-    finally:
-        os.close(fd)
 
 
-def is_hashed(status):
-    """bool: whether what has this os.stat_result has a digest in a manifest."""
+def is_hashed(status: os.stat_result) -> bool:
+    """True if a file with this status has a digest in a manifest."""
     return stat.S_ISREG(status.st_mode) and 0 < status.st_size <= LARGEST_HASHED
 
 
-def digest_of(data):
-    """str: the digest of a content (bytes)."""
+def digest_of(data: bytes) -> str:
+    """The digest of the content of a file."""
     return hashlib.sha256(data).hexdigest()[:DIGITS]
 
 
-def read_identity(path):
-    """Read which image a manifest is of, from its last line alone.
-
-    Args:
-        path (str): of the manifest.
-
-    Returns:
-        tuple: (str, str), its digest and the image's name; None where there is none, or it is cut short.
-    """
+def read_identity(path: str) -> Optional[Tuple[str, str]]:
+    """The digest of a manifest and the name of its image, from its last line alone; None if it does not exist or is cut short."""
     try:
         with open(open_regular(path), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_LINE))
             fields = file.read().rpartition(b"\n" + END + b" ")[2].split(b" ")
     except OSError:
-        return None  # not there, or nothing to be read: an image without one
+        return None  # it does not exist, or cannot be read: an image without one
     if len(fields) != 3 or not fields[2].endswith(b"\n") or len(fields[1]) != DIGITS:
         return None
     return fields[1].decode("ascii", "replace"), os.fsdecode(unquote_to_bytes(fields[2].rstrip(b"\n")))
 
 
-def listed(visit):
-    """bool: whether a step of a walk has a line in a manifest: a socket is only a name for a running process."""
+def listed(visit: Visit) -> bool:
+    """True if a visit has a line in a manifest: a LEAVE has none, nor a socket, which is only a name for a running process."""
     return visit.event != LEAVE and not stat.S_ISSOCK(visit.status.st_mode)
 
 
-def line(visit, path=None):
-    """bytes: the line of an entry without its digest, its fields parted by blanks, path and target in percent-encoding.
+def line(visit: Visit, path: Optional[bytes] = None) -> bytes:
+    """The line of an entry without its digest: fields separated by blanks, path and target in percent-encoding.
 
-    Arguments as of ManifestWriter.add().
+    path replaces the entry's path in the walk.
     """
     status = visit.status
     kind = TYPES[stat.S_IFMT(status.st_mode)]
@@ -177,62 +144,52 @@ def line(visit, path=None):
     return text.encode("ascii")
 
 
-def compare(file, dir_fd, name, begun=False, within=b""):
-    """Compare a tree with a manifest, reading both once.
+def compare(file, dir_fd: int, name: bytes, removal_begun: bool = False, within: bytes = b"") -> Optional[Difference]:
+    """The first difference between the tree with this name in an open directory and a manifest; None if they are equal.
 
     Args:
         file (binary file): the manifest, open at its start.
-        dir_fd (int): the open directory that holds the tree.
-        name (bytes): the tree's name in it.
-        begun (bool): the tree's removal has begun: entries may be missing, and directories have new times.
-        within (bytes): what part of the manifest is meant, as a path in it; empty for the whole.
-
-    Returns:
-        Difference: the first; None where there is none.
+        removal_begun: an interrupted run has removed a part of the tree: entries may be missing, and directories have new times.
+        within: the part of the manifest that lists the tree, as a path in it; empty for the whole.
     """
     entries = (fields[:DIGEST] for fields in read_fields(file, within))
     for visit in walk(dir_fd, name):
         if not listed(visit):
             continue
         found = line(visit).split(b" ")
-        expected = next((entry for entry in entries if not begun or _same(entry, found, begun)), None)
-        if expected is None or not _same(expected, found, begun):
+        expected = next((entry for entry in entries if not removal_begun or _same(entry, found, removal_begun)), None)
+        if expected is None or not _same(expected, found, removal_begun):
             return Difference(visit.path, "new or changed")
-    missing = [entry for entry in entries if not begun or entry[0] == CUT_SHORT[0]][:1]
-    if missing:
-        return Difference(missing[0][PATH], "gone")
-    return None
+    missing = next((entry for entry in entries if not removal_begun or entry[0] == CUT_SHORT[0]), None)
+    return None if missing is None else Difference(missing[PATH], "gone")
 
 
-def same_trees(one, other):
-    """bool: whether two trees have the same metadata throughout, times but for fractions of a second that one cannot keep.
+def same_trees(one: Tuple[int, bytes], other: Tuple[int, bytes]) -> bool:
+    """True if all metadata of two trees is equal, but for fractions of a second that one file system cannot keep.
 
     Args:
-        one, other (tuple of int and bytes): an open directory and the tree's name in it.
+        one, other: an open directory and the tree's name in it.
     """
     first, second = ((line(visit).split(b" ") for visit in walk(*tree) if listed(visit)) for tree in (one, other))
     return all(None not in pair and _same(*pair, False) for pair in zip_longest(first, second))
 
 
-def read_fields(file, within=b"", owners=None):
-    """Read the entries of a manifest.
+def read_fields(file, within: bytes = b"", owners: Optional[Dict[Tuple[bytes, bytes], bytes]] = None) -> Iterator[List[bytes]]:
+    """The fields of each entry of a manifest. If it is cut short, or of another format, CUT_SHORT comes last.
 
     Args:
         file (binary file): open at its start.
-        within (bytes): as for compare().
-        owners (dict): is given the names of owners, (USER or GROUP, number) to name, both bytes, each before its first entry.
-
-    Yields:
-        list of bytes: an entry's fields; of a manifest that is cut short, or of another format, CUT_SHORT comes last.
+        within: as for compare().
+        owners: receives the names of owners, from (USER or GROUP, number) to name, each before its first entry.
     """
     top = quote_from_bytes(within).encode("ascii")
     if file.readline(LONGEST) == FIRST:
         if within and not _go_to(file, top):
-            return  # of what is not in it nothing was promised
+            return  # it does not list that path
         count = 0
         for text in iter(lambda: file.readline(LONGEST), b""):
             fields = text.rstrip(b"\n").split(b" ")
-            # Of a part the last line counts the others too.
+            # For a part, the count in the last line includes the others.
             if fields[0] == END and (within or fields[1:2] == [b"%d" % count]) and text.endswith(b"\n"):
                 return
             if fields[0] in (USER, GROUP) and len(fields) == 3:
@@ -251,7 +208,7 @@ def read_fields(file, within=b"", owners=None):
 
 
 def _go_to(file, top):
-    """bool: whether a manifest has an entry of that path (bytes, quoted); then the file is at its line."""
+    """Go to the line of a path (quoted); False if the manifest has no entry for it."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
         at = text.find(b" " + top + b" ")
         while at != -1:
@@ -263,8 +220,8 @@ def _go_to(file, top):
     return False
 
 
-def _same(expected, found, begun):
-    if begun and expected[0] == found[0] == b"d":
+def _same(expected, found, removal_begun):
+    if removal_begun and expected[0] == found[0] == b"d":
         return expected[:MTIME] + expected[PATH:] == found[:MTIME] + found[PATH:]
     if expected == found:
         return True
@@ -272,10 +229,10 @@ def _same(expected, found, begun):
     return others[0] == others[1] and is_rounded(expected[MTIME], found[MTIME])
 
 
-def is_rounded(exact, found):
-    """bool: whether a time (bytes of a decimal number, nanoseconds) is another one, cut or rounded to whole seconds.
+def is_rounded(exact: bytes, found: bytes) -> bool:
+    """True if the time found is the exact one, cut or rounded to whole seconds. Both are decimal numbers of nanoseconds.
 
-    Image layers keep no more; what has not yet left the machine that built it still shows it.
+    Layers of images keep whole seconds; an image on the machine that built it still has the exact time.
     """
     if not found.endswith(WHOLE_SECONDS) or len(exact) > LONGEST_TIME or not exact.lstrip(b"-").isdigit():
         return False

@@ -1,38 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What belongs to a file besides its data: owner, extended attributes (ACLs, capabilities), mode, times, flags."""
+"""The metadata of a file: owner, extended attributes (ACLs, capabilities), mode, times, flags."""
 
 import errno
 import os
 import stat
+from typing import Optional, Set
 
 from ..errors import CopyError, because
 from ..fs import syscalls
 from ..fs.dirfd import change_mode
 
 NO_ATTRIBUTES = (errno.EOPNOTSUPP, errno.ENOSYS)  # this file system, or this kind of inode, has none
-# Given out by the machine's policy or by the server, not by whoever wrote the file: another file system has its own.
+# Assigned by the policy of the machine or by the server, not by the program that wrote the file: another file system has its own.
 LABELS = ("security.selinux", "system.nfs4_acl")
-# What xfs shows of an ACL a second time; elsewhere it would be an attribute that nobody reads.
+# xfs shows an ACL a second time under these names; on another file system no program would read them.
 ALIASES = ("trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT")
 
 
-def copy_metadata(source, target, status, path, atime_ns=None):
-    """Give a copy everything that its source has, times last.
+def copy_metadata(source, target, status: os.stat_result, path, atime_ns: Optional[int] = None) -> Set[str]:
+    """Give a copy all metadata of its source but the flags.
 
-    The order matters: chown drops set-user-ID and capabilities, so it goes first; writing an ACL changes the mode's
-    group bits, so the mode comes after it; whatever touches the inode changes its times.
+    The order matters: chown drops set-user-ID and capabilities, so it goes first; writing an ACL changes the group bits of the
+    mode, so the mode comes after it; each of these calls changes the times, so they come last.
 
     Args:
-        source, target (int or bytes): open descriptors, or for what must not be opened a name under /proc/self/fd.
-        status (os.stat_result): of the source, from before it was read.
-        path (str or Where): the source, for errors.
-        atime_ns (int): the source's time of access, in nanoseconds, if the status was taken too late to tell it.
+        source, target (int or bytes): descriptors, or, for files that must not be opened, paths below /proc/self/fd.
+        status: of the source, from before it was read.
+        path (str or Where): of the source, for errors.
+        atime_ns: the access time of the source, in nanoseconds, if the status is from after somebody read it.
 
     Returns:
-        set of str: attributes of LABELS that the target did not take.
+        The attributes of LABELS that the target did not take.
 
     Raises:
-        CopyError: the target's file system cannot hold one of them, or this process may not set it.
+        CopyError: the file system of the target cannot hold one of them, or this process may not set it.
     """
     by_name = isinstance(target, bytes)
     step = "owner"
@@ -48,35 +49,34 @@ def copy_metadata(source, target, status, path, atime_ns=None):
         step = "owner, mode or times"
         _check_kept(os.stat(target, **_nofollow(by_name)), status, times)
     except OSError as error:
-        said = {"owner": " {}:{}".format(status.st_uid, status.st_gid), "mode": " {:04o}".format(stat.S_IMODE(status.st_mode))}
-        what = step + said.get(step, "")
+        values = {"owner": " {}:{}".format(status.st_uid, status.st_gid), "mode": " {:04o}".format(stat.S_IMODE(status.st_mode))}
+        what = step + values.get(step, "")
         raise CopyError(path, "the {} cannot be set on its copy: {}".format(what, because(error)), _remedy(error)) from error
     return unlabelled
 
 
-def keeps_nanoseconds(fd):
-    """bool: whether the file system of an open directory of ours keeps times to the nanosecond."""
+def keeps_nanoseconds(fd: int) -> bool:
+    """True if the file system of an open directory, whose times do not matter, keeps times to the nanosecond."""
     os.utime(fd, ns=(1, 1))
     return os.fstat(fd).st_mtime_ns == 1
 
 
-def drop_default_acl(fd):
-    """Take from a directory the ACL that it would hand down to what is made in it."""
+def drop_default_acl(fd: int) -> None:
+    """Remove the default ACL of an open directory, which new files in it would inherit."""
     try:
         os.removexattr(fd, "system.posix_acl_default")
     except OSError as error:
-        # None there, or a file system without any.
+        # It has none, or its file system has no ACLs.
         if error.errno != errno.ENODATA and error.errno not in NO_ATTRIBUTES:
             raise
 
 
-def set_flags(fd, flags, path):
-    """Set inode flags on a copy.
+def set_flags(fd: int, flags: int, path) -> None:
+    """Set inode flags on an open copy.
 
     Args:
-        fd (int): the open copy.
-        flags (int): as syscalls.get_flags() gave them.
-        path (str or Where): the source, for errors.
+        flags: as syscalls.get_flags() returns them.
+        path (str or Where): of the source, for errors.
 
     Raises:
         CopyError: the file system has no such flags, or this process may not set them.
@@ -98,28 +98,31 @@ def _copy_attributes(source, target, path, **nofollow):
         raise
     unlabelled = set()
     for name in names:
-        if name in ALIASES:
-            continue
-        try:
-            value = os.getxattr(source, name, **nofollow)
-        except OSError as error:
-            raise CopyError(path, "attribute {} cannot be read: {}".format(name, because(error)), _remedy(error)) from error
-        try:
-            os.setxattr(target, name, value, **nofollow)
-        except OSError as error:
-            if _has_attribute(target, name, value, **nofollow):
-                continue
-            if name in LABELS and error.errno in (errno.EPERM, errno.EACCES, *NO_ATTRIBUTES):
-                unlabelled.add(name)
-            else:
-                raise CopyError(
-                    path, "attribute {} cannot be set on its copy: {}".format(name, because(error)), _remedy(error)
-                ) from error
+        if name not in ALIASES and not _copy_attribute(source, target, name, path, **nofollow):
+            unlabelled.add(name)
     return unlabelled
 
 
+def _copy_attribute(source, target, name, path, **nofollow):
+    """Copy one attribute; False if it is one of LABELS, and the target did not take it."""
+    try:
+        value = os.getxattr(source, name, **nofollow)
+    except OSError as error:
+        raise CopyError(path, "attribute {} cannot be read: {}".format(name, because(error)), _remedy(error)) from error
+    try:
+        os.setxattr(target, name, value, **nofollow)
+        return True
+    except OSError as error:
+        if _has_attribute(target, name, value, **nofollow):
+            return True
+        if name in LABELS and error.errno in (errno.EPERM, errno.EACCES, *NO_ATTRIBUTES):
+            return False
+        found = "attribute {} cannot be set on its copy: {}".format(name, because(error))
+        raise CopyError(path, found, _remedy(error)) from error
+
+
 def _has_attribute(target, name, value, **nofollow):
-    # A security label may be the kernel's to give: right already is as good as set.
+    # Only the kernel may set some security labels: the right one may be there already.
     try:
         return os.getxattr(target, name, **nofollow) == value
     except OSError:
@@ -132,7 +135,7 @@ def _check_kept(found, status, times):
         raise OSError(errno.EOPNOTSUPP, "the file system keeps another owner, {}:{}".format(found.st_uid, found.st_gid))
     if not stat.S_ISLNK(status.st_mode) and found.st_mode != status.st_mode:
         raise OSError(errno.EOPNOTSUPP, "the file system keeps another mode, {:04o}".format(stat.S_IMODE(found.st_mode)))
-    # utimensat(2) sets the nearest that there is room for. Lost fractions are told of elsewhere.
+    # utimensat(2) sets the nearest time that there is room for. For lost fractions there is a warning, Copied.coarse_times.
     for have, want in zip((found.st_atime_ns, found.st_mtime_ns), times):
         if have // 10**9 != want // 10**9:
             raise OSError(errno.ERANGE, "the file system has no room for {} seconds since 1970".format(want // 10**9))

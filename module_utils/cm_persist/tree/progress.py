@@ -1,28 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a copy is, for whoever watches: a small file that the processes which copy map into memory, and count in.
+"""The progress of a copy, for a person who watches: a small file that the copying processes map into memory and count in.
 
-What they count costs no system call, so nothing waits for it and the order of calls does not depend on it. Ansible shows nothing
-of a module before it ends; the log's callback therefore names the file in the environment, and container/progress.py reads it.
+Counting takes no system call, so no copy waits for it, and the order of calls does not depend on it. Ansible shows the output of
+a module only when it ends; therefore the log's callback names the file in the environment, and container/progress.py reads it.
 """
 
+import contextlib
 import json
 import mmap
 import os
 import struct
 import time
-from typing import NamedTuple
+from typing import Dict, NamedTuple, Optional
+
+from ..fs.dirfd import Opened
 
 VARIABLE = "CM_PERSIST_PROGRESS"  # names the file, in the environment of the module
-HEAD = 16384  # bytes for what is copied: a path may be long
+HEAD = 16384  # bytes for the name of the copy: a path may be long
 SLOT = struct.Struct("=QQ")  # files and bytes of one process
 SLOTS = 32
-_counter = None
 
 
-class Seen(NamedTuple):
-    """What is at work: path is '' while all is written to disk; files and bytes are done, of of_files and of_bytes;
+class ProgressSeen(NamedTuple):
+    """The state of a copy: files and bytes are done, of of_files and of_bytes; path is '' during the write to disk.
 
-    began is a time.monotonic(), which all processes of a machine share.
+    began is a time.monotonic(), which is the same for all processes of a machine.
     """
 
     path: str
@@ -34,66 +36,41 @@ class Seen(NamedTuple):
 
 
 class _Counter:
-    def __init__(self, path):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(fd, HEAD + SLOTS * SLOT.size)
-            self.map = mmap.mmap(fd, HEAD + SLOTS * SLOT.size)
-        finally:
-            os.close(fd)
-        self.slot, self.files, self.bytes = 0, 0, 0
+    def __init__(self):
+        self._map, self._slot, self._files, self._bytes = None, 0, 0, 0
 
-    def begin(self, text):
-        self.map[:] = text.ljust(HEAD, b"\0") + bytes(SLOTS * SLOT.size)
-        self.files = self.bytes = 0
+    def watch(self, environment: Optional[Dict[str, str]] = None) -> None:
+        """Count from now on, if the environment (None: of this process) names a file. A file that cannot be made is no error."""
+        environment = os.environ if environment is None else environment
+        self._map = None
+        if environment.get(VARIABLE):
+            with contextlib.suppress(OSError, ValueError):
+                self._map = _mapped(environment[VARIABLE])
 
-    def add(self, files, data):
-        self.files, self.bytes = self.files + files, self.bytes + data
-        SLOT.pack_into(self.map, HEAD + self.slot * SLOT.size, self.files, self.bytes)
+    def begin(self, path: str = "", files: int = 0, data: int = 0) -> None:
+        """Start at zero, for the copy of a path with that many files and bytes of data; '' is the write to disk."""
+        if self._map is not None:
+            text = json.dumps({"path": path, "files": files, "bytes": data, "began": time.monotonic()}).encode("ascii")
+            self._map[:] = (text if len(text) < HEAD else b"").ljust(HEAD, b"\0") + bytes(SLOTS * SLOT.size)
+            self._files = self._bytes = 0
 
+    def add(self, files: int, data: int) -> None:
+        """Count files and bytes of data that are copied."""
+        if self._map is not None:
+            self._files, self._bytes = self._files + files, self._bytes + data
+            SLOT.pack_into(self._map, HEAD + self._slot * SLOT.size, self._files, self._bytes)
 
-def watch(environment=None):
-    """Count from now on, if somebody watches. Who cannot be told is not: no copy fails for that.
-
-    Args:
-        environment (dict): may name the file in CM_PERSIST_PROGRESS; None for this process's own.
-    """
-    global _counter
-    environment = os.environ if environment is None else environment
-    try:
-        _counter = _Counter(environment[VARIABLE]) if environment.get(VARIABLE) else None
-    except (OSError, ValueError):
-        _counter = None
+    def in_worker(self, number: int) -> None:
+        """Count in a slot of its own, after a fork: workers have numbers from 1 on."""
+        self._slot, self._files, self._bytes = number % SLOTS, 0, 0
 
 
-def begin(path="", files=0, data=0):
-    """Say what begins: the copy of a path (str) with that many files and bytes of data; '' for writing all to disk."""
-    if _counter is not None:
-        text = json.dumps({"path": path, "files": files, "bytes": data, "began": time.monotonic()}).encode("ascii")
-        _counter.begin(text if len(text) < HEAD else b"")
+_this_process = _Counter()
+watch, begin, add, in_worker = _this_process.watch, _this_process.begin, _this_process.add, _this_process.in_worker
 
 
-def add(files, data):
-    """Count files and bytes of data that are copied."""
-    if _counter is not None:
-        _counter.add(files, data)
-
-
-def in_member(number):
-    """Count in a place of its own: of a process that was forked, number (int) from 1 on."""
-    if _counter is not None:
-        _counter.slot, _counter.files, _counter.bytes = number % SLOTS, 0, 0
-
-
-def read(path):
-    """Look how far a copy is.
-
-    Args:
-        path (str): the file.
-
-    Returns:
-        Seen; None where nothing is being copied, or just at the moment when something begins.
-    """
+def read(path: str) -> Optional[ProgressSeen]:
+    """The progress in this file; None while nothing is copied, or at the moment when a copy starts."""
     try:
         with open(path, "rb") as file:
             content = file.read()
@@ -102,4 +79,10 @@ def read(path):
     except (OSError, ValueError, struct.error):
         return None
     files, data = (sum(column) for column in zip(*counts))
-    return Seen(head["path"], files, data, head["files"], head["bytes"], head["began"])
+    return ProgressSeen(head["path"], files, data, head["files"], head["bytes"], head["began"])
+
+
+def _mapped(path):
+    with Opened(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)) as fd:
+        os.ftruncate(fd, HEAD + SLOTS * SLOT.size)
+        return mmap.mmap(fd, HEAD + SLOTS * SLOT.size)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look at a tree before it is copied: how much it holds, what a copy of it needs, and whether this user can make it."""
+"""Scan a tree before it is copied: its size, the room that a copy needs, and whether this user can make one."""
 
+import os
 import stat
 from typing import NamedTuple
 
@@ -8,38 +9,54 @@ from ..errors import CopyError, Where, because
 from .walk import LEAVE, walk
 
 LINE = 100  # bytes of a manifest's line besides path and target, which percent-encoding makes three times as long
-SHORT_LINK = 60  # bytes: shorter ones find room in the inode of ext4
-BLOCK = 4096  # bytes: what the usual file systems round a file up to
+SHORT_LINK = 60  # bytes: shorter ones have room in the inode of ext4
+BLOCK = 4096  # bytes: the usual file systems round the size of a file up to a multiple
 
 
 class ScanResult(NamedTuple):
-    """What a tree holds: files counts all but directories, data is in bytes (as ls shows it), space in bytes on disk."""
+    """The size of a tree. files counts all but directories, data is in bytes (as ls shows it), space in bytes on disk.
+
+    A file with several names counts once in data, space and inodes.
+    """
 
     files: int = 0
     data: int = 0
     space: int = 0
     inodes: int = 0
     lines: int = 0  # bytes that its manifest takes at most
-    others: str = ""  # the first path that belongs to someone else than this process, '' where none does
+    others: str = ""  # the first path that belongs to another user than this process, '' if none does
 
 
-def scan(dir_fd, name, path, uid):
-    """Count a tree.
+class HardLinks:
+    """The files with several names that were counted already."""
+
+    def __init__(self):
+        self._counted = set()
+
+    def is_counted(self, status: os.stat_result) -> bool:
+        """True for a further name of a file; from now on the file counts as counted."""
+        if status.st_nlink < 2:
+            return False
+        inode = status.st_dev, status.st_ino
+        if inode in self._counted:
+            return True
+        self._counted.add(inode)
+        return False
+
+
+def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
+    """The size of the tree with this name in an open directory.
 
     Args:
-        dir_fd (int): the open directory that holds it.
-        name (bytes): its name there.
-        path (str): the same for errors.
-        uid (int): of this process; for root nothing belongs to others.
-
-    Returns:
-        ScanResult: the counts; a file with several hard links counts once in space and inodes.
+        path: of the tree, for errors.
+        uid: of this process; for root (0) no file belongs to others.
 
     Raises:
-        CopyError: something in it cannot be read.
+        CopyError: it cannot be read.
     """
+    links = HardLinks()
     files = data = space = inodes = lines = 0
-    others, linked = "", set()
+    others = ""
     try:
         for visit in walk(dir_fd, name):
             status = visit.status
@@ -48,28 +65,27 @@ def scan(dir_fd, name, path, uid):
             if uid and status.st_uid != uid and not others:
                 others = str(Where(path, visit.path))
             lines += LINE + 3 * len(visit.path)
-            if stat.S_ISDIR(status.st_mode):
-                space, inodes = space + BLOCK, inodes + 1
-                continue
-            files += 1
-            if status.st_nlink > 1:
-                if (status.st_dev, status.st_ino) in linked:
-                    continue
-                linked.add((status.st_dev, status.st_ino))
-            inodes += 1
-            if stat.S_ISREG(status.st_mode):
-                data += status.st_size
-                space += -(-min(status.st_size, status.st_blocks * 512) // BLOCK) * BLOCK
-            elif stat.S_ISLNK(status.st_mode):
-                lines += 3 * status.st_size
-                space += BLOCK if status.st_size >= SHORT_LINK else 0
+            files += not stat.S_ISDIR(status.st_mode)
+            if stat.S_ISDIR(status.st_mode) or not links.is_counted(status):
+                inodes += 1
+                data += status.st_size if stat.S_ISREG(status.st_mode) else 0
+                lines += 3 * status.st_size if stat.S_ISLNK(status.st_mode) else 0
+                space += _space(status)
     except OSError as error:
         raise unreadable(path, error) from error
     return ScanResult(files, data, space, inodes, lines, others)
 
 
-def unreadable(path, error):
-    """CopyError: the error for an OSError met while a tree was read."""
+def _space(status):
+    if stat.S_ISDIR(status.st_mode):
+        return BLOCK
+    if stat.S_ISREG(status.st_mode):
+        return -(-min(status.st_size, status.st_blocks * 512) // BLOCK) * BLOCK
+    return BLOCK if stat.S_ISLNK(status.st_mode) and status.st_size >= SHORT_LINK else 0
+
+
+def unreadable(path: str, error: OSError) -> CopyError:
+    """The error for a tree that cannot be read."""
     return CopyError(
         path, "it cannot be read: {}".format(because(error)), "Run as root (become: true), with nothing writing to it."
     )

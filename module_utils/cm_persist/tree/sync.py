@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put a tree on disk: one syncfs, or an fsync of each."""
+"""Write a tree to disk: by one syncfs, or by an fsync of each file and directory."""
 
 import errno
 import os
 import stat
+from typing import Iterator, List, Tuple
 
 from ..fs import syscalls
-from ..fs.dirfd import OPEN_DIRECTORY, DirectoryStack, list_kinds, open_directory, open_quietly
+from ..fs.dirfd import OPEN_DIRECTORY, DirectoryStack, Opened, list_kinds, open_directory, open_quietly
+from .walk import path_in
 from .workers import Batcher, WorkerPool
 
-# File systems that a syncfs writes to disk. Of most FUSE, virtiofs, 9p and CIFS the server is not told, and it succeeds all
-# the same (fs/fuse/inode.c); overlayfs did not pass on the errors of its upper layer.
+# File systems where syncfs reaches the disk. For most FUSE, virtiofs, 9p and CIFS the kernel does not pass it on to the server,
+# and it succeeds (fs/fuse/inode.c); overlayfs did not pass on the errors of its upper layer.
 SYNCED_WHOLE = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs", "tmpfs", "nfs", "nfs4", "ceph")
 
 
-def sync_tree(dir_fd, name, release, fs_type):
-    """Put a tree with all its files and directories on disk.
+def sync_tree(dir_fd: int, name: bytes, release: str, fs_type: str) -> None:
+    """Write the tree with this name in an open directory to disk, and the directory's own names.
 
-    One syncfs where it is known to reach the disk and the kernel tells of its failures, else an fsync of every file and
-    directory: before Linux 5.8 syncfs returned success whatever happened to the data.
+    By one syncfs if that reaches the disk and the kernel reports its failures: before Linux 5.8 it returned success whatever
+    happened to the data.
 
     Args:
-        dir_fd (int): the open directory that holds the tree.
-        name (bytes): the tree's name there.
-        release (str): the kernel's release, as in uname -r.
-        fs_type (str): the file system, as the mount table names it; '' if it is not known.
+        release: of the kernel, as in uname -r.
+        fs_type: of the file system, as in the mount table; '' if it is not known.
     """
     if syscalls.syncfs_reports_errors(release) and fs_type in SYNCED_WHOLE:
         try:
@@ -38,63 +38,53 @@ def sync_tree(dir_fd, name, release, fs_type):
 
 
 def _sync_each(dir_fd, name):
-    # Each of them may have to wait for a disk or a server: a crew waits for many at a time.
+    # Each fsync may wait for a disk or a server: the workers wait for many at a time.
     def sync(batch):
         for directory, names in batch:
-            directory_fd = open_directory(dir_fd, name + b"/" + directory if directory else b"", "")
-            try:
+            with Opened(open_directory(dir_fd, name + b"/" + directory if directory else b"", "")) as directory_fd:
                 for each in names:
                     _sync_one(each, directory_fd)
-            finally:
-                os.close(directory_fd)
 
-    crew = WorkerPool(sync, lambda _number, _nothing: None)
-    batches = Batcher(crew)
+    pool = WorkerPool(sync, lambda _number, _nothing: None)
+    batches = Batcher(pool)
     try:
-        for directory, names in _listed(dir_fd, name):
+        for directory, names in _files_and_directories(dir_fd, name):
             for each in names:
                 batches.add(directory, each)
         batches.submit()
-        crew.finish()
+        pool.finish()
     finally:
-        crew.close()
+        pool.close()
 
 
-def _listed(dir_fd, name):
-    """Yield (directory, names) of all that is to be synced: files by their names, a directory as b'.' in itself.
+def _files_and_directories(dir_fd, name) -> Iterator[Tuple[bytes, List[bytes]]]:
+    """Directories with the names to sync in each: files by their names, the directory itself as b'.'.
 
-    A copy of ours that nobody else writes to is not looked at again: where a look waits for a server, that is most of the time.
+    The tree is our own copy, which nobody else changes, so files are not stat'ed: where a stat waits for a server, that would
+    take most of the time.
     """
     mode = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode
     if not stat.S_ISDIR(mode):
         yield b"", [name] if stat.S_ISREG(mode) else []
         return
-    stack = DirectoryStack(dir_fd)
-    trail = [(b"", [name])]  # (of a directory its path, names of directories in it that are still to be listed)
-    try:
-        while trail:
-            above, names = trail[-1]
-            if not names:
-                trail.pop()
-                if trail:
-                    stack.pop()
-                continue
-            child = names.pop()
-            path = b"." if len(trail) == 1 else child if above == b"." else above + b"/" + child
-            stack.push(open_quietly(child, OPEN_DIRECTORY, stack.fd))  # its time of access is part of the copy
-            directories, files = list_kinds(stack.fd)
-            yield path, files
-            yield path, [b"."]
-            trail.append((path, directories))
-    finally:
-        stack.close()
+    with DirectoryStack(dir_fd) as stack:
+        stack.note = b"", [name]
+        while stack.depth or stack.note[1]:
+            above, names = stack.note
+            if names:
+                child = names.pop()
+                path = path_in(above, child)
+                stack.push(open_quietly(child, OPEN_DIRECTORY, stack.fd))  # its access time is part of the copy
+                directories, files = list_kinds(stack.fd)
+                stack.note = path, directories
+                yield path, files
+                yield path, [b"."]
+            else:
+                stack.pop()
 
 
 def _sync_one(name, dir_fd):
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
-    try:
+    with Opened(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)) as fd:
         if name != b"." and not stat.S_ISREG(os.fstat(fd).st_mode):  # its directory said that it is
             raise OSError(errno.ESTALE, "its directory calls it a file, and it is none", name)
         os.fsync(fd)
-    finally:
-        os.close(fd)

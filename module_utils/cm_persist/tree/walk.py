@@ -4,92 +4,132 @@
 import errno
 import os
 import stat
-from typing import NamedTuple
+from typing import Callable, FrozenSet, Iterator, NamedTuple, Optional
 
-from ..fs.dirfd import DirectoryStack, list_names, open_quietly
+from ..fs.dirfd import DirectoryStack, list_names, lstat, open_quietly, same_mount
 
-ENTER, LEAVE, LEAF = "enter", "leave", "leaf"
+ENTER, LEAVE, LEAF, LEFT_OUT = "enter", "leave", "leaf", "left out"
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # removed or replaced since its directory was listed
 
 
 class Visit(NamedTuple):
-    """One moment of a walk.
+    """One event of a walk.
 
-    event is ENTER or LEAVE for a directory, LEAF for all else; path (bytes) is relative to the top, which is b'.';
-    name (bytes) and dir_fd tell where the entry hangs; status is its own os.stat_result (as it was at ENTER);
-    fd is the open directory of ENTER and LEAVE, else -1. Descriptors are the walk's: valid until the next step.
+    event is ENTER or LEAVE for a directory, LEAF for everything else, and LEFT_OUT (without a status) for a path that
+    walk_steadily() does not read. path is relative to the top, which is b'.'; the entry is called name in the open directory
+    dir_fd; status is its own (as it was at ENTER); fd is the open directory of ENTER and LEAVE, otherwise -1. The walk closes
+    the descriptors: they are valid until its next event.
     """
 
     event: str
     path: bytes
     name: bytes
     dir_fd: int
-    status: os.stat_result
+    status: Optional[os.stat_result]
     fd: int
 
 
-def walk(dir_fd, name):
-    """Walk the tree that starts at a name in a directory.
-
-    Args:
-        dir_fd (int): the open directory that holds the top.
-        name (bytes): the top's name in it; may be a directory or anything else.
-
-    Yields:
-        Visit: in the order that the module's first line tells.
+def walk(dir_fd: int, name: bytes) -> Iterator[Visit]:
+    """Walk the tree with this name in an open directory. The top may also be a file.
 
     Raises:
-        OSError: something cannot be read, or was replaced while it was read (ESTALE).
+        OSError: an entry cannot be read, or was replaced while it was read (ESTALE).
     """
-    status = _status(name, dir_fd, b".")
-    if not stat.S_ISDIR(status.st_mode):
-        yield Visit(LEAF, b".", name, dir_fd, status, -1)
-        return
     stack = DirectoryStack(dir_fd)
-    trail = []
-    path = b"."
-    try:
-        while True:
-            if name is not None:  # down
-                fd = _enter(name, stack.fd, status, path)
-                above = stack.fd
-                stack.push(fd)
-                yield Visit(ENTER, path, name, above, status, fd)
-                trail.append((path, name, status, iter(list_names(fd))))
-                name = None
-            path, own_name, own_status, names = trail[-1]
-            for child in names:
-                below = child if path == b"." else path + b"/" + child
-                status = _status(child, stack.fd, below)
-                if stat.S_ISDIR(status.st_mode):
-                    name, path = child, below
-                    break
-                yield Visit(LEAF, below, child, stack.fd, status, -1)
-            if name is None:  # up
-                trail.pop()
-                yield Visit(LEAVE, path, own_name, -1, own_status, stack.fd)
-                stack.pop()
-                if not trail:
-                    return
-    finally:
-        stack.close()
+    stack.note = None, iter([name])
+    return _walk(stack, _visit)
 
 
-def _status(name, dir_fd, path):
+def walk_steadily(top_fd: int, left_out: FrozenSet[bytes] = frozenset()) -> Iterator[Visit]:
+    """Walk the content of an open directory while programs work in it: entries may come and go. Sockets have no visit.
+
+    Args:
+        left_out: relative paths that it does not read. It does not read other mounts either.
+    """
+    stack = DirectoryStack(top_fd)
+    stack.note = Visit(ENTER, b".", b"", -1, os.fstat(top_fd), top_fd), iter(list_names(top_fd))
+    return _walk(stack, lambda *entry: _visit_if_there(left_out, *entry))
+
+
+def open_if_there(name: bytes, dir_fd: int, path: bytes) -> Optional[int]:
+    """Open a directory for walk_steadily(); None if it is gone. path is for errors."""
     try:
-        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        return _open(name, dir_fd)
     except OSError as error:
-        error.filename = path  # the whole of it, for whoever reads the message
+        if error.errno in GONE:
+            return None
+        error.filename = path
         raise
 
 
-def _enter(name, dir_fd, status, path):
+def path_in(directory: bytes, name: bytes) -> bytes:
+    """The path of an entry of a directory. Both paths are relative to the top, which is b'.'; above the top, directory is b''."""
+    if not directory:
+        return b"."
+    return name if directory == b"." else directory + b"/" + name
+
+
+def directory_of(path: bytes, name: bytes) -> bytes:
+    """The directory of an entry, so that path_in(directory_of(path, name), name) is path."""
+    return b"" if path == b"." else path[: -len(name) - 1] or b"."
+
+
+def _walk(stack: DirectoryStack, visit_of: Callable) -> Iterator[Visit]:
+    # The note of a directory is its visit (None above the top), and the names that are still to be visited.
+    with stack:
+        while True:
+            directory, names = stack.note
+            above = directory.path if directory else b""
+            for name in names:
+                visit = visit_of(path_in(above, name), name, stack.fd, directory)
+                if visit is None:
+                    continue
+                if visit.fd != -1:
+                    stack.push(visit.fd)
+                    yield visit
+                    stack.note = visit, iter(list_names(visit.fd))
+                    break
+                yield visit
+            else:
+                if not stack.depth:
+                    return
+                yield directory._replace(event=LEAVE, dir_fd=-1)
+                stack.pop()
+
+
+def _visit(path, name, dir_fd, _directory):
     try:
-        fd = open_quietly(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd)
+        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            return Visit(LEAF, path, name, dir_fd, status, -1)
+        fd = _open(name, dir_fd)
     except OSError as error:
-        error.filename = path
+        error.filename = path  # relative to the top, for the message
         raise
     found = os.fstat(fd)
     if (found.st_dev, found.st_ino) != (status.st_dev, status.st_ino):
         os.close(fd)
         raise OSError(errno.ESTALE, "replaced while it was read", path)
-    return fd
+    return Visit(ENTER, path, name, dir_fd, status, fd)
+
+
+def _visit_if_there(left_out, path, name, dir_fd, directory):
+    if path in left_out:
+        return Visit(LEFT_OUT, path, name, dir_fd, None, -1)
+    status = lstat(name, dir_fd)
+    if status is None or stat.S_ISSOCK(status.st_mode):
+        return None
+    if not stat.S_ISDIR(status.st_mode):
+        return Visit(LEAF, path, name, dir_fd, status, -1)
+    fd = open_if_there(name, dir_fd, path)
+    if fd is None:
+        return None
+    # A subvolume of btrfs has a device number of its own too, and is not a mount.
+    if status.st_dev != directory.status.st_dev and not same_mount(fd, dir_fd):
+        os.close(fd)
+        return Visit(LEFT_OUT, path, name, dir_fd, None, -1)
+    return Visit(ENTER, path, name, dir_fd, status, fd)
+
+
+def _open(name, dir_fd):
+    return open_quietly(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd)

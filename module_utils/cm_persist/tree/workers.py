@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A crew of forked processes for work that comes in batches: none for a short job, more than processors for a slow disk.
+"""A pool of forked processes for work that comes in batches: none for a short job, more than processors for a slow disk.
 
-They share their parent's open files, and with them its lock: should the parent be killed they are killed with it, and
-the lock is free only when the last of them is gone. The standard library's pools know neither, and hang when a process
-of theirs is killed.
+The workers share the open files of their parent, and with them its lock. If the parent is killed, the kernel kills them too, and
+the lock is free only when the last of them has ended. The pools of the standard library do neither, and hang when a process of
+theirs is killed. Threads are no substitute: each of the many short system calls of a copy hands the interpreter's lock over,
+which makes two threads slower than one.
 """
 
 import contextlib
@@ -13,131 +14,132 @@ import os
 import select
 import signal
 import time
+from typing import Any, Callable
 
 from .. import errors
 from ..fs import syscalls
 from . import progress
 
-MOST = 16  # processes: they hide the latency of a usual network volume, and fit into a container's memory and quotas
+MOST = 16  # workers: they hide the latency of a usual network volume, and fit into the memory and quotas of a container
 LIMITS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of processes, memory, descriptors
 UNKNOWN = float("inf")
-SETTLE = 0.02  # seconds that are measured before the crew grows; forking one of them takes some 2 ms
+SETTLE = 0.02  # seconds to measure before the pool grows; a fork takes some 2 ms
 WINDOW = 256  # batches that may be ahead of the oldest that is not done
-FIRST, MOST_ITEMS = 4, 32  # items: the first ones tell soon how slow it goes; then some ten times what handing them over costs
-MOST_DATA = 8 << 20  # bytes
+FIRST, MOST_ITEMS = (
+    4,
+    32,
+)  # items of a batch: the first ones show soon how slow it goes; a large one takes ten times its transfer
+MOST_DATA = 8 << 20  # bytes of a batch
 
 
-def wanted(members, elapsed, ready, processors):
-    """How many processes pay off.
+def wanted(workers: int, elapsed: float, ready: float, processors: int) -> int:
+    """The number of workers that pays off; it never shrinks.
 
     Args:
-        members (int): how many there are.
-        elapsed (float): seconds since there are as many.
-        ready (float): seconds that they ran, or could have run on a free processor, all of them together.
-        processors (int): how many this process may run on.
-
-    Returns:
-        int: members, or more.
+        workers: the number now.
+        elapsed: seconds since there are as many.
+        ready: seconds that all workers together ran, or could have run on a free processor.
+        processors: the number that this process may run on.
     """
     if elapsed < SETTLE:
-        return members
-    if members < processors:
-        return max(members, min(processors, MOST, max(2, 2 * members)))
-    # Most of the time they wait for a disk or a network, and more of them can wait at the same time.
-    return min(MOST, 2 * members) if members < MOST and ready < elapsed * members / 2 else members
+        return workers
+    if workers < processors:
+        return max(workers, min(processors, MOST, max(2, 2 * workers)))
+    # If they wait for a disk or a network most of the time, more of them can wait at the same time.
+    return min(MOST, 2 * workers) if workers < MOST and ready < elapsed * workers / 2 else workers
 
 
 class WorkerPool:
-    """Does batches, here or in processes, in any order.
+    """Works on batches, in this process or in workers, in any order.
 
     Args:
-        work (callable): takes a batch, gives a result, both of types that marshal knows; raises PersistError or OSError.
-        take (callable): is given each result, in this process, after its batch's number.
+        work: takes a batch and returns a result, both of types that marshal knows; raises PersistError or OSError.
+        take: is called in this process for each result, with the number of its batch and the result.
     """
 
-    def __init__(self, work, take):
+    def __init__(self, work: Callable[[Any], Any], take: Callable[[int, Any], None]):
         self._work, self._take = work, take
-        self._members, self._idle = [], []
+        self._workers, self._idle = [], []
         self._poll = select.poll()
-        self._busy = {}  # the descriptor that a member's results come from -> (the member, its batch's number)
+        self._busy = {}  # the descriptor of a worker's results -> (the worker, the number of its batch)
         self._submitted = 0
         self._measure()
 
     @property
-    def done(self):
-        """int: all batches with a number below it are done; they count from 0."""
-        return min((number for _member, number in self._busy.values()), default=self._submitted)
+    def done(self) -> int:
+        """The number up to which all batches are done, not counting itself; the first batch has 0."""
+        return min((number for _worker, number in self._busy.values()), default=self._submitted)
 
     @property
-    def submitted(self):
-        """int: the number that the next batch gets."""
+    def submitted(self) -> int:
+        """The number of the next batch."""
         return self._submitted
 
-    def submit(self, batch):
-        """Have a batch done. Returns when it has begun, or is done.
+    def submit(self, batch: Any) -> None:
+        """Work on a batch; returns when it has started or is done.
 
         Raises:
-            PersistError, OSError: this batch or an earlier one failed, or a process of the crew was killed.
+            PersistError, OSError: this batch or an earlier one failed, or a worker was killed.
         """
         while self._submitted - self.done > WINDOW:
             self._wait()
-        member = self._free_member()
+        worker = self._free_worker()
         number, self._submitted = self._submitted, self._submitted + 1
-        if member is None:
+        if worker is None:
             self._take(number, self._work(batch))
         else:
-            self._busy[member.results.fileno()] = (member, number)
-            member.send(batch)
+            self._busy[worker.results.fileno()] = (worker, number)
+            worker.send(batch)
 
-    def wait_for(self, number):
+    def wait_for(self, number: int) -> None:
         """Wait until a batch and all before it are done; raises as submit() does."""
         while self.done <= min(number, self._submitted - 1):
             self._wait()
 
-    def finish(self):
+    def finish(self) -> None:
         """Wait until all batches are done; raises as submit() does."""
         self.wait_for(self._submitted)
 
-    def close(self):
-        """End all processes, whatever they do: when this returns none of them can write any more."""
-        for member in self._members:
-            member.kill()
-        for member in self._members:
-            member.reap()
-        self._members, self._idle, self._busy = [], [], {}
+    def close(self) -> None:
+        """Kill all workers. When this returns, none of them can write any more."""
+        for worker in self._workers:
+            worker.kill()
+        for worker in self._workers:
+            worker.reap()
+        self._workers, self._idle, self._busy = [], [], {}
 
-    def _free_member(self):
+    def _free_worker(self):
         while not self._idle:
             self._grow(self._wanted())
             if self._idle:
                 break
-            if not self._members:
+            if not self._workers:
                 return None
             self._wait(SETTLE)
         return self._idle.pop()
 
     def _wanted(self):
         elapsed = time.monotonic() - self._since
-        if elapsed >= SETTLE and self._ready_then == UNKNOWN:  # one that was new had not run yet
+        if elapsed >= SETTLE and self._ready_then == UNKNOWN:  # a new worker had not run yet
             self._measure()
             elapsed = 0.0
         known = elapsed >= SETTLE and self._ready_then != UNKNOWN
         ready = self._ready() - self._ready_then if known else UNKNOWN
-        return wanted(len(self._members), elapsed, ready, len(os.sched_getaffinity(0)))
+        return wanted(len(self._workers), elapsed, ready, len(os.sched_getaffinity(0)))
 
     def _grow(self, number):
-        if len(self._members) >= number:
+        if len(self._workers) >= number:
             return
-        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited from a careless parent: nobody could be waited for
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # inherited from the parent: waitpid() would find no child
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
-            while len(self._members) < number:
-                member = _Worker(self._work, self._members)
-                self._members.append(member)
-                self._idle.append(member)
-                self._poll.register(member.results, select.POLLIN)
+            while len(self._workers) < number:
+                worker = _Worker(self._work, self._workers)
+                self._workers.append(worker)
+                self._idle.append(worker)
+                self._poll.register(worker.results, select.POLLIN)
         except OSError as error:
-            # Those that are there will do, and if need be this process alone.
+            # The workers that exist do the work, or this process alone.
             if error.errno not in LIMITS:
                 raise
         self._measure()
@@ -146,24 +148,24 @@ class WorkerPool:
         self._since, self._ready_then = time.monotonic(), self._ready()
 
     def _ready(self):
-        return sum(member.ready() for member in self._members)
+        return sum(worker.ready() for worker in self._workers)
 
     def _wait(self, seconds=None):
         for fd, _event in self._poll.poll(None if seconds is None else seconds * 1000):
-            member, number = self._busy.get(fd, (None, 0))
-            if member is None:  # it had nothing to do, and ended
-                raise next(member for member in self._members if member.results.fileno() == fd).ended()
-            result = member.receive()
+            worker, number = self._busy.get(fd, (None, 0))
+            if worker is None:  # it had no batch, and ended
+                raise next(worker for worker in self._workers if worker.results.fileno() == fd).ended()
+            result = worker.receive()
             del self._busy[fd]
-            self._idle.append(member)
+            self._idle.append(worker)
             self._take(number, result)
 
 
 class _Worker:
-    """One process, and the pipes to it and from it. It has one batch at a time, so neither side waits for the other."""
+    """One process, and the pipes to it and from it. It has one batch at a time, so the two never wait for each other."""
 
     def __init__(self, work, others):
-        syscalls.library()  # loaded once, not in each process
+        syscalls.library()  # loads the C library once, not in each process
         parent, pipes = os.getpid(), []
         try:
             pipes += os.pipe()
@@ -171,11 +173,11 @@ class _Worker:
             task_reader, task_writer, result_reader, result_writer = pipes
             self.pid = os.fork()
             if not self.pid:
-                # The writing ends are the parent's alone, or nobody would see it end.
+                # Only the parent keeps the writing ends: when it ends, its workers see their pipes end.
                 for fd in (task_writer, result_reader, *(other.tasks.fileno() for other in others)):
                     os.close(fd)
-                progress.in_member(len(others) + 1)
-                with contextlib.suppress(OSError):  # forbidden: then it ends when it sees that nobody gives it work
+                progress.in_worker(len(others) + 1)
+                with contextlib.suppress(OSError):  # forbidden: then it ends when its pipe does
                     syscalls.die_with_parent(parent)
                 _serve(work, open(task_reader, "rb"), open(result_writer, "wb"))
         except OSError:
@@ -204,26 +206,26 @@ class _Worker:
         if kind is None:
             return answer
         if not kind:
-            raise RuntimeError("in a process of the crew: " + answer)
+            raise RuntimeError("in a worker process: " + answer)
         raise (OSError if kind == "OSError" else getattr(errors, kind))(*answer)
 
     def ready(self):
-        """float: seconds that it ran so far, or waited only for a processor."""
+        """The seconds that it ran so far, or waited for a processor."""
         try:
             with open("/proc/{}/schedstat".format(self.pid)) as file:
                 ran, waited, _slices = map(int, file.read().split())
         except OSError:
-            return UNKNOWN  # a kernel that does not count it: then it counts as busy
+            return UNKNOWN  # this kernel does not count it: so it counts as busy
         return (ran + waited) / 1e9 if ran else UNKNOWN
 
     def ended(self):
-        """PersistError: the process is gone though there is work for it."""
+        """The error for a process that has ended though there is work for it."""
         pid, status = self.pid, self.reap()
-        how = "killed by signal {}".format(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else "ended"
+        how = "was killed by signal {}".format(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else "ended"
         return errors.CopyError(
             "/proc/{}".format(pid),
-            "a process that helped was {}".format(how),
-            "If nobody did that, memory ran out (dmesg tells): give the container more, then start again.",
+            "a copying process {}".format(how),
+            "If nobody killed it, memory ran out (see dmesg): give the container more, then start again.",
         )
 
     def kill(self):
@@ -231,16 +233,16 @@ class _Worker:
             os.kill(self.pid, signal.SIGKILL)
 
     def reap(self):
-        """int: how the process ended, once it has: a status as os.waitpid() gives it."""
+        """Wait for the end of the process; its exit status, as os.waitpid() returns it."""
         for file in (self.tasks, self.results):
-            with contextlib.suppress(BrokenPipeError):  # what was still to be sent to it
+            with contextlib.suppress(BrokenPipeError):  # of data that was not sent
                 file.close()
         pid, self.pid = self.pid, None
         return os.waitpid(pid, 0)[1] if pid else 0
 
 
 def _serve(work, tasks, results):
-    """Do batch after batch until the parent closes its end."""
+    """Work on batch after batch until the parent closes its end."""
     while True:
         try:
             batch = marshal.load(tasks)
@@ -261,23 +263,19 @@ def _serve(work, tasks, results):
 
 
 class Batcher:
-    """Items by their directory: a batch is a list of (directory, list of items), in the order of the walk.
+    """Collects items into batches for a pool: lists of (directory, list of items), in the order of the walk."""
 
-    Args:
-        crew (WorkerPool): gets each batch that is full.
-    """
-
-    def __init__(self, crew):
-        self._crew, self._most = crew, FIRST
+    def __init__(self, pool: WorkerPool):
+        self._pool, self._most = pool, FIRST
         self._empty()
 
     @property
-    def next(self):
-        """int: the number of the first batch that none of the items so far is in."""
-        return self._crew.submitted + bool(self._batch)
+    def next(self) -> int:
+        """The number of the first batch that has none of the items so far."""
+        return self._pool.submitted + bool(self._batch)
 
-    def add(self, directory, item, data=0):
-        """Add an item. directory (bytes) is relative to the top, item of a type that marshal knows, data in bytes."""
+    def add(self, directory: bytes, item: Any, data: int = 0) -> None:
+        """Add an item, of a type that marshal knows, with that many bytes of data; a full batch goes to the pool."""
         if not self._batch or self._batch[-1][0] != directory:
             self._batch.append((directory, []))
         self._batch[-1][1].append(item)
@@ -286,12 +284,12 @@ class Batcher:
             self.submit()
 
     def submit(self):
-        """Hand over what there is; raises as WorkerPool.submit() does."""
+        """Give the items so far to the pool; raises as WorkerPool.submit() does."""
         if self._batch:
             batch = self._batch
             self._most = min(MOST_ITEMS, 2 * self._most)
             self._empty()
-            self._crew.submit(batch)
+            self._pool.submit(batch)
 
     def _empty(self):
         self._batch, self._items, self._data = [], 0, 0

@@ -20,6 +20,7 @@ from ..store.staging import new_manifest
 from ..store.swap import MERGE_SUFFIX, SwapNote, stamp, write_note
 from ..tree import metadata, progress
 from ..tree.copy_data import changed
+from ..tree.copy_files import Source, Target
 from ..tree.copy_tree import copy_tree
 from ..tree.scan import ScanResult, scan
 from .image import Image
@@ -53,13 +54,15 @@ class Merge(NamedTuple):
             try:
                 run.stamps[self.spec.key] = stamp(parent, os.path.basename(self.spec.relative))
                 with open(os.devnull, "wb") as nowhere:
-                    copied = copy_tree(parent, os.path.basename(self.spec.relative), where, private, TREE, nowhere)
+                    copied = copy_tree(
+                        Source(parent, os.path.basename(self.spec.relative), where), Target(private, TREE), nowhere
+                    )
             finally:
                 os.close(parent)
             actions = list(actions_of(run.store, self.spec, entry, image, (self.accounts, self.accounts), (private, TREE)))
             taken = {action.path for action in actions if action.what not in (REMOVE, HIDDEN) and not action.is_directory}
             with new_manifest(private) as manifest:
-                found = copy_tree(image.fd, image.name, path, private, NEW, manifest, self.accounts, taken)
+                found = copy_tree(Source(image.fd, image.name, path), Target(private, NEW), manifest, self.accounts, taken)
             if found.files != len(taken):
                 raise changed(path)
             _apply(actions, private, where)
