@@ -15,7 +15,7 @@ from module_utils.cm_persist.fs.dirfd import OPEN_DIRECTORY, list_names, same_mo
 from module_utils.cm_persist.tree.manifest import ManifestWriter  # noqa: E402
 from module_utils.cm_persist.tree.walk import walk  # noqa: E402
 
-MADE_ANEW = (b"dev", b"proc", b"run", b"sys", b"tmp")
+NOT_LISTED = (b"dev", b"proc", b"run", b"sys", b"tmp")
 
 
 def write(path, name="", root="/"):
@@ -30,7 +30,7 @@ def write(path, name="", root="/"):
     with open(path, "wb") as file:
         manifest = ManifestWriter(file, read_accounts(root))
         for top in list_names(root_fd):
-            if top in MADE_ANEW or not on_the_same_mount(top, root_fd):
+            if top in NOT_LISTED or not on_the_same_mount(top, root_fd):
                 continue
             for visit in walk(root_fd, top):
                 manifest.add(visit, top if visit.path == b"." else top + b"/" + visit.path)

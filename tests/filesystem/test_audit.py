@@ -14,7 +14,7 @@ import pytest
 from module_utils.cm_persist.errors import PathError, SpecError, StoreError
 from module_utils.cm_persist.host.machine import Machine
 from module_utils.cm_persist.report import image_diff as audit_look
-from module_utils.cm_persist.report.audit import MADE_ANEW, Settings, audit
+from module_utils.cm_persist.report.audit import NOT_LISTED, Settings, audit
 from module_utils.cm_persist.tree import walk as tree_walk
 from tests.plays import ROOT, play, results
 from tests.site import as_nobody, run, write
@@ -199,7 +199,7 @@ def test_a_store_without_a_mount_is_left_out_but_not_where_it_is_none(site):
 
 
 def test_what_the_list_leaves_out_by_design_is_left_out(site):
-    for name in MADE_ANEW:
+    for name in NOT_LISTED:
         os.mkdir(os.path.join(os.fsencode(site.image), name))
         write(os.path.join(site.image, os.fsdecode(name), "file"), "x")
     os.makedirs(site.path("var/tmp"))
@@ -207,7 +207,7 @@ def test_what_the_list_leaves_out_by_design_is_left_out(site):
     spec = importlib.util.spec_from_file_location("image_manifest", os.path.join(ROOT, "container", "image_manifest.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.MADE_ANEW == MADE_ANEW
+    assert module.NOT_LISTED == NOT_LISTED
 
 
 def test_the_list_itself_is_left_out(site):
@@ -280,7 +280,7 @@ def test_the_table(site):
         "lost with the container: 1 added, 1 changed, 0 removed; 2 files, 1.2 MB",
         "  1.2 MB  added       1 file  " + site.path("new"),
         " 1 bytes  changed     1 file  " + site.path("etc/conf"),
-        "kept beside state paths:",
+        "kept next to state paths:",
         "11 bytes  aside      3 files  " + site.path("data-initial"),
         "in the store, and claimed by no state path:",
         "30 bytes  unclaimed   1 file  " + site.store + "/junk",

@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare a file system with the list that was made with its image: both are read side by side, in the order of walk(), once.
 
-Programs run meanwhile: what comes and goes is no error. Nothing is changed.
+Programs run meanwhile: files that come and go are no error. Nothing is changed.
 """
 
-import contextlib
 import errno
 import heapq
 import os
 import stat
+from typing import List, Optional, Set, Tuple
 from urllib.parse import unquote_to_bytes
 
-from ..errors import AS_ROOT, PathError, because, printable
-from ..fs.dirfd import lstat, open_regular
+from ..errors import PathError, because, printable
+from ..fs.dirfd import Opened, lstat, open_regular
 from ..fs.node import DIRECTORY, FILE, LINK, OTHER
 from ..paths import inside
 from ..tree.compare import Entry, side_by_side
 from ..tree.manifest import CUT_SHORT, DIGEST, MTIME, PATH, TARGET, content_digest, is_rounded, line, read_fields
 from ..tree.scan import HardLinks
 from ..tree.walk import GONE, LEAVE, open_if_there, walk_steadily
+from .problems import reading
 
 ADDED, CHANGED, REMOVED = "added", "changed", "removed"
 KINDS = {b"d": DIRECTORY, b"f": FILE, b"l": LINK}
@@ -26,74 +27,78 @@ OWNER_AND_MODE = 4  # fields of a line that count of a directory: type, mode, us
 BUILD = "Build the image with container/build, or name the list in image_manifest."
 
 
-@contextlib.contextmanager
-def looking_at(path):
-    """Turn an OSError that nothing closer to it expected into a PathError; path (str) is what is looked at."""
-    try:
-        yield
-    except OSError as error:
-        hint = AS_ROOT if error.errno in (errno.EACCES, errno.EPERM) else "Mend that, then look again."
-        raise PathError(path, "it cannot be looked at: {}".format(because(error)), hint) from error
+class EntrySeen:
+    """One entry on the disk.
 
-
-class Seen:
-    """What is on the disk: path (bytes) is relative, key its components; status None says that it is left out, with all below."""
+    Attributes:
+        path: relative to the top; key has its components.
+        status: None if it is left out, with all below.
+    """
 
     __slots__ = ("dir_fd", "key", "name", "path", "status")
 
-    def __init__(self, path, name=b"", dir_fd=-1, status=None):
+    def __init__(self, path: bytes, name: bytes, dir_fd: int, status: Optional[os.stat_result]):
         self.path, self.name, self.dir_fd, self.status = path, name, dir_fd, status
         self.key = tuple(path.split(b"/"))
 
     @property
-    def is_directory(self):
-        """bool: whether others may lie below it."""
+    def is_directory(self) -> bool:
+        """True if others may lie below it."""
         return self.status is not None and stat.S_ISDIR(self.status.st_mode)
 
     @property
-    def is_link(self):
-        """bool: whether it is a symbolic link."""
+    def is_link(self) -> bool:
+        """True if it is a symbolic link."""
         return self.status is not None and stat.S_ISLNK(self.status.st_mode)
 
 
 class Change:
-    """One entry of the result, which may stand for a whole directory: left_out says that there is something in it that stays."""
+    """One entry of the result, which may stand for a whole directory.
+
+    Attributes:
+        what: ADDED, CHANGED or REMOVED; '' for what is left out.
+        left_out: something in it stays when the container goes.
+    """
 
     __slots__ = ("bytes", "files", "kind", "left_out", "path", "what")
 
-    def __init__(self, what, path, kind):
+    def __init__(self, what: str, path: bytes, kind: str):
         self.what, self.path, self.kind = what, path, kind
         self.bytes, self.files, self.left_out = 0, 0, False
 
     @property
-    def told(self):
-        """bool: whether it is one; a directory that was made for a link or a mount alone is none."""
+    def counts(self) -> bool:
+        """True unless it is left out, or a directory that was made for a link or a mount alone."""
         return bool(self.what) and not (self.what == ADDED and self.left_out and not self.files)
 
 
 class Comparison:
-    """Of the file system with the list. root and store are paths (str), left_out relative ones (set of bytes)."""
+    """The file system compared with the list of the image.
 
-    def __init__(self, root, store, left_out):
+    Args:
+        root: the directory that plays the file system's own.
+        store: the path of the store, to which links are left out.
+        left_out: relative paths that are not looked at.
+
+    Attributes:
+        totals: of all changes, once they were read.
+    """
+
+    def __init__(self, root: str, store: str, left_out: Set[bytes]):
         self._root, self._store, self._left_out = root, os.path.realpath(store), left_out
         self._linked = HardLinks()
         self.totals = {ADDED: 0, CHANGED: 0, REMOVED: 0, "files": 0, "bytes": 0}
 
-    def largest(self, listed, limit):
-        """list of dict: the changes, the largest first, at most so many, 0 for all; listed (str) is the path of the list."""
-        try:
-            file = open(open_regular(listed), "rb")
-        except FileNotFoundError:
-            raise PathError(listed, "there is no list of what the image holds", BUILD) from None
-        except OSError as error:
-            raise PathError(listed, "the list of the image cannot be read: {}".format(because(error)), BUILD) from error
-        with file, looking_at(self._root):
-            top = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                found = self._counted(side_by_side(_seen_below(top, self._left_out), self._read(file, listed)))
-                found = heapq.nsmallest(limit, found, _rank) if limit else sorted(found, key=_rank)
-            finally:
-                os.close(top)
+    def largest(self, list_path: str, limit: int) -> List[dict]:
+        """The changes, the largest first, at most so many, 0 for all.
+
+        Raises:
+            PathError: there is no list of the image, or something cannot be read.
+        """
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        with _open_list(list_path) as file, reading(self._root), Opened(os.open(self._root, flags)) as top:
+            found = self._counted(side_by_side(_seen_below(top, self._left_out), self._read(file, list_path)))
+            found = heapq.nsmallest(limit, found, _rank) if limit else sorted(found, key=_rank)
         return [
             {"path": self._absolute(each.path), "what": each.what, "kind": each.kind, "bytes": each.bytes, "files": each.files}
             for each in found
@@ -102,12 +107,12 @@ class Comparison:
     def _absolute(self, path):
         return printable(os.fsencode(self._root.rstrip("/")) + b"/" + path)
 
-    def _read(self, file, listed):
+    def _read(self, file, list_path):
         for fields in read_fields(file, os.fsencode(self._root[1:])):
             if fields[0] == CUT_SHORT[0]:
-                raise PathError(listed, "the list of the image is cut short, or of another format", BUILD)
+                raise PathError(list_path, "the list of the image is cut short, or of another format", BUILD)
             entry = Entry(fields, _unquoted(fields[PATH]), None, b"")
-            if entry.key:  # of the top itself nothing is told
+            if entry.key:  # the top itself is not reported
                 yield entry
 
     def _counted(self, rows):
@@ -120,32 +125,35 @@ class Comparison:
 
     def _changes(self, rows):
         whole = None  # a directory that is one change with all that is in it, or that is left out
-        for own, old in rows:
-            path = (own or old).path
-            if whole is not None and path.startswith(whole.path + b"/"):
-                self._add(whole, own, old)
+        for own, listed in rows:
+            if whole is not None and (own or listed).path.startswith(whole.path + b"/"):
+                self._add(whole, own, listed)
                 continue
-            if whole is not None and whole.told:
+            if whole is not None and whole.counts:
                 yield whole
             whole = None
-            if own is None:
-                change = Change(REMOVED, path, KINDS.get(old.fields[0], OTHER))
-            elif old is not None and own.status is not None and _is_same(old.fields, own):
+            change = self._compare(own, listed)
+            if change is None:
                 continue
-            elif self._stays(own):
-                change = Change("", path, OTHER)
-            else:
-                change = Change(CHANGED if old else ADDED, path, _kind(own.status))
-            self._add(change, own, old)
-            if own is None or old is None or own.is_directory != old.is_directory:
+            self._add(change, own, listed)
+            if own is None or listed is None or own.is_directory != listed.is_directory:
                 whole = change
-            elif change.told:
+            elif change.counts:
                 yield change
-        if whole is not None and whole.told:
+        if whole is not None and whole.counts:
             yield whole
 
-    def _stays(self, own):
-        """bool: whether it is left out, or is a link to what outlives the container."""
+    def _compare(self, own, listed) -> Optional[Change]:
+        if own is None:
+            return Change(REMOVED, listed.path, KINDS.get(listed.fields[0], OTHER))
+        if listed is not None and own.status is not None and _is_same(listed.fields, own):
+            return None
+        if self._stays(own):
+            return Change("", own.path, OTHER)
+        return Change(CHANGED if listed else ADDED, own.path, _kind(own.status))
+
+    def _stays(self, own) -> bool:
+        """True if it is left out, or is a link to what outlives the container."""
         if not own.is_link:
             return own.status is None
         try:
@@ -157,11 +165,11 @@ class Comparison:
         where = os.path.join(self._root, os.path.dirname(os.fsdecode(own.path)), target)
         return inside(os.path.realpath(where), self._store)
 
-    def _add(self, change, own, old):
+    def _add(self, change, own, listed):
         if change.what == REMOVED:
-            if not old.is_directory:
+            if not listed.is_directory:
                 change.files += 1
-                change.bytes += int(old.fields[4]) if old.fields[0] == b"f" else 0
+                change.bytes += int(listed.fields[4]) if listed.fields[0] == b"f" else 0
         elif change.what and own is not None and not own.is_directory:
             if self._stays(own):
                 change.left_out = True
@@ -170,20 +178,10 @@ class Comparison:
                 change.bytes += _size_once(own.status, self._linked)
 
 
-def _seen_below(top_fd, left_out=frozenset()):
-    visits = walk_steadily(top_fd, left_out)
-    return (Seen(visit.path, visit.name, visit.dir_fd, visit.status) for visit in visits if visit.event != LEAVE)
+def count(dir_fd: int, name: bytes) -> Tuple[int, int]:
+    """How many files are at a name in an open directory, directories not counted, and the bytes of their data.
 
-
-def count(dir_fd, name):
-    """Count what stands at a name in an open directory, whatever comes and goes meanwhile.
-
-    Args:
-        dir_fd (int): the directory.
-        name (bytes): the name.
-
-    Returns:
-        tuple: (int, int), how many files it is or holds, directories not counted, and the bytes of their data.
+    Whatever comes and goes meanwhile is no error.
     """
     status = lstat(name, dir_fd)
     if status is None:
@@ -191,15 +189,27 @@ def count(dir_fd, name):
     linked = HardLinks()
     if not stat.S_ISDIR(status.st_mode):
         return 1, _size_once(status, linked)
-    fd = open_if_there(name, dir_fd, name)
-    if fd is None:
+    directory = open_if_there(name, dir_fd, name)
+    if directory is None:
         return 0, 0
-    try:
+    with Opened(directory) as fd:
         leaves = (own for own in _seen_below(fd) if own.status is not None and not own.is_directory)
         sizes = [_size_once(own.status, linked) for own in leaves]
-    finally:
-        os.close(fd)
     return len(sizes), sum(sizes)
+
+
+def _seen_below(top_fd, left_out=frozenset()):
+    visits = walk_steadily(top_fd, left_out)
+    return (EntrySeen(visit.path, visit.name, visit.dir_fd, visit.status) for visit in visits if visit.event != LEAVE)
+
+
+def _open_list(path):
+    try:
+        return open(open_regular(path), "rb")
+    except FileNotFoundError:
+        raise PathError(path, "there is no list of what the image holds", BUILD) from None
+    except OSError as error:
+        raise PathError(path, "the list of the image cannot be read: {}".format(because(error)), BUILD) from error
 
 
 def _rank(change):
@@ -210,9 +220,11 @@ def _unquoted(path):
     return unquote_to_bytes(path) if b"%" in path else path
 
 
-def _is_same(fields, own):
-    """bool: whether what is on the disk is what a line of the list says. Times count of files alone, and where nothing else
-    differs the content decides, if there is a digest of it."""
+def _is_same(fields, own) -> bool:
+    """True if what is on the disk is what a line of the list says.
+
+    Times count of files alone; if nothing but the time differs, the content decides, if there is a digest of it.
+    """
     try:
         found = line(own, b"").split(b" ")
         if own.is_directory:  # its time is that of the last name that came or went
@@ -233,6 +245,6 @@ def _kind(status):
     return kinds.get(stat.S_IFMT(status.st_mode), OTHER)
 
 
-def _size_once(status, linked):
+def _size_once(status, linked) -> int:
     """The bytes of a file's data; 0 for a further name of a file that was counted."""
     return 0 if not stat.S_ISREG(status.st_mode) or linked.is_counted(status) else status.st_size

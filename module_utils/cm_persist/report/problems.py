@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """No error ends a report: each becomes a problem in it."""
 
+import contextlib
 import errno
 
-from ..errors import AS_ROOT, CopyError, PersistError, because, printable
+from ..errors import AS_ROOT, CopyError, PathError, PersistError, because, printable
 
 TRIES = 5  # at a tree in which files come and go
 MOVING = (errno.ENOENT, errno.ESTALE)  # errors that such a tree gives
@@ -26,8 +27,7 @@ class Problems:
         except PersistError as error:
             self.texts.append(str(error))
         except OSError as error:
-            hint = AS_ROOT if error.errno in (errno.EACCES, errno.EPERM) else "Fix that, then run again."
-            self.add(path, "it cannot be looked at: {}".format(because(error)), hint)
+            self.add(path, "it cannot be looked at: {}".format(because(error)), _hint(error))
         except ValueError as error:  # files in .cm_persist that were tampered with, where their reader does not check
             found = "its entry in the volume's records makes no sense: {}".format(printable(str(error)))
             self.add(path, found, "Restore it from a backup.")
@@ -43,6 +43,15 @@ class Problems:
         return False
 
 
+@contextlib.contextmanager
+def reading(path: str):
+    """Turn an OSError that nothing closer to it expected into a PathError for this path."""
+    try:
+        yield
+    except OSError as error:
+        raise PathError(path, "it cannot be looked at: {}".format(because(error)), _hint(error)) from error
+
+
 def steady(act):
     """What act() gives; None if, however often it tries, files come and go meanwhile, as in a database that is busy."""
     for _try in range(TRIES):
@@ -53,3 +62,7 @@ def steady(act):
             if getattr(met, "errno", None) not in MOVING:
                 raise
     return None
+
+
+def _hint(error) -> str:
+    return AS_ROOT if error.errno in (errno.EACCES, errno.EPERM) else "Fix that, then run again."
