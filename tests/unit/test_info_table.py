@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What persist_info shows to people, line by line."""
 
-from module_utils.cm_persist.report.table import table
+from module_utils.cm_persist.report.table import Report
 
 
 def described(path, **values):
@@ -25,7 +25,7 @@ PATHS = [
 
 def test_the_table():
     words = "/opt/manager/resources: it is not as it should be, in many words that do not fit into a line of a hundred. Do this."
-    assert table(STORE, "", "manager:18.9.23", PATHS, [words], False) == [
+    assert Report(STORE, "", "manager:18.9.23", PATHS, [words]).lines(False) == [
         "store     /cfy-persist: seeded, ext4 on /dev/vdb1, 966.4 MB of 10.5 GB free, 654,011 inodes free",
         "lease     held here, manager-0 since 2026-11-24T12:00:00Z",
         "unclaimed precious",
@@ -43,7 +43,7 @@ def test_the_table():
 
 def test_the_table_of_a_comparison():
     counts = {"changed": 1285, "missing": 1000, "added": 20000}
-    lines = table(STORE, "", "", [described(PATHS[2]["path"], verified=counts), PATHS[0]], [], True)
+    lines = Report(STORE, "", "", [described(PATHS[2]["path"], verified=counts), PATHS[0]], []).lines(True)
     assert lines[3:] == [
         "",
         "PATH                              STATE   FILES     SIZE  SEEDED      CHANGED  MISSING   ADDED",
@@ -57,19 +57,19 @@ def test_the_table_of_a_comparison():
 def test_what_a_store_says_of_itself():
     store = dict(STORE, read_only=True, dies_with="a tmpfs", source="", free_inodes=None, unclaimed=[], state=None)
     store.update(lease={"held": False, "here": False, "detail": "No locks available (37)"}, free_bytes=7 * 10**15)
-    assert table(store, "", "", PATHS, [], False)[:3] == [
+    assert Report(store, "", "", PATHS, []).lines(False)[:3] == [
         "store     /cfy-persist: not known, ext4, 7000.0 TB of 10.5 GB free, read-only, dies with the pod, as",
         "          it is a tmpfs",
         "lease     not held: No locks available (37)",
     ]
     store = dict(STORE, present=False, unclaimed=[])
-    lines = table(store, "no volume is mounted at /cfy-persist", "", PATHS[:1], [], False)
+    lines = Report(store, "no volume is mounted at /cfy-persist", "", PATHS[:1], []).lines(False)
     assert lines[:2] == ["store     /cfy-persist: absent, no volume is mounted at /cfy-persist", ""]
 
 
 def test_only_long_paths_make_long_lines():
     paths = [dict(path, files=10**6 - 1) for path in PATHS]
-    assert max(map(len, table(STORE, "", "x" * 80, paths, ["/a: " + "word " * 99], False))) <= 100
+    assert max(map(len, Report(STORE, "", "x" * 80, paths, ["/a: " + "word " * 99]).lines(False))) <= 100
     paths = [described("/opt/mgmtworker/work/deployments", verified=dict.fromkeys(("changed", "missing", "added"), 10**6 - 1))]
-    assert max(map(len, table(STORE, "", "", paths, [], True))) <= 100
-    assert any("/" + "p" * 99 in line for line in table(STORE, "", "", [described("/" + "p" * 99)], [], False))
+    assert max(map(len, Report(STORE, "", "", paths, []).lines(True))) <= 100
+    assert any("/" + "p" * 99 in line for line in Report(STORE, "", "", [described("/" + "p" * 99)], []).lines(False))

@@ -8,6 +8,7 @@ from ..fs.node import DIRECTORY, LINK, NONE
 from ..original.notes import BY_START, BY_UNIT
 from ..plan import Decision, Plan
 from .bind import Bind, BindByUnit, ForgetMount, MakeMountPoint, NoteMount, RemoveUnit
+from .checks import has_diverged, refuse_current, refuse_mismatch, refuse_nothing_stored, refuse_stored, refuse_unmountable
 from .seen import LinkSeen
 from .steps import AS_ROOT_TO_WRITE, Clear, Discard, FinishRemoval, MakeLink, SetAside
 
@@ -78,16 +79,6 @@ def kept_before(path: LinkSeen) -> Fate:
     return Fate("kept", path.aside) if path.aside else NO_ORIGINAL
 
 
-def has_diverged(path: LinkSeen) -> bool:
-    """True if the content at a state path is neither what was seeded nor what the image has, as far as that is known.
-
-    It may be newer than the store's: an application may have replaced the link.
-    """
-    if not path.current.real or path.mount.bound or path.notes.removal_begun:
-        return False
-    return path.evidence.proof is None and bool(path.aside or path.evidence.difference)
-
-
 def refuse_untouchable(paths: List[LinkSeen], decisions: List[Decision]):
     """Refuse to change a directory that this process may not change, or content that is in use.
 
@@ -112,64 +103,6 @@ def result_of(path: LinkSeen, state: str, fate: Fate = NO_ORIGINAL) -> dict:
         "aside": fate.aside if fate.original == "kept" and fate.aside else None,
         "diverged": fate.diverged,
     }
-
-
-def how_to_begin_again(path: LinkSeen) -> str:
-    """What to do where the store does not have what a state path needs: a hint."""
-    mount = "Mount the volume that holds it; or, to begin again, "
-    if path.aside:
-        return mount + "remove the link and move {} back to {}.".format(path.aside, path.spec.path)
-    if path.current.kind == LINK:
-        return mount + "re-create the container from its image."
-    return "Run persist_seed first."
-
-
-def refuse_stored(path: LinkSeen, stored_path: str):
-    """Refuse anything in the store that is neither a directory nor a file. Raises LinkError."""
-    if path.stored.kind != NONE and not path.stored.real:
-        raise LinkError(
-            stored_path, "the store has a {} there".format(path.stored.kind), "Remove it, after a look at where it came from."
-        )
-
-
-def refuse_current(path: LinkSeen, stored_path: str):
-    """Refuse a state path that is neither content of its own nor the link into the store. Raises LinkError."""
-    if path.current.kind == LINK and path.current.target != stored_path:
-        raise LinkError(
-            path.spec.path,
-            "it is a symbolic link to {}".format(path.current.target),
-            "Name the path that it leads to, or remove the link.",
-        )
-    if path.current.kind not in (NONE, LINK) and not path.current.real:
-        raise LinkError(path.spec.path, "it is a {}".format(path.current.kind), "Name a directory or a file.")
-
-
-def refuse_nothing_stored(path: LinkSeen, stored_path: str):
-    """Refuse a state path that the store does not have: no link is ever made to nothing. Raises LinkError."""
-    if path.stored.kind == NONE:
-        raise LinkError(path.spec.path, "the store has nothing to link to at {}".format(stored_path), how_to_begin_again(path))
-
-
-def refuse_mismatch(path: LinkSeen):
-    """Refuse content at a state path that the store's copy cannot take the place of. Raises LinkError."""
-    if path.current.real and path.current.kind != path.stored.kind:
-        raise LinkError(
-            path.spec.path,
-            "it is a {}, but a {} in the store".format(path.current.kind, path.stored.kind),
-            "Mount the right volume, or move it away.",
-        )
-    if path.at_path.is_store_copy:
-        raise LinkError(
-            path.spec.path,
-            "it is the store's own copy already, as its directory leads into the store",
-            "Take it out of cm_persist_paths, or unmount that directory.",
-        )
-    if path.mount.others and not path.mount.bound:
-        raise LinkError(
-            path.spec.path,
-            "something is mounted at {}".format(", ".join(path.mount.others)),
-            "Unmount it, or, as it outlives the container by itself, take the path out of cm_persist_paths.",
-        )
 
 
 def _decide(path, stored_path) -> Decision:
@@ -203,15 +136,9 @@ def _decide_bind(path, stored_path) -> Decision:
     mount = path.mount
     if mount.bound:
         return Decision((*_keep_mount(path, stored_path), *_clear(path)), result_of(path, "already", Fate("kept")))
-    _refuse_mount(path)
-    # Content that may be newer must not stay where the mount hides it, unless that takes a copy; half an original never stays.
-    diverged = has_diverged(path) and not path.at_path.empty
-    stays = path.current.real and not path.notes.removal_begun and (path.at_path.overlay or not diverged)
-    if stays:
-        warnings = (_warn_of_divergence(path, "it stays under the mount"),) if diverged else ()
-        fate, mount_point = Fate("kept", diverged=diverged, warnings=warnings), []
-    else:
-        fate, mount_point = _decide_fate(path), [MakeMountPoint(path.spec, stored_path)]
+    refuse_unmountable(path)
+    fate, stays = _decide_fate_under_mount(path)
+    mount_point = [] if stays else [MakeMountPoint(path.spec, stored_path)]
     intact = stays and not mount.mounted_by
     # Where there is a unit, it has to be known until it is removed, whatever mounts this time.
     mounted_by = BY_UNIT if mount.unit or mount.mounted_by == BY_UNIT else BY_START
@@ -225,6 +152,19 @@ def _decide_bind(path, stored_path) -> Decision:
     return Decision(steps, result_of(path, "linked", fate), fate.warnings)
 
 
+def _decide_fate_under_mount(path) -> Tuple[Fate, bool]:
+    """What becomes of the content, and whether it stays where the mount hides it.
+
+    Content that may be newer must not stay there, unless moving it takes a copy; half an original never stays.
+    """
+    diverged = has_diverged(path) and not path.at_path.empty
+    stays = path.current.real and not path.notes.removal_begun and (path.at_path.overlay or not diverged)
+    if not stays:
+        return _decide_fate(path), False
+    warnings = (_warn_of_divergence(path, "it stays under the mount"),) if diverged else ()
+    return Fate("kept", diverged=diverged, warnings=warnings), True
+
+
 def _keep_mount(path, stored_path) -> List[tuple]:
     mount = path.mount
     if not mount.mounted_by:
@@ -232,25 +172,6 @@ def _keep_mount(path, stored_path) -> List[tuple]:
     if mount.mounted_by == BY_UNIT and mount.unit and not mount.unit.current:
         return [BindByUnit(path.spec, stored_path, mount.unit, intact=False)]
     return []
-
-
-def _refuse_mount(path):
-    if path.current.kind == LINK:
-        raise LinkError(
-            path.spec.path, "it is a symbolic link into the store", "Restore it first (restore.yml), then choose bind."
-        )
-    if not path.mount.may_mount and not path.mount.unit:
-        raise LinkError(
-            path.spec.path,
-            "this process may not mount the store over it",
-            "Give the container the capability SYS_ADMIN, or use the method symlink.",
-        )
-    if path.mount.hidden:
-        raise LinkError(
-            path.spec.path,
-            "something is mounted in the store at {}, which a bind mount does not show".format(", ".join(path.mount.hidden)),
-            "Unmount it, or use the method symlink.",
-        )
 
 
 def _clear(path) -> List[tuple]:

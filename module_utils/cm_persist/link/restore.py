@@ -9,7 +9,8 @@ from ..original.notes import BY_UNIT
 from ..plan import Decision, Plan
 from ..tree.scan import BLOCK
 from .bind import ForgetMount, RemoveUnit, Unmount
-from .plan import how_to_begin_again, kept_before, move_away, plan_of, refuse_untouchable, result_of
+from .checks import how_to_begin_again
+from .plan import kept_before, move_away, plan_of, refuse_untouchable, result_of
 from .restore_steps import CopyBack, ReturnAside, ReturnUncovered
 from .seen import LinkSeen
 from .steps import Clear, FinishRemoval

@@ -166,9 +166,3 @@ def _find_asides(image: ParentDir) -> Tuple[Aside, ...]:
         if node.kind == NONE:
             return tuple(asides)
         asides.append(Aside(path_next_to(image, name), node.real))
-
-
-def asides(image):
-    """Being replaced by read_notes()."""
-    notes = read_notes(image)
-    return [aside.name for aside in notes.asides], os.fsencode(os.path.basename(notes.free_aside))

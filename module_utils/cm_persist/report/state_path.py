@@ -7,8 +7,8 @@ from typing import List
 from ..errors import printable
 from ..fs.dirfd import Opened, open_directory
 from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
+from ..link.checks import has_diverged, how_to_begin_again, refuse_current, refuse_mismatch, refuse_nothing_stored, refuse_stored
 from ..link.observe import see_path
-from ..link.plan import has_diverged, how_to_begin_again, refuse_current, refuse_mismatch, refuse_nothing_stored, refuse_stored
 from ..link.seen import LinkSeen
 from ..original.links import refuse_dangling
 from ..original.notes import PathNotes, read_mounted_by

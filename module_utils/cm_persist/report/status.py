@@ -25,7 +25,7 @@ from ..store.swap import BEFORE, find_swaps
 from ..upgrade.image import identify
 from .problems import Problems
 from .state_path import PathReport
-from .table import table
+from .table import Report
 from .verify import ImageList
 
 # Of a store that is not there.
@@ -82,7 +82,7 @@ def report_status(settings: Settings, machine: Machine = THIS_MACHINE) -> Info:
     message = problems[0] if problems else "no persistence: {}".format(absent) if absent else "healthy"
     image = identify(settings.image, settings.image_manifest)
     name = printable(image.name) if image else ""
-    lines = table(shown, absent, name, paths, problems, settings.verify)
+    lines = Report(shown, absent, name, paths, problems).lines(settings.verify)
     return Info(False, not problems, problems, name, shown, paths, lines, message)
 
 

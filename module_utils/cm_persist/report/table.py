@@ -3,53 +3,59 @@
 
 import textwrap
 import time
+from typing import List, NamedTuple
 
 from ..errors import printable
 
 WIDTH = 100  # columns, where the paths leave it
 LATEST = 253402300800  # seconds since 1970, where the year 10000 begins
+HEADS, LEFT_ALIGNED = ("PATH", "STATE", "FILES", "SIZE", "SEEDED"), (0, 1, 4)
+COMPARED, KEPT = ("CHANGED", "MISSING", "ADDED"), ("HIDDEN", "ASIDE", "KEPT")
 
 
-def table(store, absent, image, paths, problems, verify):
-    """Lay out what was found.
+class Report(NamedTuple):
+    """What was found, as persist_info returns it."""
 
-    Args:
-        store (dict): as persist_info returns it.
-        absent (str): why there is no store; '' where there is one.
-        image (str): what the image is called, '' where that is not known.
-        paths (list of dict): likewise.
-        problems (list of str): what is wrong.
-        verify (bool): whether the paths were compared with what was seeded.
+    store: dict
+    absent: str  # why there is no store; '' if there is one
+    image: str  # what the image is called; '' if that is not known
+    paths: List[dict]
+    problems: List[str]
 
-    Returns:
-        list of str: lines.
-    """
-    lines = _wrapped("store     ", "{}: {}".format(printable(store["path"]), _store(store, absent)))
-    if store["present"]:
-        lease = store["lease"]
-        held = "held{}, {}".format(" here" if lease["here"] else "", lease["detail"]) if lease["held"] else "not held"
-        lines += _wrapped("lease     ", held if lease["held"] or not lease["detail"] else "{}: {}".format(held, lease["detail"]))
-    if store["unclaimed"]:
-        lines += _wrapped("unclaimed ", ", ".join(map(printable, store["unclaimed"])))
-    heads = ["PATH", "STATE", "FILES", "SIZE", "SEEDED"] + (
-        ["CHANGED", "MISSING", "ADDED"] if verify else ["HIDDEN", "ASIDE", "KEPT"]
-    )
-    rows = [heads] + [_row(path, verify) for path in paths]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    if image:
-        lines += _wrapped("image     ", image)
-    lines.append("")
-    for row in rows:
-        # What counts stands to the right.
-        cells = [
-            text.ljust(width) if column in (0, 1, 4) else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    lines.append("")
-    for text in problems:
-        lines += _wrapped("problem   ", text)
-    return lines if problems else [*lines, "healthy"]
+    def lines(self, verify: bool) -> List[str]:
+        """The report as lines for people; verify says whether the paths were compared with what was seeded."""
+        lines = self._lines_of_store()
+        if self.image:
+            lines += _wrapped("image     ", self.image)
+        lines += ["", *_aligned([HEADS + (COMPARED if verify else KEPT), *(_row(path, verify) for path in self.paths)]), ""]
+        for text in self.problems:
+            lines += _wrapped("problem   ", text)
+        return lines if self.problems else [*lines, "healthy"]
+
+    def _lines_of_store(self) -> List[str]:
+        store = self.store
+        lines = _wrapped("store     ", "{}: {}".format(printable(store["path"]), _store(store, self.absent)))
+        if store["present"]:
+            lines += _wrapped("lease     ", _lease(**store["lease"]))
+        if store["unclaimed"]:
+            lines += _wrapped("unclaimed ", ", ".join(map(printable, store["unclaimed"])))
+        return lines
+
+
+def _aligned(rows) -> List[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(_cells(row, widths)).rstrip() for row in rows]
+
+
+def _cells(row, widths):
+    for column, (text, width) in enumerate(zip(row, widths)):
+        yield text.ljust(width) if column in LEFT_ALIGNED else text.rjust(width)
+
+
+def _lease(held, here, detail) -> str:
+    if held:
+        return "held{}, {}".format(" here" if here else "", detail)
+    return "not held: {}".format(detail) if detail else "not held"
 
 
 def _store(store, absent):
