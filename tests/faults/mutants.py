@@ -389,8 +389,8 @@ MUTANTS = (
     Mutant(
         "the same name in another container taken for the same file",
         CORE + "host/processes.py",
-        '    if not os.path.samestat(os.stat(os.path.join(directory, "root")), os.stat("/")):\n',
-        "    if False:\n",
+        '        if not os.path.samestat(os.stat(_proc(process, "root")), os.stat("/")):\n',
+        "        if False:\n",
         (USED, "-k", "another_container"),
     ),
     Mutant(
@@ -410,8 +410,8 @@ MUTANTS = (
     Mutant(
         "a database copied whose process cannot be looked into",
         CORE + "host/processes.py",
-        "                if not does and process in notes:\n",
-        "                if False:\n",
+        "        if not does and process in self._servers:\n",
+        "        if False:\n",
         (USED, "-k", "known_by_its_note"),
     ),
     Mutant(

@@ -224,7 +224,7 @@ def test_a_unit_is_made_though_the_directory_above_is_missing(site):
         def waits_for_network(self, _mount):
             return False
 
-        def look(self, where, what, network):
+        def observe_mount(self, where, what, network):
             return Unit("unit", where + what, "local-fs.target", False)
 
     site.systemd = Running()

@@ -49,7 +49,7 @@ MADE_BY = ("os.strerror(errno.ELOOP)", "os.strerror(errno.ENOSYS)", "os.strerror
 PARTS = [
     ("original/links.py", "_traces"),
     ("store/store.py", "find_store"),
-    *(("host/processes.py", name) for name in ("describe", "_uses", "_does")),
+    *(("host/processes.py", name) for name in ("describe", "_uses", "_does", "_was_started_with")),
 ]
 
 

@@ -28,10 +28,10 @@ def test_in_a_container_labels_are_the_engines(site, mounts):
     fs = os.path.join(site.top, "selinux")
     os.mkdir(fs)
     write(fs + "/enforce", "1")
-    assert Selinux(fs, site.top).look(site.store, None).enabled
+    assert Selinux(fs, site.top).observe(site.store, None).enabled
     mounts("--bind", fs, fs)
     run("mount", "-o", "remount,bind,ro", fs)
-    assert Selinux(fs, site.top).look(site.store, None) == Labels()
+    assert Selinux(fs, site.top).observe(site.store, None) == Labels()
 
 
 class Labeller:
@@ -40,7 +40,7 @@ class Labeller:
     def __init__(self, site):
         self.site, self.labels, self.ran = site, Labels(enabled=True, held=True), []
 
-    def look(self, _store_path, _mount):
+    def observe(self, _store_path, _mount):
         return self.labels
 
     def call(self, _store_path, command):

@@ -18,8 +18,8 @@ DONE = Labels(enabled=True, held=True, equal=True, done=True)
 
 
 def plan(labels, filled=False, read_only=False):
-    steps, told = plan_labels(STORE, labels, ["var", "opt", "opt"], filled, read_only)
-    return [step.describe() for step in steps], told
+    decision = plan_labels(STORE, labels, ["var", "opt", "opt"], filled, read_only)
+    return [step.describe() for step in decision.steps], list(decision.warnings)
 
 
 @pytest.mark.parametrize(
@@ -95,41 +95,41 @@ def mount(*options):
 
 def test_a_new_volume(machine):
     machine.labels.update({"/": b"system_u:object_r:root_t:s0\0", STORE: b"system_u:object_r:unlabeled_t:s0\0"})
-    assert selinux(machine).look(STORE, mount("rw", "seclabel")) == NEW
+    assert selinux(machine).observe(STORE, mount("rw", "seclabel")) == NEW
 
 
 def test_a_volume_that_is_labelled(machine):
     machine.labels.update({"/": b"system_u:object_r:root_t:s0\0", STORE: b"unconfined_u:object_r:root_t:s0\0"})
     machine.rules.write_text("/srv/other /home\n/cfy-persist /\n")
-    assert selinux(machine).look(STORE, mount("rw", "seclabel")) == DONE
+    assert selinux(machine).observe(STORE, mount("rw", "seclabel")) == DONE
 
 
 @pytest.mark.parametrize("rule", ["", "\n", "/cfy-persist-2 /\n", "/ /cfy-persist\n"])
 def test_a_rule_for_something_else_is_none(machine, rule):
     machine.rules.write_text(rule)
-    assert not selinux(machine).look(STORE, None).equal
+    assert not selinux(machine).observe(STORE, None).equal
 
 
 def test_an_administrators_own_rule_is_left(machine):
     machine.rules.write_text("/cfy-persist /srv/managers\n")
-    assert selinux(machine).look(STORE, mount("rw", "seclabel")).equal
+    assert selinux(machine).observe(STORE, mount("rw", "seclabel")).equal
 
 
 @pytest.mark.parametrize(
     "options, held, fixed", [(("seclabel",), True, False), (("rootcontext=x",), False, True), ((), False, False)]
 )
 def test_what_the_file_system_holds(machine, options, held, fixed):
-    seen = selinux(machine).look(STORE, mount(*options))
+    seen = selinux(machine).observe(STORE, mount(*options))
     assert (seen.held, seen.fixed) == (held, fixed)
 
 
 def test_where_it_is_not_enabled_nothing_is_looked_at(machine):
     (machine.fs / "enforce").unlink()
-    assert selinux(machine, programs=()).look(STORE, mount("seclabel")) == Labels()
+    assert selinux(machine, programs=()).observe(STORE, mount("seclabel")) == Labels()
 
 
 def test_what_is_not_installed_is_named(machine):
-    assert selinux(machine, programs=("restorecon",)).look(STORE, None).lacking == ("semanage",)
+    assert selinux(machine, programs=("restorecon",)).observe(STORE, None).lacking == ("semanage",)
 
 
 def test_a_command_that_fails_is_told_with_what_it_says(machine):

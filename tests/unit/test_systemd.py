@@ -40,7 +40,7 @@ class Machine:
         return SimpleNamespace(returncode=0, stdout=NAME + "\n" if command[0] == "systemd-escape" else "", stderr="")
 
     def install(self):
-        unit = self.systemd.look(PATH, PLACE, network=False)
+        unit = self.systemd.observe_mount(PATH, PLACE, network=False)
         self.systemd.install(unit, PATH, lambda: self.mounts, "mount it")
         return unit
 
@@ -66,7 +66,7 @@ def test_a_unit_is_written_reloaded_started_and_then_enabled(machine):
     assert unit.name == NAME and not unit.current
     assert machine.file() == unit.text and os.stat(os.path.join(machine.units, NAME)).st_mode & 0o777 == 0o644
     assert machine.called[1:] == ["systemctl daemon-reload", "systemctl start " + NAME, "systemctl reenable --quiet " + NAME]
-    assert machine.systemd.look(PATH, PLACE, network=False).current
+    assert machine.systemd.observe_mount(PATH, PLACE, network=False).current
 
 
 @pytest.mark.parametrize("lost", ["its link", "its file", "its text"])
@@ -77,29 +77,29 @@ def test_a_unit_that_lost_something_is_not_current(machine, lost):
             file.write("Options=ro\n")
     else:
         os.unlink(os.path.join(machine.units, "local-fs.target.requires" if lost == "its link" else "", NAME))
-    assert not machine.systemd.look(PATH, PLACE, network=False).current
+    assert not machine.systemd.observe_mount(PATH, PLACE, network=False).current
 
 
 def test_the_text_mounts_that_over_this_and_never_what_is_not_there(machine):
-    lines = machine.systemd.look(PATH, PLACE, network=False).text.splitlines()
+    lines = machine.systemd.observe_mount(PATH, PLACE, network=False).text.splitlines()
     assert {"What=" + PLACE, "Where=" + PATH, "Type=none", "Options=bind", "RequiredBy=local-fs.target"} <= set(lines)
     assert "AssertPathExists=" + PLACE in lines, "systemd makes what is missing, and would mount an empty directory"
 
 
 def test_over_a_network_it_is_mounted_when_there_is_one(machine):
-    lines = machine.systemd.look(PATH, PLACE, network=True).text.splitlines()
+    lines = machine.systemd.observe_mount(PATH, PLACE, network=True).text.splitlines()
     assert {"Options=bind,_netdev", "RequiredBy=remote-fs.target"} <= set(lines)
 
 
 def test_percent_signs_are_no_specifiers(machine):
-    lines = machine.systemd.look("/var/100%h", "/store/var/100%h", network=False).text.splitlines()
+    lines = machine.systemd.observe_mount("/var/100%h", "/store/var/100%h", network=False).text.splitlines()
     assert {"Where=/var/100%%h", "What=/store/var/100%%h"} <= set(lines)
 
 
 @pytest.mark.parametrize("path", ["/var/a\nExecStart=/bin/sh", "/var/end ", "/var/\udce9", "/var/continued\\"])
 def test_a_path_that_a_unit_cannot_name_is_refused(machine, path):
     with pytest.raises(LinkError) as refusal:
-        machine.systemd.look(path, "/store" + path, network=False)
+        machine.systemd.observe_mount(path, "/store" + path, network=False)
     assert "symlink" in refusal.value.hint and machine.called == []
 
 
@@ -150,7 +150,7 @@ def test_a_unit_that_mounts_something_else_is_no_success_and_does_not_stay(machi
 def test_a_link_on_the_way_is_followed_as_systemd_wants_none(machine, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    lines = machine.systemd.look(str(tmp_path / "link/db"), PLACE, network=False).text.splitlines()
+    lines = machine.systemd.observe_mount(str(tmp_path / "link/db"), PLACE, network=False).text.splitlines()
     assert "Where={}".format(tmp_path / "real/db") in lines
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine that a run works on: all that a test replaces, in one value."""
+"""The machine that a run works on, as one value, which tests replace."""
 
 import os
 import time
@@ -12,10 +12,9 @@ from .systemd import Systemd
 
 
 class Machine(NamedTuple):
-    """This machine. Each field that is None is asked for when it is needed.
+    """This machine. names (the accounts of the image) and table (the mount table) are read when needed if they are None.
 
-    clock has monotonic(), time(), sleep() and strftime(), as the module time; release is the kernel's, as in uname -r; names are
-    the users and groups of the image; table is the mount table.
+    clock has monotonic(), time(), sleep() and strftime(), as the module time; release is the kernel's, as in uname -r.
     """
 
     systemd: Systemd = Systemd()

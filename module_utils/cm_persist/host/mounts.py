@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mount table, as the kernel tells it: proc(5), /proc/[pid]/mountinfo."""
+"""The kernel's mount table: proc(5), /proc/[pid]/mountinfo."""
 
 import os
 import re
-from typing import NamedTuple, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError
-from ..fs.dirfd import mount_id
+from ..fs.dirfd import Opened, mount_id
 from ..paths import inside
 
 MOUNTINFO = "/proc/self/mountinfo"
@@ -27,47 +27,43 @@ class Mount(NamedTuple):
     source: str
 
     @property
-    def read_only(self):
-        """bool: whether the mount or its file system is read-only."""
+    def read_only(self) -> bool:
+        """True if the mount or its file system is read-only."""
         return "ro" in self.options
 
     @property
-    def is_overlay(self):
-        """bool: whether a directory of a lower layer cannot be renamed."""
+    def is_overlay(self) -> bool:
+        """True for an overlay, where a directory of a lower layer cannot be renamed."""
         return self.fs_type in ("overlay", "fuse.fuse-overlayfs")
 
     @property
-    def locks_locally(self):
-        """bool: whether flock is seen on this machine alone, without an error (nfs(5)); in a virtual machine's shared directory
-        that is the virtual machine."""
+    def locks_locally(self) -> bool:
+        """True if a flock succeeds but other machines do not see it (nfs(5)), such as the host of a shared directory."""
         if self.fs_type.startswith("nfs"):
             return bool({"nolock", "local_lock=all", "local_lock=flock"} & set(self.options))
         return self.fs_type in LOCAL_LOCKS
 
     @property
-    def is_network(self):
-        """bool: whether it is mounted only once there is a network."""
+    def is_network(self) -> bool:
+        """True if it needs a network."""
         return self.fs_type in NETWORK_TYPES + NETWORK_FUSE
 
     @property
-    def dies_with_pod(self):
-        """str: why what is stored there does not outlive the pod, '' if it does."""
+    def dies_with_pod(self) -> str:
+        """The kind of a volume whose content does not outlive the pod; '' for any other."""
         if "kubernetes.io~empty-dir" in self.root:
             return "an emptyDir"
         return "a {}".format(self.fs_type) if self.fs_type in EPHEMERAL_TYPES else ""
 
 
-def read_mounts(table=MOUNTINFO):
-    """Read the mount table.
+def read_mounts(table: str = MOUNTINFO) -> List[Mount]:
+    """The mount table, in the kernel's order.
 
     Args:
-        table (str): path of a file in the format of /proc/[pid]/mountinfo.
-
-    Returns:
-        list of Mount: in the kernel's order.
+        table: path of a file in the format of /proc/[pid]/mountinfo.
 
     Raises:
-        StoreError: the table cannot be read or has a line of another form.
+        StoreError: it cannot be read, or has a line of another form.
     """
     try:
         with open(table, "rb") as lines:
@@ -76,16 +72,13 @@ def read_mounts(table=MOUNTINFO):
         raise StoreError(table, "the mount table cannot be read: {}".format(error), "Mount /proc, then start again.") from error
 
 
-def mount_holding(path, mounts, mount_id_of=None):
-    """Find the mount that a directory lies on.
+def mount_holding(
+    path: str, mounts: List[Mount], mount_id_of: Optional[Callable[[str], Optional[int]]] = None
+) -> Optional[Mount]:
+    """The mount that holds an existing directory; None only if the mount table has no line for it.
 
     Args:
-        path (str): an existing directory.
-        mounts (list of Mount): the mount table.
-        mount_id_of (callable): gives the mount's number for a path, or None where the kernel does not tell.
-
-    Returns:
-        Mount: the mount; None only where the table holds no line for it.
+        mount_id_of: gives the number of the mount of a path, or None if the kernel does not have it; for tests.
     """
     number = (mount_id_of or _mount_id)(path)
     for mount in mounts:
@@ -97,23 +90,20 @@ def mount_holding(path, mounts, mount_id_of=None):
     return max(reversed(holding), key=lambda mount: len(mount.mount_point)) if holding else None
 
 
-def real_path(path):
-    """str: a path as the mount table spells it, without links in what leads to its last name; that itself may be one."""
+def real_path(path: str) -> str:
+    """A path as the mount table has it: without links in its directory. Its last name may be a link."""
     return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
 
 
-def mounts_at_or_below(path, mounts):
-    """list of str: the mount points that are path itself or lie below it."""
+def mounts_at_or_below(path: str, mounts: List[Mount]) -> List[str]:
+    """The mount points at a path or below it."""
     real = real_path(path)
     return sorted({mount.mount_point for mount in mounts if inside(mount.mount_point, real)})
 
 
 def _mount_id(path):
-    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
+    with Opened(os.open(path, os.O_PATH | os.O_CLOEXEC)) as fd:
         return mount_id(fd)
-    finally:
-        os.close(fd)
 
 
 def _parse(line):

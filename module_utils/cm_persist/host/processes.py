@@ -1,121 +1,132 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who uses a state path: what it has open would be copied half written, and be written on where nobody looks any more.
+"""The process that uses a state path: a copy of its files would be half written, and it would go on writing to the old ones.
 
-A database works in its directory, so the working directory counts as well, and so does what is mapped into memory. Root in a
-container may not look at what another user's process has open (that takes the capability SYS_PTRACE): of such a process counts
-what it was started with, as postgres is, and the note that a database keeps of its process.
+A database works in its directory, so a working directory counts, and so does a file that is mapped into memory. Root in a
+container may not see the open files of another user's process (that takes the capability SYS_PTRACE). For such a process its
+command line counts, which names the directory for postgres, and the note that a database keeps of its process.
 """
 
 import contextlib
 import os
-from typing import NamedTuple
+from typing import Iterable, List, NamedTuple, Optional, Set
 
 from ..errors import printable
+from ..paths import inside
+from . import postgresql
 
 PROC = "/proc"
-COME_BY = ("ssh", "cron", "getty", "serial-getty", "container-getty")
-POSTMASTER_NOTE, POSTMASTERS = "postmaster.pid", ("postgres", "postmaster")
+LOGINS = ("ssh", "cron", "getty", "serial-getty", "container-getty")  # the services that a person's shell belongs to
 
 
 class Process(NamedTuple):
-    """A process that uses something: its number, name, the service that it belongs to ('' for none), and what it does."""
+    """A process that uses a path: its number, its name, its service ('' for none), and how it uses the path."""
 
     pid: int
     name: str
     service: str
     does: str
 
-    def describe(self):
-        """str: found, as errors have it."""
+    def describe(self) -> str:
+        """The process and what it does, for an error."""
         service = " of {}".format(self.service) if self.service else ""
         return "process {} ({}{}) {}".format(self.pid, self.name, service, printable(self.does))
 
     @property
-    def hint(self):
-        """str: what to do."""
+    def hint(self) -> str:
+        """The hint of an error about this process."""
         stop = "Stop it with systemctl stop {}".format(self.service) if self.service else "Stop it"
         return "{}, then start again.".format(stop)
 
 
-def find_process_using(*paths, stopping=()):
-    """Find a process that has something open at one of these paths, or below.
+def find_process_using(*paths: str, stopping: Iterable[str] = ()) -> Optional[Process]:
+    """The first process that uses one of these paths, or a path below; None if there is none.
+
+    This process and its ancestors do not count, nor does one that only works there in the same session, or has only directories
+    open.
 
     Args:
-        paths (str): directories or files; links in them are followed.
-        stopping (iterable of str): services whose processes do not count, as they are about to be stopped.
-
-    Returns:
-        Process: the first; None where there is none. No users are this process and those that it was started by, who only works
-        there in the same session, and who has no more than directories open.
+        paths: directories or files; links in them are followed.
+        stopping: services that are about to be stopped: their processes do not count.
     """
-    places = [os.path.realpath(path) for path in paths]
-    own = _ancestors(os.getpid())
-    sessions = {_session(process) for process in own}
-    stopping = {name if name.endswith(".service") else name + ".service" for name in stopping}
-    notes = {process: place for process, place in ((_postmaster(place), place) for place in places) if process}
-    for process in sorted(filter(str.isdigit, os.listdir(PROC)), key=int):
-        if int(process) not in own:
-            with contextlib.suppress(OSError):  # it has ended, or is another user's
-                does = _does(os.path.join(PROC, process), places, sessions)
-                if not does and process in notes:
-                    does = "is the database of {}".format(notes[process])
-                if does and _unit(process) not in stopping:
-                    return Process(int(process), _name(process), _service(process), does)
-    return None
+    return _Search([os.path.realpath(path) for path in paths], stopping).run()
 
 
-def _postmaster(place):
-    # The number may be that of another process by now, or of another database.
-    with contextlib.suppress(OSError, ValueError):
-        with open(os.path.join(place, POSTMASTER_NOTE), errors="replace") as note:
-            process = str(int(note.readline()))
-        arguments = _arguments(os.path.join(PROC, process))
-        directory = arguments[arguments.index("-D") + 1] if "-D" in arguments[:-1] else place
-        if _name(process) in POSTMASTERS and os.path.realpath(directory) == place:
+class _Search:
+    """places are paths without links."""
+
+    def __init__(self, places: List[str], stopping: Iterable[str]):
+        self._places = places
+        self._own = _ancestors(os.getpid())
+        self._sessions = {_session(process) for process in self._own}
+        self._stopping = {name if name.endswith(".service") else name + ".service" for name in stopping}
+        self._servers = {process: place for process, place in ((_server_of(place), place) for place in places) if process}
+
+    def run(self) -> Optional[Process]:
+        for process in sorted(filter(str.isdigit, os.listdir(PROC)), key=int):
+            if int(process) not in self._own:
+                with contextlib.suppress(OSError):  # it has ended, or is another user's
+                    does = self._does(process)
+                    if does and _unit(process) not in self._stopping:
+                        return Process(int(process), _name(process), _service(process), does)
+        return None
+
+    def _does(self, process) -> str:
+        try:
+            does = self._uses(process)
+        except PermissionError:
+            does = self._was_started_with(process)
+        if not does and process in self._servers:
+            return "is the database of {}".format(self._servers[process])
+        return does
+
+    def _uses(self, process) -> str:
+        if not os.path.samestat(os.stat(_proc(process, "root")), os.stat("/")):
+            return ""  # in another container the same names are other files
+        for number in os.listdir(_proc(process, "fd")):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                target = os.readlink(_proc(process, "fd", number))
+                if self._contain(target) and not _is_directory(_proc(process, "fdinfo", number)):
+                    return "has {} open".format(target)
+        target = os.readlink(_proc(process, "cwd"))
+        # A process of this session is part of the command that started this one there, such as tee.
+        if self._contain(target) and _session(process) not in self._sessions:
+            return "works in {}".format(target)
+        with open(_proc(process, "maps"), errors="surrogateescape") as maps:
+            for line in maps:
+                mapped = line.rstrip("\n").split(None, 5)[5:]
+                if mapped and self._contain(mapped[0]):
+                    return "has {} mapped".format(mapped[0])
+        return ""
+
+    def _was_started_with(self, process) -> str:
+        words = [word for argument in _arguments(process) for word in argument.split("=")]
+        named = next((each for each in words if each.startswith("/") and self._contain(os.path.realpath(each))), "")
+        return "was started with {}".format(named) if named else ""
+
+    def _contain(self, path) -> bool:
+        return any(inside(path, place) for place in self._places)
+
+
+def _server_of(place):
+    # By now the number may be that of another process, or of another database.
+    process = postgresql.process_of(place)
+    with contextlib.suppress(OSError):
+        if process and postgresql.is_server_of(place, _name(process), _arguments(process)):
             return process
     return None
 
 
-def _does(directory, places, sessions):
-    try:
-        return _uses(directory, places, sessions)
-    except PermissionError:
-        words = [word for argument in _arguments(directory) for word in argument.split("=")]
-        named = next((each for each in words if each.startswith("/") and _is_in(os.path.realpath(each), places)), "")
-        return "was started with {}".format(named) if named else ""
+def _proc(process, *names):
+    return os.path.join(PROC, process, *names)
 
 
-def _arguments(directory):
-    with open(os.path.join(directory, "cmdline"), "rb") as file:
+def _arguments(process):
+    with open(_proc(process, "cmdline"), "rb") as file:
         return os.fsdecode(file.read()).split("\0")
 
 
-def _is_in(path, places):
-    return any(path == place or path.startswith(place + "/") for place in places)
-
-
-def _uses(directory, places, sessions):
-    if not os.path.samestat(os.stat(os.path.join(directory, "root")), os.stat("/")):
-        return ""  # in another container the same names are other files
-    for number in os.listdir(os.path.join(directory, "fd")):
-        with contextlib.suppress(OSError):  # closed meanwhile
-            target = os.readlink(os.path.join(directory, "fd", number))
-            if _is_in(target, places) and not _is_directory(os.path.join(directory, "fdinfo", number)):
-                return "has {} open".format(target)
-    # Beside whoever calls this from there: tee, say.
-    target = os.readlink(os.path.join(directory, "cwd"))
-    if _is_in(target, places) and _session(os.path.basename(directory)) not in sessions:
-        return "works in {}".format(target)
-    with open(os.path.join(directory, "maps"), errors="surrogateescape") as maps:
-        for line in maps:
-            target = line.rstrip("\n").split(None, 5)[5:]
-            if target and _is_in(target[0], places):
-                return "has {} mapped".format(target[0])
-    return ""
-
-
 def _is_directory(fdinfo):
-    # Who looks around, as another start of ours does before it waits for its turn, has directories open and no files.
+    # Another run of ours that waits for its turn has directories open, and no files.
     with open(fdinfo) as file:
         return any(line.startswith("flags:") and int(line.split()[1], 8) & os.O_DIRECTORY for line in file)
 
@@ -127,23 +138,23 @@ def _session(process):
         return None
 
 
-def _ancestors(pid):
+def _ancestors(pid) -> Set[int]:
     found = set()
     while pid > 0 and pid not in found:
         found.add(pid)
-        with contextlib.suppress(OSError, ValueError), open(os.path.join(PROC, str(pid), "status")) as status:
+        with contextlib.suppress(OSError, ValueError), open(_proc(str(pid), "status")) as status:
             pid = next((int(line.split()[1]) for line in status if line.startswith("PPid:")), 0)
     return found
 
 
 def _name(process):
-    with open(os.path.join(PROC, process, "comm"), errors="replace") as file:
+    with open(_proc(process, "comm"), errors="replace") as file:
         return printable(file.read().strip())
 
 
 def _unit(process, above="/"):
     # Instances of a template have a slice of their own, and a service may have groups below its own.
-    with contextlib.suppress(OSError), open(os.path.join(PROC, process, "cgroup"), errors="replace") as file:
+    with contextlib.suppress(OSError), open(_proc(process, "cgroup"), errors="replace") as file:
         for line in file:
             names = line.strip().partition(above)[2].split("/")
             unit = next((name for name in names if name.endswith(".service")), "")
@@ -153,6 +164,6 @@ def _unit(process, above="/"):
 
 
 def _service(process):
-    # A shell may be counted to the service that it came by, which must not be stopped for its sake.
+    # A shell may belong to the service that the person came by, which must not be stopped for its sake.
     unit = _unit(process, "/system.slice/")
-    return "" if unit.startswith(COME_BY) else printable(unit)
+    return "" if unit.startswith(LOGINS) else printable(unit)

@@ -1,79 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels of what lies in the store, on machines where SELinux is enabled; elsewhere, as in containers, nothing is done.
+"""Label the store, on machines where SELinux is enabled. Elsewhere, as in containers, there is nothing to do.
 
 A copy keeps its labels, but the policy does not know the store: directories above a copy get labels that services may not pass,
-and the next relabelling would take the others away. So the store is told to be labelled like / (semanage-fcontext(8),
-equivalence), and what was put into it is labelled so (restorecon(8)).
+and the next relabelling would remove the labels of the copies. So cm_persist has the policy label the store like /
+(semanage-fcontext(8), equivalence), and labels its content accordingly (restorecon(8)).
 """
 
 import contextlib
 import os
 import shutil
 import subprocess
-from typing import NamedTuple, Tuple
+from typing import Iterable, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, printable
+from ..plan import Decision
+from .mounts import Mount
 
 PACKAGE = "Install it (EL 8 and later and Debian: policycoreutils-python-utils, EL 7: policycoreutils-python)."
 
 
 class Labels(NamedTuple):
-    """What was seen.
+    """The labels of the store, as they were seen."""
 
-    Attributes:
-        enabled (bool): whether SELinux is.
-        held (bool): whether the store's file system holds labels.
-        fixed (bool): whether it was mounted with one for all (context=).
-        equal (bool): whether the policy has a rule for the store.
-        done (bool): whether the store's top directory has been labelled since.
-        lacking (tuple of str): programs that are needed and not installed.
-    """
-
-    enabled: bool = False
-    held: bool = False
-    fixed: bool = False
-    equal: bool = False
-    done: bool = False
-    lacking: Tuple[str, ...] = ()
+    enabled: bool = False  # SELinux is
+    held: bool = False  # the file system of the store has labels
+    fixed: bool = False  # it is mounted with one label for all files (context=)
+    equal: bool = False  # the policy has a rule for the store
+    done: bool = False  # the top directory of the store has been labelled since
+    lacking: Tuple[str, ...] = ()  # programs that are needed and not installed
 
 
 class Equate(NamedTuple):
-    """Tell the policy that the store is labelled like /."""
+    """Add a rule to the policy: the store is labelled like /."""
 
     store: str
 
     @property
-    def command(self):
-        """tuple of str: what is run."""
+    def command(self) -> Tuple[str, ...]:
+        """The command."""
         return ("semanage", "fcontext", "--add", "--equal", "/", self.store)
 
     def describe(self):
-        """str: what will be done."""
         return " ".join(map(printable, self.command))
 
     def execute(self, run):
-        """Do it."""
         run.selinux.call(self.store, self.command)
 
 
 class Relabel(NamedTuple):
-    """Label what lies at these places as the policy says. The store's top comes last: it shows that this came to its end."""
+    """Label these paths in the store by the policy, and the top of the store last: its label shows that all are done."""
 
     store: str
     places: Tuple[str, ...]
 
     @property
-    def commands(self):
-        """tuple: what is run, in this order."""
+    def commands(self) -> Tuple[Tuple[str, ...], ...]:
+        """The commands, in their order."""
         below = ("restorecon", "-R", "--", *self.places)
         return (below, ("restorecon", "--", self.store)) if self.places else (("restorecon", "--", self.store),)
 
     def describe(self):
-        """str: what will be done."""
         return "; ".join(" ".join(map(printable, command)) for command in self.commands)
 
     def execute(self, run):
-        """Do it."""
         for command in self.commands:
             run.selinux.call(self.store, command)
 
@@ -82,11 +71,9 @@ class Selinux:
     """The SELinux of this machine.
 
     Args:
-        fs (str): where its file system is mounted.
-        configuration (str): the directory of its policies.
-        run (callable): as subprocess.run.
-        which (callable): as shutil.which.
-        getxattr (callable): as os.getxattr.
+        fs: the mount point of its file system.
+        configuration: the directory of its policies.
+        run, which, getxattr: as subprocess.run, shutil.which, os.getxattr.
     """
 
     def __init__(
@@ -94,16 +81,8 @@ class Selinux:
     ):
         self._fs, self._configuration, self._run, self._which, self._getxattr = fs, configuration, run, which, getxattr
 
-    def look(self, store_path, mount):
-        """Look how the store is labelled.
-
-        Args:
-            store_path (str): the store.
-            mount (Mount): that it lies on; None where that is not known.
-
-        Returns:
-            Labels: all false where SELinux is not enabled, or, as in a container, not for us to work with.
-        """
+    def observe(self, store_path: str, mount: Optional[Mount]) -> Labels:
+        """The labels of the store, which is on this mount; all False if SELinux is not enabled, or cannot be set from here."""
         if not os.access(os.path.join(self._fs, "enforce"), os.W_OK):
             return Labels()
         options = mount.options if mount else ()
@@ -117,8 +96,8 @@ class Selinux:
             lacking=lacking,
         )
 
-    def call(self, store_path, command):
-        """Run a command (tuple of str); one that fails is a StoreError."""
+    def call(self, store_path: str, command: Tuple[str, ...]) -> None:
+        """Run a command for the store; its failure is a StoreError."""
         try:
             environment = dict(os.environ, PATH=_path())
             done = self._run(
@@ -127,12 +106,12 @@ class Selinux:
         except OSError as error:
             raise StoreError(store_path, "{} cannot be run: {}".format(command[0], error.strerror), PACKAGE) from error
         if done.returncode:
-            said = " ".join(printable(line) for line in done.stdout.splitlines()[-3:])
-            found = "{} failed: {}".format(" ".join(map(printable, command)), said or done.returncode)
-            raise StoreError(store_path, found, "Mend the cause, then start again; it goes on from there.")
+            output = " ".join(printable(line) for line in done.stdout.splitlines()[-3:])
+            found = "{} failed: {}".format(" ".join(map(printable, command)), output or done.returncode)
+            raise StoreError(store_path, found, "Fix the cause, then start again; it goes on from there.")
 
     def _has_rule(self, store_path):
-        # What semanage keeps of equivalences, a path and what it is like in each line. One by the administrator is as good.
+        # The equivalences of semanage, in each line a path and the one that it is like. A rule of the administrator counts too.
         rules = os.path.join(self._configuration, self._policy(), "contexts/files/file_contexts.subs")
         with contextlib.suppress(FileNotFoundError), open(rules, errors="surrogateescape") as lines:
             return any(line.split()[:1] == [store_path] for line in lines)
@@ -154,33 +133,28 @@ class Selinux:
 
 
 def _path():
-    # Who became root may still look for programs where users do.
+    # After su, PATH may still be that of the user.
     return os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
-def plan_labels(store_path, labels, tops, filled, read_only):
-    """Decide what is to be done about labels. Pure.
+def plan_labels(store_path: str, labels: Labels, tops: Iterable[str], filled: bool, read_only: bool) -> Decision:
+    """The steps that label the store, and warnings.
 
     Args:
-        store_path (str): the store.
-        labels (Labels): how it is.
-        tops (list of str): the first names of the state paths in the store.
-        filled (bool): whether something is put into the store by this run.
-        read_only (bool): whether the store is.
-
-    Returns:
-        tuple: (list of steps, list of str), the second are warnings.
+        tops: the first component of each state path in the store.
+        filled: this run puts data into the store.
+        read_only: the store is.
 
     Raises:
         StoreError: a program that is needed is not installed.
     """
     if not labels.enabled:
-        return [], []
+        return Decision()
     if not labels.held:
-        told = (
+        text = (
             "{}: SELinux is enabled, and its file system keeps no labels; mount it with one that the services may use (context=)."
         )
-        return [], [] if labels.fixed else [told.format(printable(store_path))]
+        return Decision() if labels.fixed else Decision(warnings=(text.format(printable(store_path)),))
     steps = [] if labels.equal else [Equate(store_path)]
     if not read_only and (filled or not (labels.equal and labels.done)):
         steps.append(Relabel(store_path, tuple("{}/{}".format(store_path, top) for top in sorted(set(tops)))))
@@ -189,4 +163,4 @@ def plan_labels(store_path, labels, tops, filled, read_only):
             " and ".join(labels.lacking)
         )
         raise StoreError(store_path, found, PACKAGE)
-    return steps, []
+    return Decision(tuple(steps))

@@ -114,7 +114,7 @@ def look_and_plan(store, wanted, network, systemd):
     seen = lease.look() if store.state_fd is not None else LeaseSeen(FREE)
     unit = None
     if by == BY_UNIT:
-        unit = systemd.compare(lease_unit(store.path, lease.path, wanted, network()), store.path)
+        unit = systemd.observe(lease_unit(store.path, lease.path, wanted, network()), store.path)
         if systemd.text_of(NAME) and not installed:
             found = "the unit {} holds the lease of another store".format(NAME)
             hint = "One machine, one manager: take it off the other store first (restore.yml), or, if that is lost, {}.".format(

@@ -128,7 +128,7 @@ class Observer:
         if not is_for_unit or not self._systemd.runs():
             return None
         network = self._systemd.waits_for_network(self._store_mount)
-        return self._systemd.look(seen.spec.path, self._store.place(seen.spec.path), network)
+        return self._systemd.observe_mount(seen.spec.path, self._store.place(seen.spec.path), network)
 
     def _look_closely(self, image, seen, pretended):
         restore = self._purpose.restore

@@ -10,8 +10,8 @@ from typing import List, NamedTuple, Optional, Tuple
 from ..fs.accounts import Accounts
 from ..fs.dirfd import Opened, lstat, open_directory, open_regular
 from ..fs.node import ParentDir
-from ..host.applications import VERSION
 from ..host.mounts import Mount, mounts_at_or_below, real_path
+from ..host.postgresql import VERSION
 from ..link.seen import LinkSeen
 from ..paths import StatePath
 from ..store.store import Store

@@ -8,8 +8,9 @@ from ..errors import CopyError, PathError
 from ..fs import syscalls
 from ..fs.dirfd import OPEN_DIRECTORY, list_names
 from ..fs.node import ParentDir
-from ..host.applications import find_databases, find_hazards
+from ..host.applications import find_hazards
 from ..host.mounts import mounts_at_or_below
+from ..host.postgresql import find_databases
 from ..host.processes import find_process_using
 from ..original.links import leads_into
 from ..original.notes import aside_name, bound_name, removal_name
@@ -82,7 +83,7 @@ def observe(store, found, specs, mounts, counted, selinux, look_at_image, stoppi
         dies_with=found.mount.dies_with_pod if found.mount else "",
         mode=status.st_mode & 0o7777,
         uid=os.geteuid(),
-        labels=selinux.look(store.path, found.mount),
+        labels=selinux.observe(store.path, found.mount),
         databases=_dropped_databases(store, record or {}, specs) if any(path.hazards.databases for path in paths) else (),
         owners=owners,
         swaps=tuple(swaps),

@@ -121,7 +121,7 @@ def plan_seed(store, paths, wanted, context):
     # Before the record: a run that is killed here is completed, labels included.
     writes = bool(plan.steps)
     tops = [result["path"].split("/")[1] for result in plan.paths if result["state"] != "missing"]
-    labelling, told = plan_labels(store.path, store.labels, tops, writes, store.read_only)
+    labelling, _result, told = plan_labels(store.path, store.labels, tops, writes, store.read_only)
     plan.warnings.extend(told)
     plan.steps.extend(labelling)
     if writes:

@@ -34,7 +34,7 @@ def plan_begun(store, paths, backups):
     done = {swap.note.path: swap.done for swap in store.swaps if swap.state != BEFORE}
     # Before the record, as ever: a run that is killed here is completed, labels included.
     tops = [path.split("/")[1] for path in [*done, *(path.spec.key for path in unfinished)]]
-    labelling, plan.warnings[:] = plan_labels(store.path, store.labels, tops, bool(tops), store.read_only)
+    labelling, _result, plan.warnings[:] = plan_labels(store.path, store.labels, tops, bool(tops), store.read_only)
     plan.steps.extend([*labelling, WriteRecord(store.path), *later])
     for path in paths:
         entry = path.entry or (path.unfinished.entry if path.unfinished else {"files": 0, "bytes": 0})

@@ -7,7 +7,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 
 from ..fs.dirfd import OPEN_DIRECTORY, list_names
 from ..fs.node import NONE
-from ..host.applications import Database
+from ..host.postgresql import Database
 from ..host.selinux import Labels
 from .layout import IGNORED, IGNORED_PREFIXES, STATE
 from .owners import Owners

@@ -9,8 +9,9 @@ from ..errors import CopyError, StoreError, because
 from ..fs.accounts import Accounts, read_accounts
 from ..fs.dirfd import open_regular
 from ..fs.node import NONE
-from ..host.applications import DATABASES, Database, find_databases
+from ..host.applications import DATABASE_FILES
 from ..host.mounts import mounts_at_or_below
+from ..host.postgresql import Database, find_databases
 from ..host.processes import Process, find_process_using
 from ..original.notes import aside_name, bound_name, removal_name
 from ..tree.compare import from_manifest, from_tree, some_of
@@ -180,7 +181,7 @@ def _why_not(change, store, spec, parent, original, stored, context):
 
 
 def _database(fd, name):
-    return next((visit.path for visit in walk(fd, name) if visit.event != LEAVE and visit.name in DATABASES), None)
+    return next((visit.path for visit in walk(fd, name) if visit.event != LEAVE and visit.name in DATABASE_FILES), None)
 
 
 def _scan(store, spec, parent):
