@@ -5,15 +5,15 @@ DOCUMENTATION = r"""
 module: persist_link
 short_description: Point state paths at a persistent volume
 description:
-  - Makes each state path a way into the store, by a symbolic link or a bind mount. A correct link is left alone, and a
-    link is never made to something that is not there.
-  - What stands at the path, the original, is kept beside it by a rename, as C(<path>-initial) or, where that is taken, under
-    that name with a number. On overlayfs a directory of the image cannot be renamed; there it is removed if, by the metadata
-    of every file, it is exactly what the image holds (O(image_manifest)) or what was seeded, as the image still has it then.
-    Otherwise it is copied aside, with a warning that says what would spare the copy.
-  - Content that replaced a link is newer than the store's. It is kept aside in the same way and warned of, never discarded.
-  - Interrupted at any moment, the next run goes on, with the store as the truth.
-  - With O(state=unlinked) each path gets content of its own again; the store is left as it is.
+  - Points each state path at its place in the volume, by a symbolic link or a bind mount. A correct link is left as it is. The
+    module never makes a link to nothing.
+  - If the path has content of its own, the original, the module renames it to C(<path>-initial), or, if that name is taken, to
+    the same name with a number. On overlayfs a directory of the image cannot be renamed. There the module removes it if the
+    metadata of every file shows that it is exactly what the image holds (O(image_manifest)), or what was seeded and the image
+    still has. Otherwise the module copies it to C(<path>-initial) and warns; the warning says how to avoid the copy.
+  - Content that replaced a link is newer than the volume's. The module keeps it in the same way, warns, and never removes it.
+  - If a run is interrupted, at any moment, the next run completes it, with the volume as the truth.
+  - With O(state=unlinked) each path gets content of its own again. The volume stays as it is.
 options:
   store:
     description: Absolute path where the volume is mounted.
@@ -27,33 +27,33 @@ options:
     elements: raw
     required: true
   require_mount:
-    description: The store counts only if it lies on a mount of its own, not on the file system of C(/).
+    description: Use the volume only if it is a mount of its own, not a directory on the file system of C(/).
     type: bool
     default: true
   method:
     description:
-      - How entries that name no method are linked.
-      - V(bind) is for programs that mind symbolic links. The original stays under the mount.
-      - Where systemd runs, as on a virtual machine, it mounts by a mount unit, which C(local-fs.target) (or, where the store
-        comes over a network, C(remote-fs.target)) requires, so that it is back after a reboot. Before a container's init
-        the module mounts by itself, at each start; that needs the capability SYS_ADMIN.
+      - How to link entries that name no method.
+      - V(bind) is for programs that do not work with symbolic links. The original stays under the mount.
+      - Where systemd runs, as on a virtual machine, a mount unit mounts the volume's copy. C(local-fs.target) requires that unit,
+        or C(remote-fs.target) if the volume comes over a network, so the mount is back after a reboot. Before a container's init
+        the module itself mounts, at each start; that needs the capability SYS_ADMIN.
     type: str
     choices: [symlink, bind]
     default: symlink
   state:
-    description: Whether the paths are to lead into the store.
+    description: Whether the paths lead into the volume.
     type: str
     choices: [linked, unlinked]
     default: linked
   restore:
     description:
-      - With O(state=unlinked), what the paths get. Stop the services that use them first.
-      - V(store) is what the store has, with all that was written since, copied back; the copy is whole and on disk before
-        the link goes.
-      - V(aside) is the original that was kept aside at C(<path>-initial), renamed back, or what lies under the mount. It
-        needs no store. Where the original was left to the image, it is refused.
-      - V(newest) is the original that was kept aside last if the store still has exactly what was seeded from it, so that
-        nothing was written since; else what the store has.
+      - With O(state=unlinked), the content that the paths get. Stop the services that use them first.
+      - V(store) copies back what the volume has, with all that was written since. The whole copy is on disk before the module
+        removes the link.
+      - V(aside) renames the original, kept at C(<path>-initial), back to the path, or uses what lies under the mount. It needs no
+        volume. If the original was left to the image, the module refuses.
+      - V(newest) takes the original that was kept last if the volume still has exactly what was seeded from it, so that nothing
+        was written since; otherwise what the volume has.
     type: str
     choices: [store, aside, newest]
     default: store
@@ -62,26 +62,26 @@ options:
     type: path
     default: /opt/cm_persist/image.manifest
   lock_timeout:
-    description: How long to wait for another process that works on the store, in seconds.
+    description: How long to wait for another process that works on the volume, in seconds.
     type: float
     default: 300
   services:
     description:
-      - Services that the caller stops before this is done for real, by their names. In check mode a path that only these use
-        counts as free; otherwise this has no effect.
+      - Names of services that the caller stops before the real run. In check mode a path that only these services use counts as
+        free; otherwise this has no effect.
     type: list
     elements: str
     default: []
 attributes:
   check_mode:
     support: full
-    description: Everything is looked at, nothing is changed. A path that has yet to be seeded counts as seeded.
+    description: Checks everything and changes nothing. A path that is not seeded yet counts as seeded.
   diff_mode:
     support: full
-    description: Shows the steps that are, or would be, taken.
+    description: Shows the steps that the module takes, or would take.
   idempotent:
     support: full
-    description: Paths that are linked are not touched. The store is never written to.
+    description: Leaves linked paths as they are. Never writes to the volume.
 author:
   - the cm_persist authors (!UNKNOWN)
 """
@@ -108,12 +108,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 store_state:
-  description: The store as it was found, C(absent), C(empty), C(partial) or C(seeded).
+  description: The state of the volume before the run, C(absent), C(empty), C(partial) or C(seeded).
   type: str
   returned: always
   sample: seeded
 paths:
-  description: One dictionary for each state path, in their order; none where there is no store.
+  description: One dictionary for each state path, in their order; none if there is no volume.
   type: list
   elements: dict
   returned: success
@@ -122,23 +122,23 @@ paths:
       description: The state path.
       type: str
     state:
-      description: C(linked), C(already), C(unlinked), or C(missing) where neither image nor store have it.
+      description: C(linked), C(already), C(unlinked), or C(missing) if neither image nor volume has it.
       type: str
     method:
       description: C(symlink) or C(bind).
       type: str
     original:
       description:
-        - What became of what stood there. C(kept), beside the path or under the mount; C(discarded), it was what the image
-          has; C(none), nothing stood there, or it is back at the path.
+        - What became of the original. C(kept), next to the path or under the mount; C(discarded), it was what the image has;
+          C(none), nothing was at the path, or it is back there.
       type: str
     aside:
-      description: Where it is kept, if it is kept beside the path.
+      description: Where the original is kept, if it is kept next to the path.
       type: str
     diverged:
       description:
-        - Whether what stood there was neither what was seeded nor what the image has, as far as that is known. It may be
-          newer than what the store has, as when an application has replaced the link.
+        - Whether the content of the path was neither what was seeded nor what the image has, as far as that is known. It may be
+          newer than what the volume has, for example if an application replaced the link.
       type: bool
   sample:
     - path: /opt/manager/resources
@@ -148,16 +148,16 @@ paths:
       aside: /opt/manager/resources-initial
       diverged: false
 steps:
-  description: What was done, or would be in check mode, in this order.
+  description: The steps that the module took, or would take in check mode, in this order.
   type: list
   elements: str
   returned: success
 where:
-  description: The path at which the fault was found.
+  description: The path with the fault.
   type: str
   returned: failure
 hint:
-  description: What to do about it.
+  description: How to fix it.
   type: str
   returned: failure
 """
