@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a container would lose, told from a tree that plays it and the list of its image; and what in the store is nobody's."""
+"""What a container would lose, found from a tree that plays it and the list of its image; and what in the store is nobody's."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from module_utils.cm_persist.errors import PathError, SpecError, StoreError
 from module_utils.cm_persist.host.machine import Machine
-from module_utils.cm_persist.report import image_diff as audit_look
+from module_utils.cm_persist.report import image_diff
 from module_utils.cm_persist.report.audit import NOT_LISTED, Settings, audit
 from module_utils.cm_persist.tree import walk as tree_walk
 from tests.plays import ROOT, play, results
@@ -24,7 +24,7 @@ LARGE = 20 << 10  # bytes: more than what has a digest in a list
 
 @pytest.fixture
 def site(site):
-    """Site: with files beside the original, listed as its image holds them."""
+    """Site: with files next to the original, listed as its image holds them."""
     os.makedirs(site.path("etc/sub"))
     write(site.path("etc/conf"), "listen: 1\n")
     write(site.path("etc/large"), "x" * LARGE)
@@ -41,7 +41,7 @@ def audited(site, *names, mounts=None, **options):
     return audit(Settings(**dict(settings, **options)), Machine(table=mounts))
 
 
-def told(site, found):
+def changes_of(site, found):
     """list of tuple: (what, path below the image, kind, bytes, files) of each change."""
     return [
         (each["what"], os.path.relpath(each["path"], site.image), each["kind"], each["bytes"], each["files"])
@@ -64,7 +64,7 @@ def test_what_was_added_changed_and_removed_the_largest_first(site):
     os.chmod(site.path("etc/large"), 0o600)
     os.mkfifo(site.path("etc/pipe"))
     found = audited(site)
-    assert told(site, found) == [
+    assert changes_of(site, found) == [
         ("changed", "etc/large", "file", LARGE, 1),
         ("added", "etc/sub/added", "file", 5000, 1),
         ("changed", "etc/conf", "file", 19, 1),
@@ -78,9 +78,9 @@ def test_what_was_added_changed_and_removed_the_largest_first(site):
 def test_a_new_time_alone_counts_of_what_has_no_digest(site):
     for name in ("conf", "large", "sub"):
         os.utime(site.path("etc/" + name), (1, 1))
-    assert told(site, audited(site)) == [("changed", "etc/large", "file", LARGE, 1)]
+    assert changes_of(site, audited(site)) == [("changed", "etc/large", "file", LARGE, 1)]
     write(site.path("etc/conf"), "listen: 3\n")  # as long as before
-    assert ("changed", "etc/conf", "file", 10, 1) in told(site, audited(site))
+    assert ("changed", "etc/conf", "file", 10, 1) in changes_of(site, audited(site))
 
 
 def test_times_that_a_layer_has_rounded_are_the_same(site):
@@ -101,19 +101,19 @@ def test_a_new_directory_is_one_entry_with_all_that_it_holds(site):
     os.link(site.path("new/two"), site.path("new/a/twin"))
     write(site.path("new-2/three"), "x")
     os.symlink("two", site.path("new/link"))
-    assert told(site, audited(site)) == [("added", "new", "directory", 1010, 4), ("added", "new-2", "directory", 1, 1)]
+    assert changes_of(site, audited(site)) == [("added", "new", "directory", 1010, 4), ("added", "new-2", "directory", 1, 1)]
 
 
 def test_so_is_one_that_was_removed_and_a_change_between_file_and_directory(site):
     shutil.rmtree(site.path("etc"))
-    assert told(site, audited(site)) == [("removed", "etc", "directory", LARGE + 13, 4)]
+    assert changes_of(site, audited(site)) == [("removed", "etc", "directory", LARGE + 13, 4)]
     write(site.path("etc"), "a file now")
-    assert told(site, audited(site)) == [("changed", "etc", "file", 10, 1)]
+    assert changes_of(site, audited(site)) == [("changed", "etc", "file", 10, 1)]
     site.list_image()
     os.unlink(site.path("etc"))
     os.makedirs(site.path("etc/sub"))
     write(site.path("etc/sub/file"), "within")
-    assert told(site, audited(site)) == [("changed", "etc", "directory", 6, 1)]
+    assert changes_of(site, audited(site)) == [("changed", "etc", "directory", 6, 1)]
 
 
 def test_a_directory_of_another_mode_is_told_and_what_is_in_it_as_well(site):
@@ -121,7 +121,7 @@ def test_a_directory_of_another_mode_is_told_and_what_is_in_it_as_well(site):
     write(site.path("etc/sub/added"), "x")
     write(site.path("etc/sub-added"), "x")
     found = audited(site)
-    assert told(site, found) == [
+    assert changes_of(site, found) == [
         ("added", "etc/sub-added", "file", 1, 1),  # of the same size: by their paths
         ("added", "etc/sub/added", "file", 1, 1),
         ("changed", "etc", "directory", 0, 0),
@@ -133,7 +133,7 @@ def test_a_directory_of_another_mode_is_told_and_what_is_in_it_as_well(site):
 def test_another_owner_is_a_change(site):
     os.chown(site.path("etc/conf"), 65534, -1)
     os.chown(site.path("etc/sub"), -1, 65534)
-    assert told(site, audited(site)) == [("changed", "etc/conf", "file", 10, 1), ("changed", "etc/sub", "directory", 0, 0)]
+    assert changes_of(site, audited(site)) == [("changed", "etc/conf", "file", 10, 1), ("changed", "etc/sub", "directory", 0, 0)]
 
 
 def test_names_of_any_bytes_are_found_again_and_sockets_are_nothing(site):
@@ -150,7 +150,7 @@ def test_names_of_any_bytes_are_found_again_and_sockets_are_nothing(site):
     json.dumps(change)
 
 
-def test_state_paths_and_what_is_beside_them_are_left_out_and_asides_are_told(site):
+def test_state_paths_and_what_is_next_to_them_are_left_out_and_asides_are_reported(site):
     site.start()
     write(site.path("data/newer"), "in the store")
     write(site.path(".data.cm_persist-bound"), "start")
@@ -163,7 +163,7 @@ def test_state_paths_and_what_is_beside_them_are_left_out_and_asides_are_told(si
         {"path": site.path("data-initial"), "bytes": 11, "files": 3},
     ]
     write(site.path("data-initially"), "is none")
-    assert told(site, audited(site)) == [("added", "data-initially", "file", 7, 1)]
+    assert changes_of(site, audited(site)) == [("added", "data-initially", "file", 7, 1)]
 
 
 def test_a_state_path_that_is_not_linked_is_told_of(site):
@@ -171,7 +171,7 @@ def test_a_state_path_that_is_not_linked_is_told_of(site):
     os.unlink(site.path())
     os.mkdir(site.path())
     write(site.path("data/newer"), "than the store")
-    assert ("added", "data/newer", "file", 14, 1) in told(site, audited(site))
+    assert ("added", "data/newer", "file", 14, 1) in changes_of(site, audited(site))
 
 
 def test_links_into_the_store_are_left_out_wherever_they_are(site):
@@ -184,7 +184,7 @@ def test_links_into_the_store_are_left_out_wherever_they_are(site):
     assert not audited(site).changes
     write(site.path("made/file"), "x")
     os.symlink(site.store + "-2", site.path("made/elsewhere"))
-    assert told(site, audited(site)) == [("added", "made", "directory", 1, 2)]
+    assert changes_of(site, audited(site)) == [("added", "made", "directory", 1, 2)]
 
 
 def test_a_store_without_a_mount_is_left_out_but_not_where_it_is_none(site):
@@ -193,7 +193,7 @@ def test_a_store_without_a_mount_is_left_out_but_not_where_it_is_none(site):
     site.start()
     assert audited(site).changes == []
     found = audited(site, require_mount=True)
-    ((what, path, kind, _size, files),) = told(site, found)
+    ((what, path, kind, _size, files),) = changes_of(site, found)
     assert (what, path, kind) == ("added", "store", "directory") and files >= 3
     assert found.table[0] == "no persistence: no volume is mounted at " + store and found.unclaimed == []
 
@@ -203,7 +203,7 @@ def test_what_the_list_leaves_out_by_design_is_left_out(site):
         os.mkdir(os.path.join(os.fsencode(site.image), name))
         write(os.path.join(site.image, os.fsdecode(name), "file"), "x")
     os.makedirs(site.path("var/tmp"))
-    assert told(site, audited(site)) == [("added", "var", "directory", 0, 0)]
+    assert changes_of(site, audited(site)) == [("added", "var", "directory", 0, 0)]
     spec = importlib.util.spec_from_file_location("image_manifest", os.path.join(ROOT, "container", "image_manifest.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -232,7 +232,7 @@ def test_neither_are_binds_of_directories_and_files_of_the_same_file_system(site
     site.fill("other")
     mounts("--bind", site.path("other"), site.path("etc/sub"))
     mounts("--bind", site.path("other/one"), site.path("etc/conf"))
-    assert told(site, audited(site)) == [("added", "other", "directory", 11, 3)]
+    assert changes_of(site, audited(site)) == [("added", "other", "directory", 11, 3)]
 
 
 @pytest.mark.root
@@ -262,7 +262,7 @@ def test_the_largest_are_told_and_all_are_counted(site):
     for number in range(20):
         write(site.path("etc/new{:02}".format(number)), "x" * (number // 2))
     found = audited(site, limit=3)
-    assert [path for _what, path, _kind, _size, _files in told(site, found)] == ["etc/new18", "etc/new19", "etc/new16"]
+    assert [path for _what, path, _kind, _size, _files in changes_of(site, found)] == ["etc/new18", "etc/new19", "etc/new16"]
     assert found.totals == {"added": 20, "changed": 0, "removed": 0, "files": 20, "bytes": 90}
     assert found.table[-1] == "and 17 more" and len(found.table) == 5
     assert len(audited(site, limit=0).changes) == len(audited(site).changes) == 20
@@ -335,7 +335,7 @@ def test_a_store_that_is_none_is_refused(site):
 def test_what_comes_and_goes_meanwhile_is_no_error(site, monkeypatch):
     os.mkdir(site.path("etc/going"))
     os.mkdir(site.path("etc/replaced"))
-    names, lstat, line = tree_walk.list_names, tree_walk.lstat, audit_look.line
+    names, lstat, line = tree_walk.list_names, tree_walk.lstat, image_diff.line
 
     def looked_at(name, dir_fd):
         status = lstat(name, dir_fd)
@@ -353,21 +353,21 @@ def test_what_comes_and_goes_meanwhile_is_no_error(site, monkeypatch):
 
     monkeypatch.setattr(tree_walk, "list_names", lambda fd: sorted([*names(fd), b"ghost"]))
     monkeypatch.setattr(tree_walk, "lstat", looked_at)
-    monkeypatch.setattr(audit_look, "line", compared)
-    assert [path for _what, path, _kind, _size, _files in told(site, audited(site))] == ["etc/link"]
+    monkeypatch.setattr(image_diff, "line", compared)
+    assert [path for _what, path, _kind, _size, _files in changes_of(site, audited(site))] == ["etc/link"]
 
 
 def test_what_is_gone_when_it_is_counted_is_nothing(site):
     directory = os.open(site.image, os.O_RDONLY)
-    assert audit_look.count(directory, b"gone") == (0, 0) and audit_look.count(directory, b"data") == (3, 11)
+    assert image_diff.count(directory, b"gone") == (0, 0) and image_diff.count(directory, b"data") == (3, 11)
     os.close(directory)
 
 
 @pytest.mark.root
 def test_what_cannot_be_read_is_an_error_that_says_to_run_as_root(site):
     os.chmod(site.path("etc/sub"), 0o700)
-    said = as_nobody(lambda: audited(site))
-    assert said.startswith("PathError: ") and "etc/sub" in said and "Run as root" in said
+    output = as_nobody(lambda: audited(site))
+    assert output.startswith("PathError: ") and "etc/sub" in output and "Run as root" in output
 
 
 def test_the_playbook_without_a_list_of_the_image(site):
@@ -411,11 +411,11 @@ def test_the_playbook_on_a_root_directory(top):
         write(own + "/etc/conf", "as it was")
         wanted = {"cm_persist_store": store, "cm_persist_paths": [own + "/data"], "cm_persist_require_mount": False}
         environment = dict(os.environ, own=own, top=top, python=sys.executable, wanted=json.dumps(wanted), PYTHONPATH=ROOT)
-        said = run("unshare", "--mount", "sh", "-ec", NAMESPACE, env=environment, cwd=ROOT)
-        (code, told), (code_of_check, told_in_check) = json.loads(said.splitlines()[-1])
+        output = run("unshare", "--mount", "sh", "-ec", NAMESPACE, env=environment, cwd=ROOT)
+        (code, reported), (code_of_check, reported_in_check) = json.loads(output.splitlines()[-1])
     finally:
         shutil.rmtree(own)
-    found = told["persist_audit"]
+    found = reported["persist_audit"]
     assert code == code_of_check == 0 and not found["changed"]
     mine = [each for each in found["changes"] if each["path"].startswith(own)]
     assert mine == [
@@ -424,8 +424,8 @@ def test_the_playbook_on_a_root_directory(top):
     ]
     assert found["changes"] == mine, "nobody else writes to / itself"
     assert found["unclaimed"] == [{"path": store + "/junk", "bytes": 1, "files": 1}]
-    assert told["ansible.builtin.debug"]["msg"] == found["table"] and found["table"][0] == found["msg"]
+    assert reported["ansible.builtin.debug"]["msg"] == found["table"] and found["table"][0] == found["msg"]
     assert found["msg"] == "lost with the container: 1 added, 1 changed, 0 removed; 2 files, 24 bytes"
-    assert {key: told_in_check["persist_audit"][key] for key in ("changes", "totals", "table")} == {
+    assert {key: reported_in_check["persist_audit"][key] for key in ("changes", "totals", "table")} == {
         key: found[key] for key in ("changes", "totals", "table")
     }

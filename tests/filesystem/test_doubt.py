@@ -33,7 +33,7 @@ def test_another_directory_with_the_inode_of_the_copy_is_not_the_copy(published)
     shutil.rmtree(published.stored())
     os.makedirs(published.stored())
     write(published.stored("data/restored"), "half of a restore")
-    # ext4 gives the number of a removed directory to the next one, often; so that it is always, the note is told of it.
+    # ext4 gives the number of a removed directory to the next one, often; to have it always, the test writes it into the note.
     staging = os.path.join(published.books, "staging")
     entry = os.path.join(staging, os.listdir(staging)[0], "entry.json")
     note = json.loads(read(entry))

@@ -13,8 +13,7 @@ from module_utils.cm_persist.errors import CopyError, SpecError
 from module_utils.cm_persist.fs.accounts import Accounts
 from module_utils.cm_persist.lease import lease as lease
 from module_utils.cm_persist.lease import plan as lease_steps
-from module_utils.cm_persist.report import state_path as info_paths
-from module_utils.cm_persist.report import verify as verify
+from module_utils.cm_persist.report import state_path, verify
 from module_utils.cm_persist.report.status import Settings, report_status
 from module_utils.cm_persist.store import backups as backups
 from tests.leases import Container, held_elsewhere
@@ -262,7 +261,7 @@ def test_diverged(site):
     assert (found["state"], found["diverged"], found["in_store"]) == ("own", True, True)
     shutil.rmtree(site.path())
     os.rename(site.path("data-initial"), site.path())
-    assert not seen(site).paths[0]["diverged"], "the original stands there"
+    assert not seen(site).paths[0]["diverged"], "the original is there"
 
 
 def test_what_is_kept_aside_is_counted(site):
@@ -460,10 +459,10 @@ def test_files_that_come_and_go_while_it_counts(site, monkeypatch):
 
         return count
 
-    count_once = info_paths._count
-    monkeypatch.setattr(info_paths, "_count", busy(2))
+    count_once = state_path._count
+    monkeypatch.setattr(state_path, "_count", busy(2))
     assert path_of(site)["files"] == 3 and len(counts) == 3
-    monkeypatch.setattr(info_paths, "_count", busy(100))
+    monkeypatch.setattr(state_path, "_count", busy(100))
     assert path_of(site)["files"] is None, "and that is no problem"
 
 
@@ -485,37 +484,37 @@ def test_hostile_names_and_numbers(site):
 def test_status_by_the_playbook(site, wanted):
     site.start()
     before = site.untouched()
-    code, told = results("status.yml", wanted, "--check", "--diff")
-    info = told["persist_info"]
+    code, reported = results("status.yml", wanted, "--check", "--diff")
+    info = reported["persist_info"]
     assert code == 0 and info["healthy"] and not info["changed"] and info["msg"] == "healthy" and site.untouched() == before
     assert info["paths"][0]["state"] == "linked" and "verified" not in info["paths"][0]
-    assert told["ansible.builtin.debug"]["msg"] == info["table"] and info["table"][-1] == "healthy"
+    assert reported["ansible.builtin.debug"]["msg"] == info["table"] and info["table"][-1] == "healthy"
     os.unlink(site.path())
-    code, told = results("status.yml", wanted)
-    assert code != 0 and told["ansible.builtin.fail"]["msg"] == told["persist_info"]["problems"][0]
-    assert "nothing is there, though the store has it" in told["ansible.builtin.fail"]["msg"]
-    assert told["ansible.builtin.debug"]["msg"] == told["persist_info"]["table"], "what was found is shown before"
+    code, reported = results("status.yml", wanted)
+    assert code != 0 and reported["ansible.builtin.fail"]["msg"] == reported["persist_info"]["problems"][0]
+    assert "nothing is there, though the store has it" in reported["ansible.builtin.fail"]["msg"]
+    assert reported["ansible.builtin.debug"]["msg"] == reported["persist_info"]["table"], "what was found is shown before"
 
 
 def test_status_without_a_volume_by_the_playbook(site, wanted):
-    code, told = results("status.yml", dict(wanted, cm_persist_require_mount=True, cm_persist_image="manager:1"))
-    assert code == 0 and not told["persist_info"]["store"]["present"] and told["persist_info"]["image"] == "manager:1"
+    code, reported = results("status.yml", dict(wanted, cm_persist_require_mount=True, cm_persist_image="manager:1"))
+    assert code == 0 and not reported["persist_info"]["store"]["present"] and reported["persist_info"]["image"] == "manager:1"
 
 
 def test_verify_by_the_playbook(site, wanted):
     site.start()
     write(site.path("data/row"), "written since")
-    code, told = results("verify.yml", wanted)
-    assert code == 0 and told["persist_info"]["paths"][0]["verified"] == {"changed": 0, "missing": 0, "added": 1}
+    code, reported = results("verify.yml", wanted)
+    assert code == 0 and reported["persist_info"]["paths"][0]["verified"] == {"changed": 0, "missing": 0, "added": 1}
     shutil.rmtree(site.books + "/manifests")
-    code, told = results("verify.yml", wanted)
-    assert code != 0 and "manifest" in told["ansible.builtin.fail"]["msg"]
+    code, reported = results("verify.yml", wanted)
+    assert code != 0 and "manifest" in reported["ansible.builtin.fail"]["msg"]
 
 
 def test_bad_input_and_profiles_by_the_playbook(site, wanted):
-    code, told = results("status.yml", dict(wanted, cm_persist_paths=["relative"]))
-    assert code != 0 and told["persist_info"]["where"] == "relative" and told["persist_info"]["hint"]
+    code, reported = results("status.yml", dict(wanted, cm_persist_paths=["relative"]))
+    assert code != 0 and reported["persist_info"]["where"] == "relative" and reported["persist_info"]["hint"]
     del wanted["cm_persist_paths"]
-    code, told = results("status.yml", dict(wanted, cm_persist_profile="onap-2018"))
-    assert code == 0 and told["persist_info"]["paths"][0]["path"] == "/var/lib/pgsql/9.5/data"
+    code, reported = results("status.yml", dict(wanted, cm_persist_profile="onap-2018"))
+    assert code == 0 and reported["persist_info"]["paths"][0]["path"] == "/var/lib/pgsql/9.5/data"
     assert play("status.yml", dict(wanted, cm_persist_profile="cloudify-99")).returncode != 0

@@ -238,7 +238,7 @@ def test_unlink_of_a_bind_mount(plain):
         stored = read_tree(site.stored())
         outcome = site.link(state="unlinked", method="bind")
         assert not is_mounted(site.path())
-        assert same(site.path(), stored), "told {}, but the path has old content".format(outcome.paths)
+        assert same(site.path(), stored), "{} was reported, but the path has old content".format(outcome.paths)
 
     everywhere(make, lambda site: site.link(state="unlinked", method="bind"), check)
 
@@ -270,9 +270,9 @@ class MountingSystemd(Systemd):
         return SimpleNamespace(returncode=0, stdout="", stderr="")
 
     def start(self, name):
-        said = dict(line.split("=", 1) for line in read(os.path.join(self.units, name)).splitlines() if "=" in line)
-        if not is_mounted(said["Where"]):
-            subprocess.run(["mount", "--bind", said["What"], said["Where"]], check=True)
+        unit = dict(line.split("=", 1) for line in read(os.path.join(self.units, name)).splitlines() if "=" in line)
+        if not is_mounted(unit["Where"]):
+            subprocess.run(["mount", "--bind", unit["What"], unit["Where"]], check=True)
 
     def boot(self):
         """What a boot makes of what a killed run left."""

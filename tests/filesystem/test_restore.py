@@ -236,7 +236,7 @@ def test_a_link_into_another_store_is_not_called_unlinked(used):
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("other", ["another store", "the store made anew", "somebody's mount over ours"])
+@pytest.mark.parametrize("other", ["another store", "the store made again", "somebody's mount over ours"])
 def test_a_mount_that_is_not_the_store_s_is_not_called_unlinked(site, mounts, other):
     mounts("--bind", site.image, site.image)
     site.seed()
@@ -245,7 +245,7 @@ def test_a_mount_that_is_not_the_store_s_is_not_called_unlinked(site, mounts, ot
     if other == "another store":
         options["store"] = os.path.join(site.top, "other")
         os.mkdir(options["store"])
-    elif other == "the store made anew":
+    elif other == "the store made again":
         os.rename(site.stored(), site.stored() + "-before")
         shutil.copytree(site.stored() + "-before", site.stored(), symlinks=True)
     else:

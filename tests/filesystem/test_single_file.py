@@ -28,12 +28,12 @@ def site(request, top, mounts):
 
 
 def rewrite(path, text):
-    """As careful programs write: beside, then renamed over the name, which a link does not outlive."""
+    """As careful programs write: into a file next to it, then renamed over the name, which a link does not outlive."""
     write(path + ".tmp", text)
     os.rename(path + ".tmp", path)
 
 
-def beside(site):
+def names_next_to_it(site):
     return sorted(os.listdir(os.path.dirname(site.path(CONFIG))))
 
 
@@ -51,7 +51,7 @@ def test_its_original_is_kept_or_left_to_the_image(site):
     linked = site.link(CONFIG, image_manifest=site.list_image())
     overlay = os.path.exists(os.path.join(site.top, "lower"))
     assert linked.paths[0]["original"] == ("discarded" if overlay else "kept")
-    assert beside(site) == (["config.yaml"] if overlay else ["config.yaml", "config.yaml-initial"])
+    assert names_next_to_it(site) == (["config.yaml"] if overlay else ["config.yaml", "config.yaml-initial"])
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["no list of the image", "the image is listed"])

@@ -10,9 +10,8 @@ import sys
 import pytest
 import yaml
 
-from module_utils.cm_persist.link import link as link
-from module_utils.cm_persist.report import audit as audit
-from module_utils.cm_persist.report import status as info
+from module_utils.cm_persist.link import link
+from module_utils.cm_persist.report import audit, status
 from module_utils.cm_persist.secret import secret as secret
 from module_utils.cm_persist.seed import seed as seed
 
@@ -20,7 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 LOGIC = os.path.join(ROOT, "module_utils", "cm_persist")
 MODULES = {
     "persist_seed": seed.Settings, "persist_link": link.Settings, "secret_link": secret.Settings,
-    "persist_info": info.Settings, "persist_audit": audit.Settings,
+    "persist_info": status.Settings, "persist_audit": audit.Settings,
 }  # fmt: skip
 LOOKING = ("persist_info", "persist_audit")  # these change nothing, ever
 # entry point of the role: (module, prefix of its variables, options they are passed to, options with a fixed value)
@@ -146,7 +145,7 @@ def test_examples_use_the_module_with_options_that_it_has(module):
 
 def test_what_is_returned_is_documented(module):
     documented = set(Declared(module).returned) | {"changed", "msg", "diff", "warnings"}
-    own = {"secret_link": secret.SecretOutcome, "persist_info": info.Info, "persist_audit": audit.Audit}
+    own = {"secret_link": secret.SecretOutcome, "persist_info": status.Info, "persist_audit": audit.Audit}
     outcome = own.get(module, seed.Outcome)
     assert (set(outcome._fields) - {"message"}) | {"where", "hint"} <= documented
 

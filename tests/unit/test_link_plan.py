@@ -89,8 +89,8 @@ LINKS = {
     ),
     "overlayfs, adopted": (seen(overlay=True), "linked", "kept", INITIAL, ["SetAside", "MakeLink", "Clear"]),
     "diverged": (seen(asides=(INITIAL,), difference=OTHER_TIME), "linked", "kept", NEXT, ["SetAside", "MakeLink"]),
-    "its removal begun": (seen(removal_begun=True), "linked", "discarded", None, ["FinishRemoval", "MakeLink", "Clear"]),
-    "its removal begun, kept": (
+    "its removal interrupted": (seen(removal_begun=True), "linked", "discarded", None, ["FinishRemoval", "MakeLink", "Clear"]),
+    "its removal interrupted, kept": (
         seen(removal_begun=True, asides=(INITIAL,)),
         "linked",
         "kept",

@@ -33,8 +33,8 @@ FROM_STORE = {
         ["Unmount", "SetAside", "RemoveUnit", "CopyBack"],
     ),
     "was bound": (seen(mounted_by=BY_START, spec=BOUND), "unlinked", "kept", INITIAL, ["SetAside", "CopyBack"]),
-    "its removal begun": (seen(removal_begun=True), "unlinked", "discarded", None, ["FinishRemoval", "CopyBack"]),
-    "its removal begun, kept": (
+    "its removal interrupted": (seen(removal_begun=True), "unlinked", "discarded", None, ["FinishRemoval", "CopyBack"]),
+    "its removal interrupted, kept": (
         seen(removal_begun=True, asides=(INITIAL,)),
         "unlinked",
         "kept",
@@ -111,7 +111,7 @@ def test_restore(restore, case, path, state, original, aside, steps):
     plan = plan_restore("/store", [path], restore)
     assert [plan.paths[0][key] for key in ("state", "original", "aside")] == [state, original, aside]
     assert names(plan) == steps and all("/var/data" in step.describe() for step in plan.steps)
-    assert bool(plan.warnings) is (state == "unlinked"), "that the next start links it again has to be said"
+    assert bool(plan.warnings) is (state == "unlinked"), "a warning says that the next start links it again"
 
 
 REFUSALS = {
