@@ -5,48 +5,48 @@ DOCUMENTATION = r"""
 module: secret_link
 short_description: Bring back the Kubernetes API credentials that init has hidden
 description:
-  - Kubernetes mounts them below C(/run) before the container starts; systemd then mounts its own C(/run) over them. This
-    module links the place to a copy of the credentials that is mounted elsewhere.
-  - The link leads to the directory, so a token that is rotated is seen at once.
-  - Of the credentials' content only the time when the token expires is looked at. Nothing of it is logged or returned.
-  - A warning tells of a token that has expired or was not renewed in time, of a mount with C(subPath), which is never renewed,
-    and of a lack of C(ca.crt) or C(namespace).
+  - Kubernetes mounts the credentials below C(/run) before the container starts; then systemd mounts its own C(/run) over them.
+    This module links their place to a copy of the credentials that is mounted elsewhere.
+  - The link leads to the directory, so programs see a renewed token at once.
+  - The module reads from the token only when it expires. It logs and returns nothing of the credentials' content.
+  - The module warns of a token that has expired or that Kubernetes did not renew in time, of a mount with C(subPath), where
+    Kubernetes never renews it, and of a missing C(ca.crt) or C(namespace).
 options:
   source:
     description:
       - Absolute path of the directory with the copy.
-      - The link leads there and not through C(..data) in it, which is another directory once the token is rotated.
+      - The link leads there and not through C(..data) in it, which is another directory after a renewal of the token.
     type: path
     default: /secret
   target:
-    description: Absolute path where programs look for the credentials. Missing directories above it are made, mode 0755.
+    description: Absolute path where programs look for the credentials. The module makes missing parents, with mode 0755.
     type: path
     default: /var/run/secrets/kubernetes.io/serviceaccount
   required_files:
-    description: Names that must be regular files, after links are followed, which the user can read.
+    description: Names of the files that must exist and that the user can read. They may be links to regular files.
     type: list
     elements: str
     default: [token]
   required:
-    description: Whether no source is an error. Otherwise it means that there are no credentials here.
+    description: Whether a missing source is an error. Otherwise it means that there are no credentials here.
     type: bool
     default: false
   user:
     description:
-      - The name of the user whose programs need the credentials. Whether it can read them is tried, as that user.
-      - Empty for nobody. A user that does not exist is a warning.
+      - The name of the user whose programs need the credentials. As this user, the module tries to read them.
+      - Empty for no such check. A user that does not exist is a warning.
     type: str
     default: cfyuser
 attributes:
   check_mode:
     support: full
-    description: Everything is looked at, nothing is changed.
+    description: The module checks everything and changes nothing.
   diff_mode:
     support: full
-    description: Shows the steps that are, or would be, taken; paths only.
+    description: Shows the steps that the module takes, or would take; paths only.
   idempotent:
     support: full
-    description: A correct link, or credentials that are still mounted at the target, are left alone.
+    description: The module leaves a correct link, and credentials that are still mounted at the target, as they are.
 author:
   - the cm_persist authors (!UNKNOWN)
 """
@@ -55,7 +55,7 @@ EXAMPLES = r"""
 - name: Link the service account's credentials
   secret_link:
 
-- name: Link credentials of another place, and fail where there are none
+- name: Link credentials that are mounted elsewhere, and fail if there are none
   secret_link:
     source: /mnt/credentials
     required: true
@@ -65,8 +65,8 @@ EXAMPLES = r"""
 RETURN = r"""
 state:
   description:
-    - C(linked), C(already), C(mounted) where the credentials are at the target and nothing hides them, or C(absent) where
-      there is no source.
+    - C(linked); C(already); C(mounted) if the credentials are at the target and nothing hides them; or C(absent) if the source
+      does not exist.
   type: str
   returned: success
   sample: linked
@@ -75,16 +75,16 @@ msg:
   type: str
   returned: always
 steps:
-  description: What was done, or would be in check mode, in this order.
+  description: The steps that the module took, or would take in check mode, in this order.
   type: list
   elements: str
   returned: success
 where:
-  description: The path at which the fault was found.
+  description: The path with the fault.
   type: str
   returned: failure
 hint:
-  description: What to do about it.
+  description: How to fix it.
   type: str
   returned: failure
 """

@@ -367,14 +367,15 @@ MUTANTS = (
     ),
     Mutant(
         "a mount that another one hides taken for one",
-        CORE + "secret/secret.py",
+        CORE + "secret/observe.py",
         "        return not same_mount(fd, parent.fd)\n",
+        "        from ..host.mounts import read_mounts\n\n"
         "        return any(m.mount_point == os.path.realpath(parent.path) for m in read_mounts())\n",
         (SECRETS, "-k", "hidden_mount"),
     ),
     Mutant(
         "a link to the files as they are now",
-        CORE + "secret/secret.py",
+        CORE + "secret/steps.py",
         "            os.symlink(self.source, mine",
         '            os.symlink(self.source + "/..data", mine',
         (SECRETS, "-k", "leads_to_the_source"),

@@ -11,7 +11,8 @@ import pytest
 from module_utils.cm_persist.errors import SecretError, SpecError
 from module_utils.cm_persist.host.machine import Machine
 from module_utils.cm_persist.secret import credentials as inspecting
-from module_utils.cm_persist.secret.secret import PutLink, Settings, link_secret
+from module_utils.cm_persist.secret.secret import Settings, link_secret
+from module_utils.cm_persist.secret.steps import PutLink
 from tests.site import as_nobody, read, write
 from tests.tree import footprint
 
@@ -134,7 +135,7 @@ def test_runs_at_once_do_not_disturb_each_other(credentials):
             code = 1
             try:
                 for _time in range(40):
-                    PutLink(credentials.source, credentials.target).execute()
+                    PutLink(credentials.source, credentials.target).execute(None)
                 code = 0
             finally:
                 os._exit(code)

@@ -4,7 +4,9 @@ import pytest
 from module_utils.cm_persist.errors import SecretError
 from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, OTHER, Node
 from module_utils.cm_persist.secret.credentials import EXPIRED, EXPIRES_SOON, Credentials
-from module_utils.cm_persist.secret.secret import SecretSeen, Settings, plan_secret
+from module_utils.cm_persist.secret.observe import SecretSeen
+from module_utils.cm_persist.secret.plan import plan_secret
+from module_utils.cm_persist.secret.secret import Settings
 
 WANTED = Settings("/secret", "/run/account")
 FULL, EMPTY = Node(DIRECTORY), Node(DIRECTORY, empty=True)
@@ -25,10 +27,10 @@ PLANS = {
 @pytest.mark.parametrize("case", PLANS)
 def test_plan(case):
     found, state, expected = PLANS[case]
-    outcome, steps = plan_secret(WANTED, found)
-    assert outcome.state == state and outcome.changed == bool(steps) and outcome.message
-    assert [type(step).__name__ for step in steps] == expected
-    assert outcome.steps == [step.describe() for step in steps] and all("/run/account" in text for text in outcome.steps)
+    decision = plan_secret(WANTED, found)
+    assert decision.result["state"] == state and decision.result["message"]
+    assert [type(step).__name__ for step in decision.steps] == expected
+    assert all("/run/account" in step.describe() for step in decision.steps)
 
 
 UNREADABLE = Credentials(unreadable=(("token", "no"),))
@@ -71,10 +73,9 @@ WARNINGS = {
 @pytest.mark.parametrize("case", WARNINGS)
 def test_warning(case, mounted):
     found, words = WARNINGS[case]
-    outcome, _steps = plan_secret(WANTED, SecretSeen(found, FULL if mounted else Node(), mounted))
-    (warning,) = outcome.warnings
+    (warning,) = plan_secret(WANTED, SecretSeen(found, FULL if mounted else Node(), mounted)).warnings
     assert all(word in warning for word in words) and warning.startswith("/run/account: " if mounted else "/secret: ")
 
 
 def test_good_credentials_are_no_cause_for_a_warning():
-    assert plan_secret(WANTED, SecretSeen(GOOD, Node()))[0].warnings == []
+    assert plan_secret(WANTED, SecretSeen(GOOD, Node())).warnings == ()

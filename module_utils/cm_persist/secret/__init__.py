@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kubernetes' API credentials: init hides them below its own /run, so link the place to another copy of them.
+"""Kubernetes' API credentials: init hides them below its own /run, so cm_persist links their place to another copy.
 
-    inspect the files of the source: which exist, who can read them, when the token expires
-    refuse what no program can work with, warn of the rest
+    observe the source: which files exist, who can read them, when the token expires
+    refuse credentials that no program can work with, warn of other defects
     make the parents, then the link, by one rename
 
 No content of a file leaves this wing, neither in a result nor in an error.

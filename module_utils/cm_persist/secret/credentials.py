@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service account's credentials as they lie in a directory: whether they can be used, without telling what they are.
+"""Inspect a service account's credentials in a directory: whether programs can use them.
 
-Nothing of a file's content leaves this file: neither in a result nor in an exception.
+No content of a file leaves this file, neither in a result nor in an exception.
 """
 
 import base64
@@ -10,57 +10,49 @@ import json
 import os
 import pwd
 import stat
-from typing import NamedTuple, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Tuple
 
-from ..host.mounts import real_path
+from ..host.mounts import Mount, real_path
 
 TOKEN = "token"
-USUAL = (TOKEN, "ca.crt", "namespace")  # what kubelet mounts, and clients look for
+USUAL = (TOKEN, "ca.crt", "namespace")  # the files that kubelet mounts and clients read
 LARGEST_TOKEN = 1 << 20  # bytes, as many as a Secret can hold
-# Kubelet renews a token once 80 % of its time are over, so one that is renewed never gets here.
-LEFT_IN_DOUBT, SHORTEST = 0.1, 600  # of its time; and its time in seconds where it does not tell when it began
+# Kubelet renews a token when 80 % of its lifetime are over, so a token with less than this share left is not renewed.
+LEFT_IN_DOUBT, SHORTEST = 0.1, 600  # share of the lifetime; and the seconds left if the token does not say when it was issued
 FRESH, EXPIRES_SOON, EXPIRED = "fresh", "expires soon", "expired"
 
 
 class Credentials(NamedTuple):
-    """What was found in a directory.
+    """The credentials in a directory, as they were seen."""
 
-    Attributes:
-        missing (tuple of str): names of those looked for that are no regular file, after links are followed.
-        unreadable (tuple): (name, reason) of those that the user cannot read.
-        barred (str): why the user cannot get to where they are to be found, '' if nothing is in the way.
-        unchecked (str): why it was not looked whether the user can read them, '' if it was or nobody asked.
-        age (str): FRESH (also where the token tells no time), EXPIRES_SOON or EXPIRED.
-        sub_path (bool): whether they were mounted with subPath, and so stay as they are until the container ends.
-    """
-
-    missing: Tuple[str, ...] = ()
-    unreadable: Tuple[Tuple[str, str], ...] = ()
-    barred: str = ""
-    unchecked: str = ""
-    age: str = FRESH
-    sub_path: bool = False
+    missing: Tuple[str, ...] = ()  # names that are not a regular file, after links are followed
+    unreadable: Tuple[Tuple[str, str], ...] = ()  # (name, reason) of files that the user cannot read
+    barred: str = ""  # why the user cannot enter the directory, '' if it can
+    unchecked: str = ""  # why it is not known whether the user can read them, '' if it is or no user was given
+    age: str = FRESH  # FRESH (also for a token without a time), EXPIRES_SOON or EXPIRED
+    sub_path: bool = False  # mounted with subPath: kubelet does not renew them
 
 
-def inspect(directory, names, user, mounts, now, way=None):
-    """Look at credentials.
+class Reader(NamedTuple):
+    """The user who has to read the credentials ('' for nobody), and the directory that this user has to enter."""
+
+    user: str
+    directory: str
+
+
+def inspect(directory: str, names: Iterable[str], reader: Reader, mounts: List[Mount], now: float) -> Credentials:
+    """The credentials in an existing directory.
 
     Args:
-        directory (str): an existing directory.
-        names (iterable of str): the files to look for.
-        user (str): the name of the user who has to read them; '' for nobody.
-        mounts (list of Mount): the mount table.
-        now (float): seconds since the epoch.
-        way (str): a further directory that this user has to get through.
-
-    Returns:
-        Credentials: what can be said of them.
+        names: of the files.
+        mounts: the mount table.
+        now: seconds since the epoch.
     """
     paths = {name: os.path.join(directory, name) for name in names}
     missing = tuple(name for name in names if not os.path.isfile(paths[name]))
-    there = [name for name in names if name not in missing]
-    unchecked, barred, errors = _ask_as(user, way or directory, [paths[name] for name in there]) if user else ("", 0, [])
-    unreadable = tuple((name, os.strerror(number)) for name, number in zip(there, errors) if number)
+    files = [name for name in names if name not in missing]
+    unchecked, barred, errors = _try_as(reader, [paths[name] for name in files]) if reader.user else ("", 0, [])
+    unreadable = tuple((name, os.strerror(number)) for name, number in zip(files, errors) if number)
     return Credentials(
         missing=missing,
         unreadable=unreadable,
@@ -71,40 +63,40 @@ def inspect(directory, names, user, mounts, now, way=None):
     )
 
 
-def _ask_as(user, way, paths):
-    # tuple: why nothing could be asked, the errno of entering a directory, and that of reading each file; 0 is success
+def _try_as(reader, paths) -> Tuple[str, int, List[int]]:
+    """Why this could not be tried, the errno of entering the directory, and that of reading each file; 0 is success."""
     try:
-        entry = pwd.getpwnam(user)
+        entry = pwd.getpwnam(reader.user)
     except KeyError:
-        return "there is no user {}".format(user), 0, []
+        return "there is no user {}".format(reader.user), 0, []
     if os.geteuid() not in (0, entry.pw_uid):
-        return "only root can look for user {}".format(user), 0, []
-    # The one sure answer is the kernel's: modes, ACLs, and every directory on the way. So a child becomes that user.
-    reader, writer = os.pipe()
+        return "only root can look for user {}".format(reader.user), 0, []
+    # Only the kernel knows for sure: modes, ACLs, and every directory on the way. So a child becomes that user.
+    answers, writer = os.pipe()
     child = os.fork()
     if not child:
         try:
-            os.close(reader)
-            os.write(writer, json.dumps(_errors_as(entry, way, paths)).encode())
+            os.close(answers)
+            os.write(writer, json.dumps(_errors_as(entry, reader.directory, paths)).encode())
         finally:
             os._exit(0)
     os.close(writer)
-    with open(reader, "rb") as answer:
-        said = answer.read()
+    with open(answers, "rb") as file:
+        answer = file.read()
     os.waitpid(child, 0)
-    if not said:
-        return "this process may not become user {}".format(user), 0, []
-    barred, *errors = json.loads(said.decode())
+    if not answer:
+        return "this process may not become user {}".format(reader.user), 0, []
+    barred, *errors = json.loads(answer.decode())
     return "", barred, errors
 
 
-def _errors_as(entry, way, paths):
+def _errors_as(entry, directory, paths) -> List[int]:
     if os.geteuid() != entry.pw_uid:
         os.initgroups(entry.pw_name, entry.pw_gid)
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
     return [
-        _errno_of(lambda: os.stat(os.path.join(way, "."))),
+        _errno_of(lambda: os.stat(os.path.join(directory, "."))),
         *(_errno_of(lambda path=path: os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))) for path in paths),
     ]
 
@@ -119,16 +111,16 @@ def _errno_of(call):
 
 def _age(path, now):
     claims = _claims(path) if path else {}
-    end, begin = _number(claims.get("exp")), _number(claims.get("iat"))
+    end, issued = _number(claims.get("exp")), _number(claims.get("iat"))
     if end is None:
         return FRESH  # the token of a Secret lasts as long as the Secret
     if now >= end:
         return EXPIRED
-    lifetime = end - begin if begin is not None and begin < end else SHORTEST / LEFT_IN_DOUBT
+    lifetime = end - issued if issued is not None and issued < end else SHORTEST / LEFT_IN_DOUBT
     return EXPIRES_SOON if end - now < lifetime * LEFT_IN_DOUBT else FRESH
 
 
-def _number(value):
+def _number(value) -> Optional[float]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -138,8 +130,7 @@ def _number(value):
 
 
 def _claims(path):
-    # A JSON Web Token (RFC 7519) is three parts in base64url, the second of them what it claims. One that is anything else
-    # is not ours to judge.
+    # A JSON Web Token (RFC 7519) has three parts in base64url; the second has its claims. Any other token has none that we know.
     with contextlib.suppress(OSError, ValueError, IndexError, RecursionError):
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(fd, "rb") as file:
@@ -151,8 +142,8 @@ def _claims(path):
 
 
 def _has_sub_path(directory, paths, mounts):
-    # A subPath is mounted as the file or directory that it leads to: the file itself, or what ..data led to at the start
-    # (a directory named by the time, with two dots in front).
+    # A subPath is mounted as the file or directory that it leads to: the file itself, or the directory that ..data led to at the
+    # start (its name is a time, after two dots).
     files = {real_path(os.path.join(os.path.realpath(directory), name)) for name in paths}
     at = os.path.realpath(directory)
     for mount in mounts:
