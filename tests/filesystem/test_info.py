@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from module_utils.cm_persist.errors import CopyError, SpecError
+from module_utils.cm_persist.errors import CopyError, LinkError, SpecError
 from module_utils.cm_persist.fs.accounts import Accounts
 from module_utils.cm_persist.lease import lease as lease
 from module_utils.cm_persist.lease import plan as lease_steps
@@ -262,6 +262,16 @@ def test_diverged(site):
     shutil.rmtree(site.path())
     os.rename(site.path("data-initial"), site.path())
     assert not seen(site).paths[0]["diverged"], "the original is there"
+
+
+def test_what_a_start_refuses_is_a_problem_in_the_words_of_the_start(site):
+    site.start()
+    os.unlink(site.path())
+    write(site.path(), "a file")
+    with pytest.raises(LinkError) as refusal:
+        site.link()
+    assert wrong(site) == str(refusal.value)
+    assert "it is a file, but a directory in the store" in wrong(site)
 
 
 def test_what_is_kept_aside_is_counted(site):
