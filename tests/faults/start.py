@@ -16,6 +16,7 @@ sys.path.insert(0, os.environ.get("CM_PERSIST", os.path.join(os.path.dirname(__f
 
 from module_utils.cm_persist.errors import PersistError  # noqa: E402
 from module_utils.cm_persist.fs.accounts import Accounts  # noqa: E402
+from module_utils.cm_persist.host.machine import Machine  # noqa: E402
 from module_utils.cm_persist.link import link as link  # noqa: E402
 from module_utils.cm_persist.link import observe as link_look  # noqa: E402
 from module_utils.cm_persist.seed import observe as seed_look  # noqa: E402
@@ -43,7 +44,7 @@ def main():
     try:
         for name, more in json.loads(os.environ.get("ACTS", '[["seed", {}], ["link", {}]]')):
             accounts = more.pop("accounts", None)
-            own = {"accounts": Accounts(*accounts)} if accounts else {}
+            own = {"machine": Machine(names=Accounts(*accounts))} if accounts else {}
             act, settings = ACTS[name]
             told[name] = act(settings(**dict(options, **lease.get(name, {}), **more)), **own)._asdict()
     except PersistError as error:
