@@ -1,17 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Holding a store's lease while it is seeded and from then on, and giving it up when nothing leads into the store any more."""
+"""Hold a store's lease while it is seeded and from then on; give it up when nothing leads into the store any more."""
 
 import contextlib
 import os
-from typing import NamedTuple, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
-from ..errors import LinkError, printable
-from ..host.systemd import Unit
+from ..errors import LinkError, StoreError, because, printable, writable_hint
+from ..host.systemd import Systemd, Unit
+from ..plan import execute
 from .lease import BY_NOBODY, BY_PROCESS, BY_UNIT, FREE, HELD, OURS, UNLOCKABLE, Lease, LeaseRequest, LeaseSeen, keeper
 from .unit import NAME, is_for, lease_unit
 
 SERVICES = "{}: {} holds the lease at each boot now; give Requires= and After= of it to the services that must not start without."
-NO_LEASE = "so nothing keeps a second manager off this store"
+
+
+class LeaseRun:
+    """What the steps share: the lease, None without a store, and the machine's systemd."""
+
+    def __init__(self, store_path: str, lease: Optional[Lease], systemd: Systemd):
+        self.lease, self.systemd, self._store_path = lease, systemd, store_path
+
+    def failed(self, step, error: OSError) -> StoreError:
+        """The error for a step that failed."""
+        return StoreError(self._store_path, "cannot {}: {}".format(step.describe(), because(error)), writable_hint(error))
+
+    def abandon(self):
+        """Nothing is of no use after a failure."""
 
 
 class HoldByUnit(NamedTuple):
@@ -19,19 +33,18 @@ class HoldByUnit(NamedTuple):
 
     store_path: str
     unit: Unit
-    wanted: LeaseRequest
+    request: LeaseRequest
 
     def describe(self):
-        """str: what will be done."""
         return "hold the lease of {} by the unit {}".format(printable(self.store_path), self.unit.name)
 
-    def execute(self, lease, systemd):
-        """Do it. Systemd waits as long as the user wants."""
+    def execute(self, run):
+        # Systemd waits as long as the user wants.
         try:
-            systemd.install(self.unit, self.store_path, lease.is_ours, "hold the lease")
+            run.systemd.install(self.unit, self.store_path, run.lease.is_ours, "hold the lease")
         except LinkError as error:
-            seen = lease.look()
-            raise (lease.refusal(seen.detail, self.wanted.timeout) if seen.state == HELD else error) from error
+            seen = run.lease.look()
+            raise (run.lease.refusal(seen.detail, self.request.timeout) if seen.state == HELD else error) from error
 
 
 class RemoveLeaseUnit(NamedTuple):
@@ -40,12 +53,10 @@ class RemoveLeaseUnit(NamedTuple):
     store_path: str
 
     def describe(self):
-        """str: what will be done."""
         return "give up the lease of {} and remove the unit {}".format(printable(self.store_path), NAME)
 
-    def execute(self, _lease, systemd):
-        """Do it."""
-        systemd.remove(NAME, self.store_path, stop=True)
+    def execute(self, run):
+        run.systemd.remove(NAME, self.store_path, stop=True)
 
 
 class RemoveDropIns(NamedTuple):
@@ -55,114 +66,98 @@ class RemoveDropIns(NamedTuple):
     paths: Tuple[str, ...]
 
     def describe(self):
-        """str: what will be done."""
         return "remove {}".format(", ".join(map(printable, self.paths)))
 
-    def execute(self, _lease, systemd):
-        """Do it."""
-        systemd.remove_drop_ins(self.store_path)
+    def execute(self, run):
+        run.systemd.remove_drop_ins(self.store_path)
 
 
 class EndLease(NamedTuple):
-    """Give up a lease that a process keeps."""
+    """End the keepers of a lease."""
 
     store_path: str
 
     def describe(self):
-        """str: what will be done."""
         return "give up the lease of {}".format(printable(self.store_path))
 
-    def execute(self, lease, _systemd):
-        """Do it."""
-        lease.end_keepers()
+    def execute(self, run):
+        run.lease.end_keepers()
 
 
 class LeasePlan(NamedTuple):
-    """What is to be done about the lease.
+    """How to get the lease.
 
-    Attributes:
-        by (str): what keeps it, BY_UNIT, BY_PROCESS, BY_NOBODY; '' where none is wanted.
-        wanted (LeaseRequest): for how long to wait for it.
-        seen (LeaseSeen): how it is.
-        steps (list): what is to be changed on this machine; a process that is left behind is no change.
-        warnings (list of str): what there is to say.
-        installed (bool): whether there is a unit of ours for this store.
+    by: what keeps it, BY_UNIT, BY_PROCESS, BY_NOBODY, '' if none is wanted. request: how long to wait, None if none is wanted.
+    seen: how it is. steps: what changes on this machine; leaving a keeper behind is no change. installed: a unit of ours for this
+    store exists.
     """
 
     by: str
-    wanted: LeaseRequest
+    request: Optional[LeaseRequest]
     seen: LeaseSeen
-    steps: list
-    warnings: list
+    steps: Tuple[tuple, ...] = ()
+    warnings: Tuple[str, ...] = ()
     installed: bool = False
 
+    @property
+    def is_held_elsewhere(self) -> bool:
+        """True if another manager has the lease that is wanted here."""
+        return self.request is not None and self.seen.state == HELD
 
-def look_and_plan(store, wanted, network, systemd):
-    """Plan how to get the lease.
 
-    Args:
-        store (Store): open.
-        wanted (LeaseRequest): how long to wait; None for no lease.
-        network (callable): says whether the store is mounted only when there is a network.
-        systemd (Systemd): this machine's.
+class LeaseHeld(NamedTuple):
+    """A lease that is held: waited, another held it until now, so the store may have changed; the steps taken; warnings."""
 
-    Returns:
-        LeasePlan: nothing has been changed yet.
+    waited: bool = False
+    steps: Tuple[tuple, ...] = ()
+    warnings: Tuple[str, ...] = ()
+
+
+def plan_lease(store, request: Optional[LeaseRequest], mount, systemd: Systemd) -> LeasePlan:
+    """How to get the lease of an open store that lies on a mount. Changes nothing.
+
+    Raises:
+        LinkError: a unit of ours holds the lease of another store.
     """
-    by, installed = keeper(systemd) if wanted else "", has_unit(systemd, store.path)
+    by, installed = keeper(systemd) if request else "", has_unit(systemd, store.path)
     lease = Lease(store)
     seen = lease.look() if store.state_fd is not None else LeaseSeen(FREE)
     unit = None
     if by == BY_UNIT:
-        unit = systemd.observe(lease_unit(store.path, lease.path, wanted, network()), store.path)
+        network = systemd.waits_for_network(mount)
+        unit = systemd.observe(lease_unit(store.path, lease.path, request, network), store.path)
         if systemd.text_of(NAME) and not installed:
             found = "the unit {} holds the lease of another store".format(NAME)
             hint = "One machine, one manager: take it off the other store first (restore.yml), or, if that is lost, {}.".format(
                 "systemctl disable --now {0} && rm /etc/systemd/system/{0}".format(NAME)
             )
             raise LinkError(store.path, found, hint)
-    steps = plan_lease(store.path, wanted, by, unit, seen, installed) if os.geteuid() == 0 else []
-    return LeasePlan(by, wanted, seen, steps, _warnings(store.path, lease.path, by, seen), installed)
+    plan = LeasePlan(by, request, seen, (), tuple(_warnings(store.path, lease.path, by, seen)), installed)
+    return plan._replace(steps=decide_steps(store.path, plan, unit)) if os.geteuid() == 0 else plan
 
 
-def plan_lease(store_path, wanted, by, unit, seen, installed):
-    """Decide what is to be changed on this machine. Pure.
-
-    Args:
-        store_path (str): the store.
-        wanted (LeaseRequest): how long to wait; None for no lease.
-        by (str): as in LeasePlan.
-        unit (Unit): as it should be, compared with what is there; None unless it is to keep the lease.
-        seen (LeaseSeen): how the lease is.
-        installed (bool): whether there is a unit of ours.
-
-    Returns:
-        list: of one step or none.
-    """
-    if by == BY_UNIT:
-        # Ours without a unit: what the container's start left behind keeps it, as long as the container runs.
-        good = seen.state == UNLOCKABLE or (seen.state == OURS and (unit.current or not installed))
-        return [] if good else [HoldByUnit(store_path, unit, wanted)]
-    # Before a container's init, a unit can only have been made while that container ran. Its process does it now.
-    return [RemoveLeaseUnit(store_path)] if installed and by != BY_NOBODY else []
+def decide_steps(store_path: str, plan: LeasePlan, unit: Optional[Unit]) -> Tuple[tuple, ...]:
+    """What changes on this machine, at most one step. Pure. unit is the wanted one, compared with what is installed."""
+    if plan.by == BY_UNIT:
+        # OURS without a unit: the keeper that the container's start left behind keeps it, as long as the container runs.
+        good = plan.seen.state == UNLOCKABLE or (plan.seen.state == OURS and (unit.current or not plan.installed))
+        return () if good else (HoldByUnit(store_path, unit, plan.request),)
+    # Before a container's init, only an earlier life of that container can have made a unit. A keeper does it now.
+    return (RemoveLeaseUnit(store_path),) if plan.installed and plan.by != BY_NOBODY else ()
 
 
-def plan_giving_up(store_path, seen, installed, drop_ins, hanging):
-    """Decide what becomes of the lease when paths were taken off the store. Pure.
+def plan_giving_up(store_path: str, seen: LeaseSeen, installed: bool, drop_ins: List[str], hanging: bool) -> List[tuple]:
+    """What becomes of the lease when paths were taken off the store. Pure.
 
     Args:
-        store_path (str): the store.
-        seen (LeaseSeen): how the lease is.
-        installed (bool): whether there is a unit of ours.
-        drop_ins (list of str): of services that wait for it, and for the store.
-        hanging (bool): whether something still leads into the store.
-
-    Returns:
-        list: of steps.
+        seen: how the lease is.
+        installed: a unit of ours exists.
+        drop_ins: of services that wait for the lease, and for the store.
+        hanging: something still leads into the store.
     """
     if hanging:
         return []
-    # First, as what requires a unit that is gone would not start.
+    # First, as a service that requires a unit which is gone would not start.
     steps = [RemoveDropIns(store_path, tuple(drop_ins))] if drop_ins else []
     if installed:
         steps.append(RemoveLeaseUnit(store_path))
@@ -172,70 +167,68 @@ def plan_giving_up(store_path, seen, installed, drop_ins, hanging):
 
 
 @contextlib.contextmanager
-def holding(store, plan, systemd, warnings, clock, waited_for=False):
-    """Hold the lease as planned, and keep it beyond this run if that succeeds.
+def holding(store, plan: LeasePlan, machine, services_wait: bool = False) -> Iterator[LeaseHeld]:
+    """Hold the lease as planned for the length of a with block, and from then on if the block succeeds.
 
     Args:
-        store (Store): open, with its state directory.
-        plan (LeasePlan): what to do.
-        systemd (Systemd): this machine's.
-        warnings (list of str): grows by what turns up.
-        clock (module): as time.
-        waited_for (bool): whether the caller has the services wait for it, so that nobody need be told to.
-
-    Yields:
-        bool: whether another held it until now, so that the store may have changed.
+        store: open, with its state directory.
+        services_wait: the caller makes the services wait for it, so no warning says that somebody should.
 
     Raises:
         PersistError: another holds it; or it could not be held.
     """
-    lease = Lease(store, clock)
+    lease = Lease(store, machine.clock)
+    run = LeaseRun(store.path, lease, machine.systemd)
     if plan.by == BY_UNIT:
-        seen = lease.make() if plan.steps else plan.seen
-        if seen.state == UNLOCKABLE:
-            warnings.extend(_warnings(store.path, lease.path, plan.by, seen))
-            del plan.steps[:]
-        _execute(plan.steps, lease, systemd)
-        if plan.steps and not plan.installed and not waited_for:
-            warnings.append(SERVICES.format(printable(store.path), NAME))
-        try:
-            yield plan.seen.state == HELD
-        except BaseException:
-            if plan.steps and not plan.installed:  # what this run has brought about
-                with contextlib.suppress(LinkError):  # the first failure is the one to tell of
-                    systemd.remove(NAME, store.path, stop=True)
-            raise
+        with _holding_by_unit(store, plan, run, services_wait) as held:
+            yield held
         return
-    _execute(plan.steps, lease, systemd)
+    execute(plan.steps, run)
     if not plan.by:
-        yield False
+        yield LeaseHeld(steps=plan.steps)
         return
     try:
-        seen = lease.take(plan.wanted, kept=plan.by == BY_PROCESS)
+        seen, warnings = lease.take(plan.request, kept=plan.by == BY_PROCESS), []
         if seen.state == UNLOCKABLE and plan.seen.state != UNLOCKABLE:
-            warnings.extend(_warnings(store.path, lease.path, plan.by, seen))
+            warnings += _warnings(store.path, lease.path, plan.by, seen)
         if seen.state == FREE and seen.detail:
             warnings.append("{}: waited until another manager let go of this store, {}".format(lease.path, seen.detail))
-        yield bool(seen.detail) or plan.seen.state == HELD
+        yield LeaseHeld(bool(seen.detail) or plan.seen.state == HELD, plan.steps, tuple(warnings))
         if seen.state == FREE and plan.by == BY_PROCESS:
             lease.leave_behind()
     finally:
         lease.close()
 
 
-def has_unit(systemd, store_path):
-    """bool: whether there is a unit of ours that holds the lease of this store (str)."""
+def has_unit(systemd: Systemd, store_path: str) -> bool:
+    """True if a unit of ours holds the lease of this store."""
     return is_for(systemd.text_of(NAME), store_path)
 
 
-def give_up(store, steps, systemd):
-    """Execute what plan_giving_up() gave; store is None where there is none."""
-    _execute(steps, Lease(store) if store else None, systemd)
+def give_up(store, steps: List[tuple], systemd: Systemd):
+    """Execute what plan_giving_up() gave; store is None if there is none."""
+    if steps:
+        execute(steps, LeaseRun(store.path if store else "", Lease(store) if store else None, systemd))
 
 
-def _execute(steps, lease, systemd):
-    for step in steps:
-        step.execute(lease, systemd)
+@contextlib.contextmanager
+def _holding_by_unit(store, plan, run, services_wait):
+    steps, warnings = plan.steps, []
+    seen = run.lease.make() if steps else plan.seen
+    if seen.state == UNLOCKABLE:
+        warnings += _warnings(store.path, run.lease.path, plan.by, seen)
+        steps = ()
+    execute(steps, run)
+    new = bool(steps) and not plan.installed  # this run has made the unit
+    if new and not services_wait:
+        warnings.append(SERVICES.format(printable(store.path), NAME))
+    try:
+        yield LeaseHeld(plan.seen.state == HELD, steps, tuple(warnings))
+    except BaseException:
+        if new:
+            with contextlib.suppress(LinkError):  # the first failure is the one to report
+                run.systemd.remove(NAME, store.path, stop=True)
+        raise
 
 
 def _warnings(store_path, lease_path, by, seen):
@@ -243,9 +236,15 @@ def _warnings(store_path, lease_path, by, seen):
         danger = "two managers on one volume destroy its database"
         return ["{}: no lease is wanted, but another manager has it, {}; {}".format(printable(lease_path), seen.detail, danger)]
     if by and seen.state == UNLOCKABLE:
-        remedy = "Mount the volume with locks (NFS: without nolock), or run one manager only"
-        return ["{}: the lease cannot be held: {}; {}. {}.".format(printable(lease_path), seen.detail, NO_LEASE, remedy)]
+        text = (
+            "{}: the lease cannot be held: {}; so nothing keeps a second manager off this store. "
+            "Mount the volume with locks (NFS: without nolock), or run one manager only."
+        )
+        return [text.format(printable(lease_path), seen.detail)]
     if by == BY_NOBODY:
-        why = "nothing here can keep a lease longer than this run, without a container of its own, or systemd and root"
-        return ["{}: {}; {} afterwards.".format(printable(store_path), why, NO_LEASE)]
+        text = (
+            "{}: The lease ends with this run: keeping it needs a container, or systemd and root. "
+            "Nothing stops a second manager from using the volume afterwards."
+        )
+        return [text.format(printable(store_path))]
     return []

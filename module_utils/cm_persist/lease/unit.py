@@ -5,13 +5,13 @@ import math
 
 from ..errors import LinkError, printable
 from ..host.systemd import OURS, Unit
-from .lease import MARK
+from .lease import MARK, LeaseRequest
 
 NAME = MARK + ".service"
-# Type=forking: it is started when the lock is held, whatever systemd's age. What writes a name into the lock opens it by its path
-# once more, to cut it: hence the look that it is a file, not a link, with no other name. Wanted, not required: a machine whose
-# volume is lost has to boot. A service that must not start without it says so itself. On-abnormal: a holder that was killed is
-# replaced, but who found the lease held does not try for ever.
+# Type=forking: the unit is up when the lock is held, whatever systemd's age. The script opens the lock by its path once more to write
+# the holder's name, so it first checks that it is a file, not a link, with no other name. WantedBy, not RequiredBy: a machine whose
+# volume is lost has to boot, and a service that must not start without the lease requires it itself. On-abnormal: systemd replaces a
+# killed holder, but does not try for ever where another manager holds the lease.
 TEXT = (
     OURS
     + """ (persist_seed); it goes with cm_persist_lease: false, and with restore.yml.
@@ -45,32 +45,25 @@ SCRIPT = "; ".join(
 )
 
 
-def lease_unit(store_path, lease_path, wanted, network):
-    """The unit as it should be.
+def lease_unit(store_path: str, lease_path: str, request: LeaseRequest, network: bool) -> Unit:
+    """The unit that holds the lease, as it should be; not yet compared with what is installed.
 
-    Args:
-        store_path (str): the store.
-        lease_path (str): its lease.
-        wanted (lease.LeaseRequest): how long to wait at a boot, and the holder's name.
-        network (bool): whether the store comes over a network, and so only later in a boot.
-
-    Returns:
-        Unit: not yet compared with what is installed.
+    network: the volume is mounted over a network, and so only later in a boot.
 
     Raises:
         LinkError: a unit file cannot name the store.
     """
-    for text in (store_path, wanted.name):
+    for text in (store_path, request.name):
         if not text.isprintable():
             hint = "Mount it elsewhere, or set cm_persist_lease: false."
             raise LinkError(store_path, "a unit cannot name {}".format(printable(text)), hint)
     target = "remote-fs.target" if network else "local-fs.target"
-    timeout = max(1, math.ceil(wanted.timeout))  # old flocks take no 0
+    timeout = max(1, math.ceil(request.timeout))  # old flocks take no 0
     text = TEXT.format(
         store=_quoted(store_path),
         of_store=_of_store(store_path),
         lease=_quoted(lease_path).replace("$", "$$"),
-        holder=_quoted(wanted.name).replace("$", "$$"),
+        holder=_quoted(request.name).replace("$", "$$"),
         script=SCRIPT.replace("%", "%%").replace("$", "$$"),
         mark=MARK,
         target=target,
@@ -80,8 +73,8 @@ def lease_unit(store_path, lease_path, wanted, network):
     return Unit(NAME, text, target, False, "wants")
 
 
-def is_for(text, store_path):
-    """bool: whether this is the text (str) of a unit for that store (str)."""
+def is_for(text: str, store_path: str) -> bool:
+    """True if this is the text of a unit for that store."""
     return _of_store(store_path) in text.splitlines()
 
 
@@ -90,5 +83,5 @@ def _of_store(store_path):
 
 
 def _quoted(text):
-    # As it stands between double quotes in a unit file, where % begins a specifier.
+    # As it is written between double quotes in a unit file, where % begins a specifier.
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")

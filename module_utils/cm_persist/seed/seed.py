@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seed a store: look, plan, and, unless it is a rehearsal, lock, look again, plan again and execute."""
+"""Seed a store: observe, plan, and, unless in check mode, lock, observe and plan again, execute."""
 
-from typing import NamedTuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import PersistError, SpecError, StoreError
 from ..host.machine import THIS_MACHINE
-from ..lease.lease import HELD, Lease, LeaseRequest
-from ..lease.plan import holding, look_and_plan
+from ..lease.lease import Lease, LeaseRequest
+from ..lease.plan import holding, plan_lease
 from ..original.links import refuse_dangling
 from ..original.pristine import IMAGE_MANIFEST
-from ..paths import parse_paths
-from ..plan import Outcome
+from ..paths import StatePath, parse_paths
+from ..plan import Outcome, execute
 from ..store.lock import held, locked
 from ..store.state import store_state
-from ..store.steps import Run, execute
-from ..store.store import Store, find_store, trigger_automount, working_on
-from ..upgrade.observe import image_context
-from .observe import observe
-from .plan import SeedPolicy, plan_seed
+from ..store.steps import Run
+from ..store.store import Found, Store, find_store, trigger_automount, working_on
+from .decide import SeedPolicy
+from .observe import Observer
+from .plan import plan_seed
 
 
 class Settings(NamedTuple):
@@ -41,110 +41,133 @@ class Settings(NamedTuple):
     allow_downgrade: bool = False
 
 
-def seed(settings, check_mode=False, machine=THIS_MACHINE):
+def seed(settings: Settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
     """Bring the store to the state where it holds each state path.
 
-    Args:
-        settings (Settings): what the user wants.
-        check_mode (bool): plan only, change nothing (check mode).
-        machine (Machine): what it runs on.
-
-    Returns:
-        Outcome: what was done, or would be.
-
     Raises:
-        PersistError: a refusal, in which case nothing was changed, or a failure, after which a new start goes on.
+        PersistError: a refusal, and nothing was changed; or a failure, after which a new start goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
+    _check(settings, store_path)
+    with working_on(store_path):
+        trigger_automount(store_path)
+        found = find_store(store_path, settings.require_mount, machine.mounts())
+        if found.absent:
+            return _without_store(found, specs, settings.required)
+        with Store(store_path) as store:
+            seeding = Seeding(store, found, specs, settings, machine)
+            return seeding.rehearse() if check_mode else seeding.run()
+
+
+class Done(NamedTuple):
+    """What a run did, or would do: the store's state as it was found, all steps, each path's result, and warnings."""
+
+    state: str
+    steps: tuple
+    paths: Tuple[dict, ...]
+    warnings: Tuple[str, ...]
+
+
+class Seeding:
+    """One run of seeding on an open store; found says how the store was found."""
+
+    def __init__(self, store: Store, found: Found, specs: List[StatePath], settings: Settings, machine):
+        self._store, self._found, self._specs, self._settings, self._machine = store, found, specs, settings, machine
+        self._policy = SeedPolicy(settings.missing, settings.allow_foreign, settings.backups, settings.allow_downgrade)
+        self._observer = Observer(store, found, specs, settings, machine)
+
+    def rehearse(self) -> Outcome:
+        """What a run would do. Changes nothing."""
+        # The caller is about to stop these services: what they use does not count.
+        self._observer.stopping = self._settings.services
+        lease, warnings = self._plan_lease(), []
+        planned = self._first_plan(lease, wait=False)
+        if lease.is_held_elsewhere:
+            holder = lease.seen.detail
+            if self._settings.services:  # for that they need not be stopped
+                raise Lease(self._store).refusal(holder, 0)
+            text = "{}: another manager uses this store, {}; a start would wait for it for {:g} seconds"
+            warnings.append(text.format(Lease(self._store).path, holder, lease.request.timeout))
+        return _outcome(planned, lease.steps, (*lease.warnings, *warnings))
+
+    def run(self) -> Outcome:
+        """Seed the store."""
+        lease = self._plan_lease()
+        done = self._first_plan(lease, wait=True)
+        if done is not None and not done.steps and self._store.state_fd is None:
+            return _outcome(done, (), lease.warnings)  # nothing is in it, and nothing will be
+        self._store.make_state()
+        with holding(self._store, lease, self._machine, bool(self._settings.services)) as lease_held:
+            if lease_held.waited and done is not None:
+                done = self._planned()
+            warnings = ()
+            if done is None or done.steps:
+                with locked(self._store.state_fd, self._store.state_path, self._settings.lock_timeout):
+                    done, warnings = self._executed(done)
+        return _outcome(done, lease_held.steps, (*lease.warnings, *lease_held.warnings, *warnings))
+
+    def _plan_lease(self):
+        settings = self._settings
+        request = LeaseRequest(settings.lease_timeout, settings.lease_holder) if settings.lease else None
+        return plan_lease(self._store, request, self._found.mount, self._machine.systemd)
+
+    def _first_plan(self, lease, wait) -> Optional[Done]:
+        """A plan made without the lock. None: another run is at work, so only a plan made under the lock counts."""
+        try:
+            return self._planned()
+        except PersistError:
+            # Another run may have been at work while this one observed.
+            self._store.find_state()
+            if self._store.state_fd is None:
+                raise
+            if wait and (held(self._store.state_fd) or lease.is_held_elsewhere):
+                return None
+            return self._planned()
+
+    def _planned(self) -> Done:
+        seen, plan = self._observe_and_plan()
+        return Done(store_state(seen.store, seen.paths), tuple(plan.steps), plan.paths, plan.warnings)
+
+    def _observe_and_plan(self):
+        seen = self._observer.observe()
+        return seen, plan_seed(seen, self._policy)
+
+    def _executed(self, before: Optional[Done]):
+        """What was done under the lock, and what turned up on the way: an interrupted run is completed first, in a plan of its own."""
+        state, steps, completed, warnings = before and before.state, [], {}, []
+        while True:
+            seen, plan = self._observe_and_plan()
+            run = Run(self._store, seen.store.books.record, self._machine, self._found.fs_type, seen.image)
+            execute(plan.steps, run)
+            state, warnings = state or store_state(seen.store, seen.paths), warnings + run.warnings
+            steps += plan.steps
+            paths = [dict(result, seconds=round(run.seconds.get(result["path"], 0), 3)) for result in plan.paths]
+            if not plan.resume_only:
+                break
+            completed = {result["path"]: result for result in paths if result["state"] != "begun"}
+        paths = [completed.get(result["path"], result) if result["state"] == "already" else result for result in paths]
+        return Done(state, tuple(steps), tuple(paths), plan.warnings), warnings
+
+
+def _check(settings, store_path):
     for name in ("lock_timeout", "lease_timeout"):
-        if not 0 <= getattr(settings, name) < float("inf"):
-            found = "{} is {!r}".format(name, getattr(settings, name))
-            raise SpecError(store_path, found, "Give a number of seconds, 0 or more.")
+        value = getattr(settings, name)
+        if not 0 <= value < float("inf"):
+            raise SpecError(store_path, "{} is {!r}".format(name, value), "Give a number of seconds, 0 or more.")
     if settings.backups < 0:
         raise SpecError(store_path, "backups is {}".format(settings.backups), "Give how many to keep, 0 or more.")
-    with working_on(store_path):
-        return _seed(settings, store_path, specs, check_mode, machine)
-
-
-def _seed(settings, store_path, specs, check_mode, machine):
-    trigger_automount(store_path)
-    found = find_store(store_path, settings.require_mount, machine.mounts())
-    if found.absent:
-        return _without_store(found, specs, settings.required)
-    wanted = SeedPolicy(settings.missing, settings.allow_foreign, settings.backups, settings.allow_downgrade)
-    counted = {}
-    with Store(store_path) as store:
-
-        def look_at_image(store_accounts, table):
-            return image_context(settings.image, settings.image_manifest, store_accounts, table, machine.accounts())
-
-        def plan_now():
-            stopping = settings.services if check_mode else ()
-            table = machine.mounts()
-            seen, paths, context = observe(store, found, specs, table, counted, machine.selinux, look_at_image, stopping)
-            return (seen, context), plan_seed(seen, paths, wanted, context), store_state(seen, paths)
-
-        wanted_lease = LeaseRequest(settings.lease_timeout, settings.lease_holder) if settings.lease else None
-        lease = look_and_plan(store, wanted_lease, lambda: machine.systemd.waits_for_network(found.mount), machine.systemd)
-        try:
-            _seen, plan, state = plan_now()
-        except PersistError:
-            # Another starter may have been at work where this one looked. Is it still, only what is seen under the lock
-            # counts; else a second look.
-            store.find_state()
-            if store.state_fd is None:
-                raise
-            if check_mode or not (held(store.state_fd) or (lease.wanted and lease.seen.state == HELD)):
-                _seen, plan, state = plan_now()
-            else:
-                plan = state = None
-        if check_mode:
-            if settings.services and wanted_lease and lease.seen.state == HELD:  # for that they need not be stopped
-                raise Lease(store).refusal(lease.seen.detail, 0)
-            return _outcome(state, plan, lease, _told_of_holder(store, lease))
-        if plan is not None and not plan.steps and store.state_fd is None:
-            return _outcome(state, plan, lease._replace(steps=[]), [])  # there is nothing in it, and will be nothing
-        store.make_state()
-        warnings = []
-        with holding(store, lease, machine.systemd, warnings, machine.clock, bool(settings.services)) as had_to_wait:
-            if had_to_wait and plan is not None:
-                _seen, plan, state = plan_now()
-            if plan is None or plan.steps:
-                with locked(store.state_fd, store.state_path, settings.lock_timeout):
-                    done, steps, resume_only = {}, [], True
-                    while resume_only:
-                        (seen, context), plan, state_now = plan_now()
-                        fs_type = found.mount.fs_type if found.mount else ""
-                        run = Run(store, seen.record, machine.clock, machine.release, fs_type, machine.selinux, context)
-                        execute(plan.steps, run)
-                        steps, state, resume_only = steps + plan.steps, state or state_now, plan.resume_only
-                        warnings.extend(run.warnings)
-                        results = [dict(result, seconds=round(run.seconds.get(result["path"], 0), 3)) for result in plan.paths]
-                        if resume_only:
-                            done = {result["path"]: result for result in results if result["state"] != "begun"}
-                    kept = [done.get(result["path"], result) if result["state"] == "already" else result for result in results]
-                    plan = plan._replace(paths=kept, steps=steps)
-        return _outcome(state, plan, lease, warnings)
-
-
-def _told_of_holder(store, lease):
-    if lease.seen.state != HELD or not lease.wanted:
-        return []
-    said = "{}: another manager uses this store, {}; a start would wait for it for {:g} seconds"
-    return [said.format(Lease(store).path, lease.seen.detail, lease.wanted.timeout)]
 
 
 def _without_store(found, specs, required):
     if required:
-        raise StoreError(
-            found.path, "there is no store: {}".format(found.absent), "Mount the volume there.", store_state="absent"
-        )
+        text = "there is no store: {}".format(found.absent)
+        raise StoreError(found.path, text, "Mount the volume there.", store_state="absent")
     refuse_dangling(found, specs)
     message = "no persistence: {}; the state paths stay in the image".format(found.absent)
     return Outcome(False, "absent", [], [], [message], message)
 
 
-def _outcome(state, plan, lease, warnings):
-    paths = [result if "seconds" in result else dict(result, seconds=0.0) for result in plan.paths]
-    steps = [step.describe() for step in lease.steps + plan.steps]
-    return Outcome(bool(steps), state, steps, paths, plan.warnings + lease.warnings + warnings, "")
+def _outcome(done, lease_steps, warnings):
+    paths = [result if "seconds" in result else dict(result, seconds=0.0) for result in done.paths]
+    steps = [step.describe() for step in (*lease_steps, *done.steps)]
+    return Outcome(bool(steps), done.state, steps, paths, [*done.warnings, *warnings], "")

@@ -1,36 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every name in .cm_persist, in one place."""
+"""Every name in the state directory .cm_persist, in one place."""
 
 import os
 import re
 from hashlib import sha256
 
-BACKUPS = b"backups"
+STATE = ".cm_persist"
+STAGING, MANIFESTS, BACKUPS = b"staging", b"manifests", b"backups"
+# In a private directory in staging: the copy, its manifest, and its entry for the record.
 TREE, MANIFEST, ENTRY = b"tree", b"manifest", b"entry.json"
 LARGEST = 1 << 20  # bytes of an entry; one takes some 300 and the path
-STATE = ".cm_persist"
-STAGING, MANIFESTS = b"staging", b"manifests"
-# Left by mkfs, by NAS snapshots and by desktops; and what we may have begun to make (see make_directories).
+# Left by mkfs, by NAS snapshots and by desktops; and what an interrupted run may have started to make (make_directories()).
 IGNORED, IGNORED_PREFIXES = (b"lost+found", b".snapshot"), (b".Trash-", STATE.encode() + b"-")
 
 
-def label(path):
-    """str: a file name that stands for a state path, unlike any other's and easy to tell."""
+def label(path: str) -> str:
+    """A file name that stands for a state path: different for each, and readable."""
     spelled = os.fsencode(path)
     readable = re.sub(rb"[^A-Za-z0-9._-]", b"_", os.path.basename(spelled))[:64].decode("ascii")
     return "{}-{}".format(readable, sha256(spelled).hexdigest()[:12])
 
 
-def unseeded_name(path):
-    """str: the name in staging of a copy that was taken out of the store, of a state path (str)."""
+def unseeded_name(path: str) -> str:
+    """The name in staging of a state path's copy that was taken out of the store."""
     return label(path) + "-unseeded"
 
 
-def swap_name(path, what):
-    """str: the name in staging for a state path (str); what is MERGE or ROLLBACK."""
-    return label(path) + what
+def swap_name(path: str, suffix: str) -> str:
+    """The name in staging of a state path's swap; suffix is MERGE_SUFFIX or ROLLBACK_SUFFIX."""
+    return label(path) + suffix
 
 
-def other_manifest(path, entry):
-    """str: the name for a further manifest of a state path (str), which its entry does not use."""
+def other_manifest(path: str, entry: dict) -> str:
+    """A name for a further manifest of a state path, which its entry in the record does not use."""
     return label(path) + ".2" if entry["manifest"] == label(path) else label(path)

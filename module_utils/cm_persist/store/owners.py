@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Owners in the store follow their names: an image may give postgres another number than the one that filled the volume did.
+"""Owners in the store follow their names: a new image may give postgres another number than the image that filled the volume.
 
-What each name's number is in the store is written down in <store>/.cm_persist/owners.json. Files change owner in passes, of which
-none gives out a number that it takes away: so one that was interrupted is simply done again, whatever image comes next.
+<store>/.cm_persist/owners.json says which number each name has in the store. Files change owner in passes. No pass gives out a
+number that it also takes away: an interrupted pass can simply be done again, whatever image comes next.
 """
 
 import json
 import os
-from typing import NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, because
 from ..fs.accounts import Accounts
@@ -16,42 +16,41 @@ from ..fs.dirfd import open_regular
 
 NAME = b"owners.json"
 LARGEST = 16 << 20  # bytes
-PARKED = 1 << 30  # added to a number that is on its way, where two numbers change places
+PARKED = 1 << 30  # added to a number for a while, where two names exchange their numbers
+
+Pairs = Tuple[Tuple[int, int], ...]  # of old and new numbers
 
 
 class Pass(NamedTuple):
-    """Numbers of users and of groups, each as pairs of old and new."""
+    """The numbers of users and of groups that change together."""
 
-    users: Tuple[Tuple[int, int], ...] = ()
-    groups: Tuple[Tuple[int, int], ...] = ()
+    users: Pairs = ()
+    groups: Pairs = ()
 
 
 class Owners(NamedTuple):
-    """What the owners in the store are called: accounts; and a Pass that was begun, None for none."""
+    """The names of the store's owners, and a Pass that was started, None for none."""
 
     accounts: Accounts
-    begun: Optional[Pass] = None
+    started: Optional[Pass] = None
 
 
-def read_owners(state_fd, state_path):
-    """Read what the owners in the store are called.
+def read_owners(state_fd: int, state_path: str) -> Optional[Owners]:
+    """The names of the store's owners, None if nobody wrote them yet.
 
     Args:
-        state_fd (int): the open state directory.
-        state_path (str): the same for errors.
-
-    Returns:
-        Owners; None where nobody wrote it down yet.
+        state_fd: the open state directory.
+        state_path: its path, for errors.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: they cannot be read.
     """
     path = os.path.join(state_path, os.fsdecode(NAME))
     try:
         with open(open_regular(NAME, state_fd, LARGEST), "rb") as file:
             content = json.loads(file.read().decode("ascii"))
-        begun = content["begun"] and Pass(*(_pairs(content["begun"][key]) for key in ("users", "groups")))
-        return Owners(Accounts(_numbers(content["users"]), _numbers(content["groups"])), begun or None)
+        started = content["begun"] and Pass(*(_pairs(content["begun"][key]) for key in ("users", "groups")))
+        return Owners(Accounts(_numbers(content["users"]), _numbers(content["groups"])), started or None)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -60,62 +59,60 @@ def read_owners(state_fd, state_path):
         raise StoreError(path, "the names of the store's owners cannot be read: {}".format(found), hint) from error
 
 
-def write_owners(state_fd, owners):
-    """Write down, durably, what the owners in the store are called (Owners)."""
-    begun = owners.begun and {"users": owners.begun.users, "groups": owners.begun.groups}
-    content = {"users": owners.accounts.users, "groups": owners.accounts.groups, "begun": begun}
+def write_owners(state_fd: int, owners: Owners):
+    """Write the names of the store's owners, durably."""
+    started = owners.started and {"users": owners.started.users, "groups": owners.started.groups}
+    content = {"users": owners.accounts.users, "groups": owners.accounts.groups, "begun": started}
     write_file(state_fd, NAME, json.dumps(content, sort_keys=True).encode("ascii") + b"\n")
 
 
-def plan_passes(owners, accounts):
-    """Plan how the owners in the store follow an image.
+def plan_passes(owners: Owners, accounts: Accounts) -> Tuple[List[Pass], List[str]]:
+    """The passes by which the store's owners get the image's numbers (accounts), the started one first.
 
-    Args:
-        owners (Owners): what is written down.
-        accounts (Accounts): the image's.
-
-    Returns:
-        tuple: (list of Pass, list of str), and names that cannot be followed, as two of one number parted.
+    Also the names that cannot be followed: two names had one number, and the image gives them two.
     """
-    passes = [owners.begun] if owners.begun else []
-    recorded = after(owners.accounts, owners.begun) if owners.begun else owners.accounts
-    both, torn = [], []
-    for names, current in zip(recorded, accounts):
-        moves = {}
-        for name in sorted(set(names) & set(current)):
-            old, new = names[name], current[name]
-            if old in moves and moves[old] != new:
-                torn.append(name)
-            elif old and new:  # root's number is root's everywhere
-                moves[old] = new
-        for name in sorted(set(names) - set(current)):  # a number that another gets: its files would be that one's for good
-            if names[name] in moves.values() and names[name] not in moves and names[name]:
-                moves[names[name]] = names[name] + PARKED
-        both.append(_in_order({old: new for old, new in moves.items() if old != new}))
-    count = max(map(len, both))
-    users, groups = (each + [()] * (count - len(each)) for each in both)
-    return passes + [Pass(*pair) for pair in zip(users, groups)], torn
+    passes = [owners.started] if owners.started else []
+    recorded = after(owners.accounts, owners.started) if owners.started else owners.accounts
+    (users, split_users), (groups, split_groups) = (_passes_of(names, current) for names, current in zip(recorded, accounts))
+    count = max(len(users), len(groups))
+    pairs = zip(*(each + [()] * (count - len(each)) for each in (users, groups)))
+    return passes + [Pass(*pair) for pair in pairs], split_users + split_groups
 
 
-def after(accounts, done):
-    """Accounts: as they are in the store after a Pass."""
+def after(accounts: Accounts, done: Pass) -> Accounts:
+    """The accounts as they are in the store after a Pass."""
     pairs = dict(done.users), dict(done.groups)
     return Accounts(*({name: moved.get(old, old) for name, old in names.items()} for names, moved in zip(accounts, pairs)))
 
 
-def known(recorded, accounts):
-    """Accounts: all names, of the store and of the image."""
+def known(recorded: Optional[Accounts], accounts: Accounts) -> Accounts:
+    """All names, of the store and of the image, with the image's numbers."""
     return Accounts(*(dict(old, **new) for old, new in zip(recorded, accounts))) if recorded else accounts
 
 
-def _in_order(moves):
-    """list of tuples of pairs: moves (dict of numbers), so that no pass gives out a number that is still to be taken away."""
+def _passes_of(names: Dict[str, int], current: Dict[str, int]):
+    moves, split = {}, []
+    for name in sorted(set(names) & set(current)):
+        old, new = names[name], current[name]
+        if old in moves and moves[old] != new:
+            split.append(name)
+        elif old and new:  # root's number is root's everywhere
+            moves[old] = new
+    for name in sorted(set(names) - set(current)):
+        # A number that another name gets: these files would be that name's for good.
+        if names[name] in moves.values() and names[name] not in moves and names[name]:
+            moves[names[name]] = names[name] + PARKED
+    return _in_order({old: new for old, new in moves.items() if old != new}), split
+
+
+def _in_order(moves: Dict[int, int]) -> List[Pairs]:
+    """The moves in passes, so that no pass gives out a number that is still to be taken away."""
     passes = []
     while moves:
         ready = {old: new for old, new in moves.items() if new not in moves}
         if ready:
             moves = {old: new for old, new in moves.items() if old not in ready}
-        else:  # they change places: one makes room
+        else:  # they exchange numbers: one makes room
             old = min(moves)
             ready = {old: old + PARKED}
             moves = {(key + PARKED if key == old else key): new for key, new in moves.items()}

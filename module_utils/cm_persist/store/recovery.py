@@ -1,69 +1,90 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done about what earlier runs began and did not bring to an end. Pure: no disk is touched."""
+"""Complete what interrupted runs started, before anything else is decided. Pure: no disk is touched."""
+
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import PathError, StoreError
 from ..host.selinux import plan_labels
-from ..plan import ListPlan, path_result
+from ..plan import Decision, Plan, path_result
 from .backups import KeepOld
-from .steps import Complete, WriteRecord
-from .swap import BEFORE, ROLLBACK_SUFFIX
-from .swap import Complete as CompleteSwap
+from .state import StoreSeen
+from .steps import RecordPublished, WriteRecord
+from .swap import BEFORE, CompleteSwap
+
+NOTHING = {"files": 0, "bytes": 0}
 
 
-def plan_begun(store, paths, backups):
-    """Complete what earlier runs began, before anything else is looked at: then all is as if they had come to their end. Pure.
+def plan_recovery(store: StoreSeen, paths: list, backups: int) -> Optional[Plan]:
+    """A plan that only completes interrupted runs, None if there is nothing to complete. Make another plan afterwards.
 
     Args:
-        store (StoreSeen), paths (list of PathSeen): as plan_seed() takes them.
-        backups (int): how many generations are kept.
-
-    Returns:
-        Plan: after which another has to be made; None where there is nothing to complete.
+        paths: the state paths (PathSeen).
+        backups: how many replaced trees are kept for each path.
 
     Raises:
         PersistError: it cannot be completed.
     """
-    plan = ListPlan([], [], [], resume_only=True)
-    later = plan_swaps(store, backups, plan)
-    unfinished = [path for path in paths if path.unfinished and path.entry is None]
-    plan.steps.extend(Complete(path.spec, store.path, path.unfinished) for path in unfinished)
-    if plan.steps and store.read_only:
-        raise StoreError(store.path, "the store is read-only and would have to be written", "Mount the volume read-write.")
-    if not plan.steps and not later:
+    swaps = decide_swaps(store, backups)
+    published = [path for path in paths if path.unrecorded and path.entry is None]
+    steps = [*swaps.complete, *(RecordPublished(path.spec, store.path, path.unrecorded) for path in published)]
+    if steps and store.volume.read_only:
+        raise read_only_error(store)
+    if not steps and not swaps.keep:
         return None
-    done = {swap.note.path: swap.done for swap in store.swaps if swap.state != BEFORE}
-    # Before the record, as ever: a run that is killed here is completed, labels included.
-    tops = [path.split("/")[1] for path in [*done, *(path.spec.key for path in unfinished)]]
-    labelling, _result, plan.warnings[:] = plan_labels(store.path, store.labels, tops, bool(tops), store.read_only)
-    plan.steps.extend([*labelling, WriteRecord(store.path), *later])
-    for path in paths:
-        entry = path.entry or (path.unfinished.entry if path.unfinished else {"files": 0, "bytes": 0})
-        state = "seeded" if path in unfinished else done.get(path.spec.key, "begun")
-        plan.paths.append(path_result(path.spec, state, entry["files"], entry["bytes"]))
-    return plan
+    swapped = {swap.note.path: swap.done for swap in store.books.swaps if swap.state != BEFORE}
+    completed = [*swapped, *(path.spec.key for path in published)]
+    labels = _decide_labels(store, completed)
+    return Plan(
+        phases=(
+            ("complete", tuple(steps)),
+            # Before the record: a run that is killed here is completed again, labels included.
+            ("label", labels.steps),
+            ("record", (WriteRecord(store.path),)),
+            ("keep what was replaced", swaps.keep),
+        ),
+        paths=tuple(_result(path, path in published, swapped) for path in paths),
+        warnings=labels.warnings,
+        resume_only=True,
+    )
 
 
-def plan_swaps(store, backups, plan):
-    """Complete what earlier runs began to put in the place of state paths.
+class SwapSteps(NamedTuple):
+    """The steps that complete interrupted swaps, and those that keep the replaced trees, for after the record is written."""
 
-    Args:
-        store (StoreSeen): the store.
-        backups (int): how many generations are kept.
-        plan (Plan): gets the steps.
+    complete: Tuple[tuple, ...]
+    keep: Tuple[tuple, ...]
 
-    Returns:
-        list: steps for when the record is written.
+
+def decide_swaps(store: StoreSeen, backups: int) -> SwapSteps:
+    """How to complete the swaps that interrupted runs started.
 
     Raises:
         PathError: a tree that is to be replaced is in use.
     """
-    later = []
-    for swap in store.swaps:
-        back = swap.name.endswith(ROLLBACK_SUFFIX)
-        if swap.user:
-            raise PathError(swap.note.path, "the store's copy is in use: {}".format(swap.user.describe()), swap.user.hint)
-        if swap.state != BEFORE:
-            plan.steps.append(CompleteSwap(swap, store.path))
-        if (swap.state != BEFORE or back) and not store.read_only:
-            later.append(KeepOld(swap.name, max(1, backups) if back else backups))
-    return later
+    for swap in store.books.swaps:
+        if swap.used_by:
+            found = "the store's copy is in use: {}".format(swap.used_by.describe())
+            raise PathError(swap.note.path, found, swap.used_by.hint)
+    done = [swap for swap in store.books.swaps if swap.state != BEFORE]
+    kept = [swap for swap in store.books.swaps if swap.state != BEFORE or swap.is_rollback]
+    return SwapSteps(
+        complete=tuple(CompleteSwap(swap, store.path) for swap in done),
+        keep=() if store.volume.read_only else tuple(KeepOld(swap.name, swap.kept_trees(backups)) for swap in kept),
+    )
+
+
+def read_only_error(store: StoreSeen, **results) -> StoreError:
+    """The refusal of a plan that has to write to a read-only volume."""
+    found = "the store is read-only and would have to be written"
+    return StoreError(store.path, found, "Mount the volume read-write.", **results)
+
+
+def _decide_labels(store: StoreSeen, keys: List[str]) -> Decision:
+    tops = [key.split("/")[1] for key in keys]
+    return plan_labels(store.path, store.volume.labels, tops, bool(tops), store.volume.read_only)
+
+
+def _result(path, published, swapped):
+    entry = path.entry or (path.unrecorded.entry if path.unrecorded else NOTHING)
+    state = "seeded" if published else swapped.get(path.spec.key, "begun")
+    return path_result(path.spec, state, entry["files"], entry["bytes"])

@@ -1,91 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a copy in staging says of itself, so that one that was published but not recorded is completed, not copied again."""
+"""Copies in progress: private directories in staging, each with an entry that says what the copy is.
+
+By that entry the next run completes a copy that was published but not recorded, instead of copying it again.
+"""
 
 import contextlib
 import json
 import os
-from typing import NamedTuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError
-from ..fs.dirfd import OPEN_DIRECTORY, list_names, lstat, open_directory, open_regular
+from ..fs.dirfd import OPEN_DIRECTORY, Opened, list_names, lstat, open_directory, open_regular
 from .layout import ENTRY, LARGEST, MANIFEST, STAGING, TREE
 from .record import check_entry
 
+Inode = Tuple[int, int]  # number, and mtime in nanoseconds
 
-class Unfinished(NamedTuple):
+
+class Unrecorded(NamedTuple):
     """A copy that was published but not recorded: its name in staging, and its entry for the record."""
 
     name: str
     entry: dict
 
 
-def write_unfinished(private_fd, key, unfinished):
-    """Write the entry of a copy, before it is synced and published.
+def write_entry(private_fd: int, key: str, unrecorded: Unrecorded):
+    """Write the entry of a copy into its private directory, before the sync; key is the state path as the record spells it.
 
-    A rename keeps the inode number and the times of the top: by both it is known again. The number alone is not enough,
+    A rename keeps the inode number and the times of a tree's top: together they identify it. The number alone is not enough,
     as ext4 gives the number of a removed directory to the next one.
-
-    Args:
-        private_fd (int): the copy's open directory in staging.
-        key (str): its state path, as the record spells it.
-        unfinished (Unfinished): the rest.
     """
     top = lstat(TREE, private_fd)
-    note = {"path": key, "inode": top.st_ino, "mtime": top.st_mtime_ns, "entry": unfinished.entry}
+    note = {"path": key, "inode": top.st_ino, "mtime": top.st_mtime_ns, "entry": unrecorded.entry}
     with open(create(private_fd, ENTRY), "wb") as file:
         file.write(json.dumps(note).encode("ascii"))
 
 
-def read_unfinished(staging_fd, name):
-    """Read the entry of a copy in staging.
+def read_entry(staging_fd: int, name: str) -> Optional[Tuple[str, Inode, Unrecorded]]:
+    """The state path, inode and entry of a copy that was complete and is no longer in staging.
 
-    Returns:
-        tuple: (state path, (inode number, mtime in nanoseconds), Unfinished) of a copy that was complete and is no
-        longer in staging; None for anything else, which is what a killed run leaves: it can only be removed.
+    None for anything else in staging, which an interrupted run left: it can only be removed.
     """
     try:
-        private = open_directory(staging_fd, os.fsencode(name), name)
+        private_fd = open_directory(staging_fd, os.fsencode(name), name)
     except (StoreError, FileNotFoundError):
-        return None  # no directory: not made by us, and removed like all else; or removed by another starter just now
-    try:
-        with open(open_regular(ENTRY, private, LARGEST), "rb") as file:
-            note = json.loads(file.read().decode("ascii"))
-        if lstat(TREE, private) is not None:
-            return None  # still here: not published
-        return str(note["path"]), (int(note["inode"]), int(note["mtime"])), Unfinished(name, check_entry(note["entry"]))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return None  # never written, or torn: then nothing of it was published
-    finally:
-        os.close(private)
+        return None  # no directory: not ours, removed like everything else; or another run removed it just now
+    with Opened(private_fd):
+        try:
+            with open(open_regular(ENTRY, private_fd, LARGEST), "rb") as file:
+                note = json.loads(file.read().decode("ascii"))
+            if lstat(TREE, private_fd) is not None:
+                return None  # still here: not published
+            return str(note["path"]), (int(note["inode"]), int(note["mtime"])), Unrecorded(name, check_entry(note["entry"]))
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            return None  # never written, or only in part: then nothing of it was published
 
 
 @contextlib.contextmanager
-def new_manifest(private_fd):
-    """Give a copy's new manifest, open for writing (binary), and close it: what was not written by then is an error."""
+def new_manifest(private_fd: int):
+    """A copy's new manifest, open for writing (binary) in a with block; data that cannot be written by its end is an error."""
     file = open(create(private_fd, MANIFEST), "wb")
     try:
         yield file
     except BaseException:
-        with contextlib.suppress(OSError):  # on a full disk there may be one more; the first tells more
+        with contextlib.suppress(OSError):  # on a full disk closing fails as well; the first error says more
             file.close()
         raise
     file.close()
 
 
-def create(dir_fd, name):
-    """int: a new file, open for writing; whatever stands at its name is an error."""
+def create(dir_fd: int, name: bytes) -> int:
+    """A new file, open for writing; a name that is taken is an error."""
     return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
 
 
-def read_staging(store):
-    """Look at what an earlier run left in staging.
+def read_staging(store) -> Tuple[Optional[List[str]], Dict[Tuple[str, Inode], Unrecorded]]:
+    """The names in staging, None without such a directory; and the unrecorded copies, by state path and inode.
 
-    Args:
-        store (Store): open, with its state directory.
-
-    Returns:
-        tuple: (list of str, dict), the names there, None where there is no such directory; and of copies that were published but
-        not recorded, by (state path, (inode number, mtime in nanoseconds)), an Unfinished.
+    The store (Store) is open and has its state directory.
     """
     try:
         staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
@@ -97,9 +89,7 @@ def read_staging(store):
             "the staging place is not a directory",
             "Remove it, after a look at where it came from.",
         ) from error
-    try:
+    with Opened(staging):
         names = [os.fsdecode(name) for name in list_names(staging)]
-        notes = [note for note in (read_unfinished(staging, name) for name in names) if note is not None]
-        return names, {(path, inode): unfinished for path, inode, unfinished in notes}
-    finally:
-        os.close(staging)
+        entries = [entry for entry in (read_entry(staging, name) for name in names) if entry is not None]
+        return names, {(path, inode): unrecorded for path, inode, unrecorded in entries}

@@ -1,21 +1,121 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store as it was found."""
+"""The store as a run found it."""
 
 import errno
 import os
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from ..fs.dirfd import OPEN_DIRECTORY, list_names
+from ..fs.dirfd import OPEN_DIRECTORY, Opened, list_names
 from ..fs.node import NONE
 from ..host.postgresql import Database
 from ..host.selinux import Labels
+from ..paths import StatePath
 from .layout import IGNORED, IGNORED_PREFIXES, STATE
-from .owners import Owners
-from .swap import Swap
+from .owners import Owners, read_owners
+from .record import read_record
+from .staging import Inode, Unrecorded, read_staging
+from .swap import BEFORE, Swap, find_swaps
+
+EMPTY, PARTIAL, SEEDED, FOREIGN = "empty", "partial", "seeded", "foreign"
 
 
-def tree_of(specs):
-    """dict: state paths (list of StatePath) as {b"var": {b"lib": {}}}; an empty one is a state path itself, whatever it holds."""
+class Books(NamedTuple):
+    """What the state directory says.
+
+    exist: there is one. record: state path to entry, None if nothing was ever recorded. staging: the names in it, None without it.
+    unrecorded: published copies by (state path, inode). owners: the names of the store's owners. swaps: those that interrupted
+    runs started. taken_out: the record on disk names paths that are no longer in the store.
+    """
+
+    exist: bool = False
+    record: Optional[Dict[str, dict]] = None
+    staging: Optional[Tuple[str, ...]] = None
+    unrecorded: Dict[Tuple[str, Inode], Unrecorded] = {}
+    owners: Optional[Owners] = None
+    swaps: Tuple[Swap, ...] = ()
+    taken_out: bool = False
+
+    @property
+    def leftovers(self) -> Tuple[str, ...]:
+        """The names in staging."""
+        return self.staging or ()
+
+    def completed(self) -> "Books":
+        """The books as they will be once the swaps that went past their start are completed."""
+        swapped = {swap.note.path: swap.note.entry for swap in self.swaps if swap.state != BEFORE}
+        return self._replace(record=dict(self.record or {}, **swapped)) if swapped else self
+
+
+class Volume(NamedTuple):
+    """The volume: can it be written, does it outlive the pod ('' or why not), are its locks seen elsewhere, mode, labels."""
+
+    read_only: bool = False
+    dies_with: str = ""
+    locks_locally: bool = False
+    mode: int = 0o755
+    labels: Labels = Labels()
+
+
+class Room(NamedTuple):
+    """Free space: bytes, and inodes (None: unlimited)."""
+
+    bytes: int = 0
+    inodes: Optional[int] = None
+
+
+class StoreSeen(NamedTuple):
+    """The store as it was found.
+
+    foreign: names that no state path claims. dropped: paths of the record that the user no longer names, and whether each still
+    leads into the store; databases: those in dropped paths. uid is this process's.
+    """
+
+    path: str
+    books: Books = Books()
+    volume: Volume = Volume()
+    room: Room = Room()
+    foreign: Tuple[str, ...] = ()
+    dropped: Tuple[Tuple[str, bool], ...] = ()
+    databases: Tuple[Database, ...] = ()
+    uid: int = 0
+
+
+def read_books(store) -> Books:
+    """What the state directory of an open store (Store) says. Raises StoreError if a part of it cannot be read."""
+    if store.state_fd is None:
+        return Books()
+    record = read_record(store.state_fd, store.state_path)
+    names, unrecorded = read_staging(store)
+    owners = read_owners(store.state_fd, store.state_path)
+    swaps = tuple(find_swaps(store, names or ()))
+    return Books(True, record, None if names is None else tuple(names), unrecorded, owners, swaps)
+
+
+def room_of(store) -> Room:
+    """The free space of an open store."""
+    space = os.fstatvfs(store.fd)
+    # btrfs counts no inodes, and CephFS says -1 for any number.
+    inodes = space.f_favail if space.f_files and space.f_favail >= 0 else None
+    return Room(space.f_bavail * space.f_frsize, inodes)
+
+
+def foreign_names(store, specs: List[StatePath]) -> List[str]:
+    """The paths of everything in an open store that no state path claims: the topmost alone."""
+    return list(_foreign_below(store.fd, _tree_of(specs), ""))
+
+
+def store_state(store: StoreSeen, paths: list) -> str:
+    """EMPTY, PARTIAL, SEEDED or FOREIGN; paths have spec, original, stored and entry."""
+    if store.books.record is None:
+        if store.books.leftovers or any(path.stored.kind != NONE for path in paths):
+            return PARTIAL
+        return FOREIGN if store.foreign else EMPTY
+    unseeded = [path for path in paths if path.entry is None and (path.stored.kind != NONE or path.original.kind != NONE)]
+    return PARTIAL if unseeded or store.books.leftovers else SEEDED
+
+
+def _tree_of(specs):
+    # State paths as {b"var": {b"lib": {}}}; an empty dict is a state path itself, whatever it holds.
     tree = {}
     for spec in specs:
         branch = tree
@@ -24,12 +124,9 @@ def tree_of(specs):
     return tree
 
 
-def foreign_names(fd, tree, above=""):
-    """Yield the paths (str) of what an open store (fd) holds and no state path claims, the topmost alone; tree is tree_of()'s."""
+def _foreign_below(fd: int, tree: dict, above: str) -> Iterator[str]:
     for name in list_names(fd):
-        if not above and (name == STATE.encode() or name in IGNORED):
-            continue
-        if name.startswith(IGNORED_PREFIXES):
+        if name.startswith(IGNORED_PREFIXES) or (not above and (name == STATE.encode() or name in IGNORED)):
             continue
         path = os.path.join(above, os.fsdecode(name))
         branch = tree.get(name)
@@ -43,45 +140,5 @@ def foreign_names(fd, tree, above=""):
                     raise
                 yield path
                 continue
-            yield from foreign_names(below, branch, path)
-            os.close(below)
-
-
-class StoreSeen(NamedTuple):
-    """The store as it was found: free space in bytes and inodes (None: unlimited), with what leftovers give back;
-
-    taken_out says that the record on disk names paths that are no longer in the store; leftovers are the names in the staging
-    directory, and staging whether it is there; begun says the same of the state directory; dropped are paths of the record that
-    are no longer named, and whether they are still links into the store; databases lie there;
-    owners are what the store's are called; swaps are those that earlier runs began.
-    """
-
-    path: str
-    record: Optional[Dict[str, dict]] = None
-    taken_out: bool = False
-    leftovers: Tuple[str, ...] = ()
-    staging: bool = False
-    begun: bool = False
-    foreign: Tuple[str, ...] = ()
-    free_bytes: int = 0
-    free_inodes: Optional[int] = None
-    read_only: bool = False
-    dropped: Tuple[Tuple[str, bool], ...] = ()
-    dies_with: str = ""
-    locks_locally: bool = False
-    mode: int = 0o755
-    uid: int = 0
-    labels: Labels = Labels()
-    databases: Tuple[Database, ...] = ()
-    owners: Optional[Owners] = None
-    swaps: Tuple[Swap, ...] = ()
-
-
-def store_state(store, paths):
-    """str: empty, partial, seeded or foreign, as it was found."""
-    if store.record is None:
-        if store.leftovers or any(path.stored.kind != NONE for path in paths):
-            return "partial"
-        return "foreign" if store.foreign else "empty"
-    open_ends = [path for path in paths if path.entry is None and (path.stored.kind != NONE or path.original.kind != NONE)]
-    return "partial" if open_ends or store.leftovers else "seeded"
+            with Opened(below):
+                yield from _foreign_below(below, branch, path)

@@ -1,55 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store: whether there is one, and the descriptors through which it is read and written."""
+"""The store: whether there is one, and the descriptors through which a run reads and writes it."""
 
 import contextlib
 import errno
 import os
 import stat
-from typing import NamedTuple, Optional
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import AS_ROOT, StoreError, because, printable, writable_hint
-from ..fs.dirfd import OPEN_DIRECTORY, lstat, open_directory, same_mount
+from ..fs.dirfd import OPEN_DIRECTORY, Opened, lstat, open_directory, same_mount
 from ..fs.node import Node, look, look_inside
 from ..host.mounts import Mount, mount_holding
 from .layout import MANIFESTS, STAGING, STATE
 
 
+class Found(NamedTuple):
+    """What is at the store's path: why there is no store ('' if there is one), and the mount it lies on."""
+
+    path: str
+    absent: str
+    mount: Optional[Mount]
+
+    @property
+    def fs_type(self) -> str:
+        """The store's file system as the mount table names it, '' if that is unknown."""
+        return self.mount.fs_type if self.mount else ""
+
+
 @contextlib.contextmanager
-def working_on(path):
-    """Turn an OSError that nothing closer to it expected, as of a failing disk, into a StoreError; path (str) is the store."""
+def working_on(path: str):
+    """Turn an OSError that nothing closer to it expected, as of a failing disk, into a StoreError for this store."""
     try:
         yield
     except OSError as error:
         raise StoreError(path, "working on it failed: {}".format(because(error)), writable_hint(error)) from error
 
 
-def trigger_automount(path):
-    """Have an automount mount what it should, so that the mount table tells of that: a look alone does not make it."""
-    with contextlib.suppress(OSError):  # what is wrong there, find_store() tells
+def trigger_automount(path: str):
+    """Have an automount mount the volume, so that the mount table shows it: stat(2) alone does not trigger it."""
+    with contextlib.suppress(OSError):  # find_store() reports what is wrong there
         os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
-class Found(NamedTuple):
-    """What is at the store's place: path (str), why there is no store ('' if there is one), and its mount."""
-
-    path: str
-    absent: str
-    mount: Optional[Mount]
-
-
-def find_store(path, require_mount, mounts):
-    """Look whether the store is there.
-
-    Args:
-        path (str): where it should be.
-        require_mount (bool): it counts only on a mount of its own, not on the file system of /.
-        mounts (list of Mount): the mount table.
-
-    Returns:
-        Found: with a reason where there is no store.
+def find_store(path: str, require_mount: bool, mounts: List[Mount]) -> Found:
+    """Whether the store is there. With require_mount it counts only on a mount of its own, not on the file system of /.
 
     Raises:
-        StoreError: something else than a directory is there, or a dangling link.
+        StoreError: the path is something else than a directory, or a dangling link.
     """
     try:
         status = os.stat(path)
@@ -62,13 +59,11 @@ def find_store(path, require_mount, mounts):
             ) from None
         return Found(path, "{} does not exist".format(path), None)
     except OSError as error:
-        raise StoreError(
-            path, "the store cannot be looked at: {}".format(because(error)), "Remove what stands in its way."
-        ) from error
+        found = "the store cannot be looked at: {}".format(because(error))
+        raise StoreError(path, found, "Remove what is in its way.") from error
     if not stat.S_ISDIR(status.st_mode):
-        raise StoreError(
-            path, "the store is not a directory", "Mount the volume there, or name its mount point in cm_persist_store."
-        )
+        hint = "Mount the volume there, or name its mount point in cm_persist_store."
+        raise StoreError(path, "the store is not a directory", hint)
     mount = mount_holding(path, mounts)
     if require_mount and (mount is None or mount.mount_point == "/"):
         return Found(path, "no volume is mounted at {}".format(path), mount)
@@ -76,12 +71,8 @@ def find_store(path, require_mount, mounts):
 
 
 @contextlib.contextmanager
-def required_store(path, require_mount, machine):
-    """Open a store that has to be there; arguments as of find_store(), with the machine (Machine).
-
-    Yields:
-        Store.
-    """
+def required_store(path: str, require_mount: bool, machine) -> Iterator["Store"]:
+    """Open a store that has to be there, for an operation that makes no sense without one. Raises StoreError if it is not."""
     with working_on(path):
         trigger_automount(path)
         found = find_store(path, require_mount, machine.mounts())
@@ -92,16 +83,13 @@ def required_store(path, require_mount, machine):
 
 
 class Store:
-    """An existing store, open.
+    """An existing store, open for the length of a with block.
 
-    Attributes:
-        path (str): where it is mounted, as the user says it.
-        fd (int): its directory.
-        state_path (str): <store>/.cm_persist.
-        state_fd (int): that directory; None until it exists.
+    path is where it is mounted, as the user spells it; fd its directory; state_path is <store>/.cm_persist, and state_fd that
+    directory, None until it exists.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str):
         self.path = path
         self.state_path = os.path.join(path, STATE)
         try:
@@ -118,86 +106,92 @@ class Store:
             if fd is not None:
                 os.close(fd)
 
+    @property
+    def read_only(self) -> bool:
+        """True if nothing can be written to the volume."""
+        return bool(os.fstatvfs(self.fd).f_flag & os.ST_RDONLY)
+
     def find_state(self):
-        """Open the state directory, if another process has made it since."""
+        """Open the state directory if another process has made it since."""
         if self.state_fd is None:
             self.state_fd = self._open_state()
 
     def make_state(self):
-        """Make the state directory, private to this user, unless it is there."""
+        """Make the state directory, private to this user, unless it exists."""
         if self.state_fd is None:
             try:
                 os.mkdir(STATE, 0o700, dir_fd=self.fd)
                 os.fsync(self.fd)
             except FileExistsError:
-                pass  # another starter was quicker; the lock decides what comes next
+                pass  # another run was quicker; the lock decides what comes next
             except OSError as error:
                 raise StoreError(self.state_path, "it cannot be made: {}".format(because(error)), writable_hint(error)) from error
             self._refuse_squashed()
             self.state_fd = self._open_state()
 
-    def open_private(self, name):
-        """int: a directory in the state directory, made if need be; the caller closes it."""
-        with contextlib.suppress(FileExistsError):  # what it is, the opening tells
+    def private_dir(self, name: bytes) -> Opened:
+        """A directory in the state directory, made if need be, open for the length of a with block."""
+        with contextlib.suppress(FileExistsError):  # opening it reports if it is something else
             os.mkdir(name, 0o700, dir_fd=self.state_fd)
-        return open_directory(self.state_fd, name, self.state_path)
+        return Opened(open_directory(self.state_fd, name, self.state_path))
 
-    def open_parent(self, relative):
-        """int: the directory in the store that holds a state path (relative is bytes); the caller closes it.
+    @contextlib.contextmanager
+    def parent_of(self, relative: bytes) -> Iterator[Tuple[int, bytes]]:
+        """Open the directory in the store that holds a state path, and give it with the path's name in it.
 
         Raises:
-            StoreError: something on the way is no directory.
-            FileNotFoundError: it is not there.
+            StoreError: a component on the way is no directory.
+            FileNotFoundError: the directory is missing.
         """
-        return open_directory(self.fd, os.path.dirname(relative), self.path)
+        with Opened(open_directory(self.fd, os.path.dirname(relative), self.path)) as fd:
+            yield fd, os.path.basename(relative)
 
-    def look(self, relative, inside=False):
-        """Node: what the store has at a state path (relative is bytes); inside, whether to list a directory."""
+    def look(self, relative: bytes, inside: bool = False) -> Node:
+        """What the store has at a state path; inside: also say whether a directory is empty."""
         try:
-            parent = self.open_parent(relative)
+            parent = open_directory(self.fd, os.path.dirname(relative), self.path)
         except FileNotFoundError:
             return Node()
-        try:
-            return (look_inside if inside else look)(parent, os.path.basename(relative))
-        except OSError as error:
-            where = self.path + "/" + printable(relative)
-            raise StoreError(where, "it cannot be looked at: {}".format(because(error)), AS_ROOT) from error
-        finally:
-            os.close(parent)
+        with Opened(parent):
+            try:
+                return (look_inside if inside else look)(parent, os.path.basename(relative))
+            except OSError as error:
+                where = self.path + "/" + printable(relative)
+                raise StoreError(where, "it cannot be looked at: {}".format(because(error)), AS_ROOT) from error
 
-    def place(self, state_path):
-        """str: where a state path lies in the store."""
+    def place(self, state_path: str) -> str:
+        """Where a state path lies in the store."""
         return self.path + state_path
+
+    def manifest_path(self, name: str) -> str:
+        """The path of a manifest, by its name in the record."""
+        return os.path.join(self.state_path, os.fsdecode(MANIFESTS), name)
+
+    def other_mount(self, relative: bytes) -> bool:
+        """True if the directory that is to hold a state path lies on another mount or subvolume, into which no rename leads.
+
+        Of directories that do not exist yet, the closest existing one counts.
+        """
+        directory = os.path.dirname(relative)
+        while directory:
+            try:
+                with Opened(open_directory(self.fd, directory, self.path)) as fd:
+                    # A bind mount of the same file system has its device number, a subvolume of btrfs the mount's number.
+                    return not same_mount(fd, self.fd) or os.fstat(fd).st_dev != os.fstat(self.fd).st_dev
+            except FileNotFoundError:
+                directory = os.path.dirname(directory)
+        return False
 
     def _refuse_squashed(self):
         made = lstat(STATE, self.fd)
         if made is not None and made.st_uid != os.geteuid():
-            with contextlib.suppress(OSError):  # not ours, or not empty: then the next look tells
+            with contextlib.suppress(OSError):  # not ours, or not empty: then opening it reports that
                 os.rmdir(STATE, dir_fd=self.fd)
             raise StoreError(
                 self.state_path,
                 "what is made there belongs to user {}, not to {}".format(made.st_uid, os.geteuid()),
                 "NFS must export the volume with no_root_squash.",
             )
-
-    def other_mount(self, relative):
-        """bool: whether the directory that is to hold a state path lies on another mount or subvolume than the store.
-
-        A rename cannot go there. Of a path that is not there yet, what exists of it counts; relative is bytes.
-        """
-        directory = os.path.dirname(relative)
-        while directory:
-            try:
-                fd = open_directory(self.fd, directory, self.path)
-            except FileNotFoundError:
-                directory = os.path.dirname(directory)
-                continue
-            try:
-                # A bind mount of the same file system has its device number, a subvolume of btrfs the mount's number.
-                return not same_mount(fd, self.fd) or os.fstat(fd).st_dev != os.fstat(self.fd).st_dev
-            finally:
-                os.close(fd)
-        return False
 
     def _open_state(self):
         try:
@@ -207,29 +201,35 @@ class Store:
         except OSError as error:
             hint = AS_ROOT if error.errno == errno.EACCES else "Remove or rename it, after a look at where it came from."
             raise StoreError(self.state_path, "the state directory cannot be opened: {}".format(because(error)), hint) from error
-        status = os.fstat(fd)
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+        try:
+            self._refuse_foreign_state(os.fstat(fd))
+            for name in (".", STAGING, MANIFESTS):
+                self._refuse_mount(fd, name)
+        except StoreError:
             os.close(fd)
+            raise
+        return fd
+
+    def _refuse_foreign_state(self, status):
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
             raise StoreError(
                 self.state_path,
                 "the state directory belongs to user {} with mode {:04o}".format(status.st_uid, stat.S_IMODE(status.st_mode)),
                 "It must be root's and not be writable for everyone; find out who changed it before you give it back.",
             )
-        for name in (".", STAGING, MANIFESTS):
-            self._refuse_mount(fd, name)
-        return fd
 
     def _refuse_mount(self, state_fd, name):
-        # What is mounted there hides what we know, and is not ours to write to or to clear.
+        # A mount there hides the books, and is not ours to write to or to clear.
         try:
             fd = os.open(name, OPEN_DIRECTORY, dir_fd=state_fd)
         except OSError:
-            return  # not there, or no directory: whoever needs it tells
-        try:
+            return  # not there, or no directory: whoever needs it reports that
+        with Opened(fd):
             mounted = not same_mount(fd, self.fd)
-        finally:
-            os.close(fd)
         if mounted:
-            os.close(state_fd)
             where = os.path.normpath(os.path.join(self.state_path, os.fsdecode(name)))
             raise StoreError(where, "something is mounted there", "Unmount it: the state directory must be the volume's own.")
+
+    def open_parent(self, relative):
+        """Being replaced by parent_of()."""
+        return open_directory(self.fd, os.path.dirname(relative), self.path)

@@ -1,53 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which image this is: told in one look, so that a start knows without a walk whether a volume meets another one."""
+"""Which image is running: found out without a walk, so that a start knows at once whether a volume meets another one."""
 
 import os
 import re
 import stat
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Dict, NamedTuple, Optional
 
 from ..errors import StoreError
-from ..fs.dirfd import OPEN_DIRECTORY, list_names, lstat, open_quietly
+from ..fs.dirfd import OPEN_DIRECTORY, Opened, list_names, lstat, open_quietly
+from ..fs.node import DIRECTORY, Node, ParentDir
 from ..tree.manifest import DIGITS, read_identity
 
-FINGERPRINT = "fingerprint "  # how the id of an image begins that nobody names
+FINGERPRINT = "fingerprint "  # prefix of the id of an image that nobody names
 
 
 class Image(NamedTuple):
-    """id (str) differs between images; name (str) is what people call it, with a version after its last colon, or ''."""
+    """An image: its id; and its name for people, with a version after the last colon, or ''."""
 
     id: str
     name: str = ""
 
     @property
-    def known(self):
-        """bool: whether the id is the image's own, and not only how a path in it looks."""
+    def known(self) -> bool:
+        """True if the id is the image's own, not only the fingerprint of a path in it."""
         return not self.id.startswith(FINGERPRINT)
 
-    def describe(self):
-        """str: what to call it."""
+    def describe(self) -> str:
+        """The image as messages name it."""
         return self.name or ("image {}".format(self.id[:12]) if self.known else "one without a name")
 
-    def note(self):
-        """dict: how the record has it."""
+    def note(self) -> Dict[str, str]:
+        """The image as the record has it."""
         return {"id": self.id, "name": self.name}
 
 
-def image_of(note):
-    """Image: of a note in the record; None of None."""
+def image_of(note: Optional[dict]) -> Optional[Image]:
+    """The image of a note in the record."""
     return None if note is None else Image(note["id"], note["name"])
 
 
-def identify(given, image_manifest):
-    """Tell which image this is.
+def identify(given: str, image_manifest: str) -> Optional[Image]:
+    """The running image, None if only its paths can be looked at.
 
     Args:
-        given (str): what the user calls it; '' for nothing.
-        image_manifest (str): path of what lists the image; it may be missing.
-
-    Returns:
-        Image; None where only its paths can be looked at.
+        given: what the user calls it, '' for nothing.
+        image_manifest: path of the list of the image; it may be missing.
     """
     if given:
         return Image(given, given)
@@ -55,32 +53,21 @@ def identify(given, image_manifest):
     return None if identity is None else Image(*identity)
 
 
-def fingerprint(parent, original):
-    """Tell an image by how a path in it looks: the path itself, and what it holds at its first level.
+def fingerprint(parent: ParentDir, original: Node) -> Image:
+    """An image known by one path in it: the original itself, and its first level. Changes in deeper levels do not alter it."""
+    lines = [_trait(parent.name, parent.fd)]
+    if original.kind == DIRECTORY:
+        with Opened(open_quietly(parent.name, OPEN_DIRECTORY, parent.fd)) as fd:
+            lines.extend(_trait(name, fd) for name in list_names(fd))
+    return Image(FINGERPRINT + sha256("\n".join(lines).encode("ascii")).hexdigest()[:DIGITS])
+
+
+def refuse_older(image: Optional[Image], entries: Dict[str, dict]):
+    """Refuse an image that is older than the one the store was last used with, if both names are versions of one image.
 
     Args:
-        parent (ParentDir): of the state path.
-        original (Node): what stands there.
-
-    Returns:
-        Image: with an id that changes in deeper levels do not alter.
-    """
-    text = [_trait(parent.name, parent.fd)]
-    if original.kind == "directory":
-        fd = open_quietly(parent.name, OPEN_DIRECTORY, parent.fd)
-        try:
-            text.extend(_trait(name, fd) for name in list_names(fd))
-        finally:
-            os.close(fd)
-    return Image(FINGERPRINT + sha256("\n".join(text).encode("ascii")).hexdigest()[:DIGITS])
-
-
-def refuse_older(image, entries):
-    """Refuse an image that is older than the one that the store was last used with, where both are versions of one image.
-
-    Args:
-        image (Image): this one; None where it is not known.
-        entries (dict): of the record, state path to entry.
+        image: the running one.
+        entries: of the record, by state path.
 
     Raises:
         StoreError: it is older.
@@ -98,14 +85,14 @@ def refuse_older(image, entries):
             )
 
 
-def is_older(name, other):
-    """bool: whether a name (str) is an older version of what another names; False where that cannot be told."""
+def is_older(name: str, other: str) -> bool:
+    """True if a name is an older version of what the other names; False if that cannot be determined."""
     one, two = _version(name), _version(other)
     return bool(one and two and one[0] == two[0] and one[1] < two[1])
 
 
 def _version(name):
-    # "registry:5000/manager:18.9.23-persist@sha256:…": the tag is what follows the colon after the last slash.
+    # "registry:5000/manager:18.9.23-persist@sha256:…": the tag follows the colon after the last slash.
     name = name.split("@")[0]
     repository, colon, tag = name.rpartition(":")
     if not colon or "/" in tag:
@@ -124,6 +111,6 @@ def _trait(name, fd):
     if status is None:
         return ""
     size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
-    # Whole seconds, as layers keep no more. Not the inode's number: it is another in each container.
+    # Whole seconds, as layers keep no more. Not the inode's number: it differs between containers.
     fields = os.fsencode(name).hex(), status.st_mode, status.st_uid, status.st_gid, size, status.st_mtime_ns // 10**9
     return " ".join(map(str, fields))

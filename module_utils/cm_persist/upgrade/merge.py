@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let a state path in the store follow a new image: a merged tree is built beside, in staging, and then takes the place of the
-one that is there, which is kept.
+"""Let a state path in the store follow a new image: build a merged tree in staging, which then takes the place of the present one.
+
+The tree is a copy of the store's to which the image's changes are made. The present tree is kept.
 """
 
+import contextlib
 import errno
 import itertools
 import os
 import stat
-from typing import NamedTuple
+from typing import List, NamedTuple
 
 from ..errors import CopyError, Where, because, printable
 from ..fs.accounts import Accounts
-from ..fs.dirfd import lstat, open_directory
+from ..fs.dirfd import Opened, lstat, open_directory
 from ..fs.node import ParentDir
 from ..fs.rmtree import remove_tree
 from ..paths import StatePath
@@ -24,13 +26,13 @@ from ..tree.copy_files import Source, Target
 from ..tree.copy_tree import copy_tree
 from ..tree.scan import ScanResult, scan
 from .image import Image
-from .three_way import ADD, ASIDE, BESIDE, CHANGE, HIDDEN, REMOVE, REPLACE, actions_of
+from .three_way import CHANGE, HIDDEN, KEEP_BOTH, NEW_SUFFIX, REMOVE, REPLACE, Action, actions_of, seeded_entries
 
-NEW = b"new"  # what is taken from the image, until it has its place
+NEW = b"new"  # files taken from the image, until they have their place
 
 
 class Merge(NamedTuple):
-    """Build the merged tree of a state path in private staging; image is the one that it then follows, size what both are."""
+    """Build the merged tree of a state path in staging; image is the one that it then follows, size what both trees hold."""
 
     spec: StatePath
     store: str
@@ -39,95 +41,141 @@ class Merge(NamedTuple):
     size: ScanResult
 
     def describe(self):
-        """str: what will be done."""
-        return "merge what {} has at {} into a copy of {}{}".format(
-            self.image.describe(), self.spec.path, self.store, self.spec.path
-        )
+        path = self.spec.path
+        return "merge what {} has at {} into a copy of {}{}".format(self.image.describe(), path, self.store, path)
 
     def execute(self, run):
-        """Do it."""
-        begin, path, entry = run.clock.monotonic(), self.spec.path, run.record[self.spec.key]
-        name, where = swap_name(path, MERGE_SUFFIX), self.store + path
+        begin, path = run.clock.monotonic(), self.spec.path
         progress.begin(path, self.size.files, self.size.data)
+        name = swap_name(path, MERGE_SUFFIX)
         with run.private(name) as private, ParentDir(path) as image:
-            parent = run.store.open_parent(self.spec.relative)
-            try:
-                run.stamps[self.spec.key] = stamp(parent, os.path.basename(self.spec.relative))
-                with open(os.devnull, "wb") as nowhere:
-                    copied = copy_tree(
-                        Source(parent, os.path.basename(self.spec.relative), where), Target(private, TREE), nowhere
-                    )
-            finally:
-                os.close(parent)
-            actions = list(actions_of(run.store, self.spec, entry, image, (self.accounts, self.accounts), (private, TREE)))
-            taken = {action.path for action in actions if action.what not in (REMOVE, HIDDEN) and not action.is_directory}
-            with new_manifest(private) as manifest:
-                found = copy_tree(Source(image.fd, image.name, path), Target(private, NEW), manifest, self.accounts, taken)
-            if found.files != len(taken):
-                raise changed(path)
-            _apply(actions, private, where)
-            remove_tree(private, NEW)
-            counted = scan(private, TREE, where, 0)
-            merged = dict(
-                entry,
-                image=self.image.note(),
-                seen=self.image.note(),
-                manifest=other_manifest(path, entry),
-                files=counted.files,
-                bytes=counted.data,
-                at=int(run.clock.time()),
-            )
-            there = run.store.look(self.spec.relative)
-            write_note(private, SwapNote(self.spec.key, lstat(TREE, private).st_ino, there.inode, merged, entry))
+            copied = self._copy_present(run, private)
+            self._apply_image(run, private, image)
+            self._write_note(run, private)
         run.seconds[path] = run.clock.monotonic() - begin
-        run.warnings.extend(copied.warnings(where))
+        run.warnings.extend(copied.warnings(self.store + path))
+
+    def _copy_present(self, run, private):
+        with run.store.parent_of(self.spec.relative) as (parent, name), open(os.devnull, "wb") as nowhere:
+            run.stamps[self.spec.key] = stamp(parent, name)
+            return copy_tree(Source(parent, name, self.store + self.spec.path), Target(private, TREE), nowhere)
+
+    def _apply_image(self, run, private, image):
+        path, accounts = self.spec.path, (self.accounts, self.accounts)
+        base = seeded_entries(run.store, run.record[self.spec.key])
+        actions = list(actions_of(base, (private, TREE), image, accounts))
+        taken = {action.path for action in actions if action.what not in (REMOVE, HIDDEN) and not action.is_directory}
+        with new_manifest(private) as manifest:
+            found = copy_tree(Source(image.fd, image.name, path), Target(private, NEW), manifest, self.accounts, taken)
+        if found.files != len(taken):
+            raise changed(path)
+        _MergedTree(private, self.store + path).apply(actions)
+        remove_tree(private, NEW)
+
+    def _write_note(self, run, private):
+        entry, seen = run.record[self.spec.key], self.image.note()
+        counted = scan(private, TREE, self.store + self.spec.path, 0)
+        merged = dict(
+            entry,
+            image=seen,
+            seen=seen,
+            manifest=other_manifest(self.spec.path, entry),
+            files=counted.files,
+            bytes=counted.data,
+            at=int(run.clock.time()),
+        )
+        present = run.store.look(self.spec.relative)
+        write_note(private, SwapNote(self.spec.key, lstat(TREE, private).st_ino, present.inode, merged, entry))
 
 
-def _apply(actions, private, where):
-    """Do to the copy what was decided; the image's files are in NEW. where (str) is the tree's path, for errors."""
-    emptied, done = [], None
-    for action in actions:
-        path = b"" if action.path == b"." else action.path
-        if done is not None and path.startswith(done):
-            continue  # came with the directory that holds it
+class NoteImage(NamedTuple):
+    """Note for the record that a state path met an image; follows: the path has what the image has there."""
+
+    spec: StatePath
+    image: Image
+    follows: bool
+
+    def describe(self):
+        return "note that {} has met {}".format(printable(self.spec.path), self.image.describe())
+
+    def execute(self, run):
+        seen = dict(self.image.note(), policy=self.spec.on_image_change)
+        entry = dict(run.record[self.spec.key], seen=seen)
+        run.record[self.spec.key] = dict(entry, image=self.image.note()) if self.follows else entry
+
+
+class _MergedTree:
+    """The copy in a private directory to which the image's changes are made; the image's files are in NEW. path is for errors."""
+
+    def __init__(self, private: int, path: str):
+        self._private, self._path = private, path
+
+    def apply(self, actions: List[Action]):
+        emptied, moved = [], None
+        for action in actions:
+            path = b"" if action.path == b"." else action.path
+            if moved is not None and path.startswith(moved):
+                continue  # came with the directory that holds it
+            try:
+                if action.takes_from_image:
+                    self._take(path, action)
+                    moved = path + b"/" if action.is_directory else None
+                elif action.what == CHANGE:
+                    self._change_directory(path)
+                elif action.what == REMOVE and action.is_directory:
+                    emptied.append(path)
+                elif action.what == REMOVE:
+                    self._unlink(path)
+            except OSError as error:
+                raise self._failed(action, error) from error
+        for path in reversed(emptied):
+            self._remove_if_empty(path)
+
+    def _take(self, path, action):
+        with self._parent(TREE, path) as (fd, name):
+            target = name + NEW_SUFFIX if action.what == KEEP_BOTH else name
+            if action.what == REPLACE:
+                remove_tree(fd, target)
+            elif action.what == KEEP_BOTH:
+                _make_room(fd, target, action.before)
+            with self._parent(NEW, path) as (new, own):
+                os.rename(own, target, src_dir_fd=new, dst_dir_fd=fd)
+
+    def _change_directory(self, path):
+        with self._opened(os.path.join(NEW, path)) as new, self._opened(os.path.join(TREE, path)) as own:
+            metadata.copy_metadata(new, own, os.fstat(new), self._path)
+
+    def _unlink(self, path):
+        with self._parent(TREE, path) as (fd, name):
+            os.unlink(name, dir_fd=fd)
+
+    def _remove_if_empty(self, path):
         try:
-            if action.what == REMOVE and action.is_directory:
-                emptied.append(path)
-            elif action.what == REMOVE:
-                _at(private, TREE, path, lambda fd, name: os.unlink(name, dir_fd=fd))
-            elif action.what == CHANGE and action.is_directory:
-                _change_directory(private, path, where)
-            elif action.what in (ADD, CHANGE, REPLACE, ASIDE):
-                _take(private, path, action)
-                done = path + b"/" if action.is_directory else None
-        except OSError as error:
-            raise CopyError(
-                Where(where, action.path),
-                "the image's change cannot be made in its copy: {}".format(because(error)),
-                "Clear what forbids it there (chattr -ia), or say on_image_change: keep.",
-            ) from error
-    for path in reversed(emptied):
-        try:
-            _at(private, TREE, path, lambda fd, name: os.rmdir(name, dir_fd=fd))
+            with self._parent(TREE, path) as (fd, name):
+                os.rmdir(name, dir_fd=fd)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # it holds something that nobody removes
                 raise
 
+    @contextlib.contextmanager
+    def _parent(self, top, path):
+        directory, name = os.path.split(top + b"/" + path if path else top)
+        with Opened(open_directory(self._private, directory, "staging")) as fd:
+            yield fd, name
 
-def _take(private, path, action):
-    def place(fd, name):
-        target = name + BESIDE if action.what == ASIDE else name
-        if action.what == REPLACE:
-            remove_tree(fd, target)
-        elif action.what == ASIDE:
-            _make_room(fd, target, action.before)
-        _at(private, NEW, path, lambda new, own: os.rename(own, target, src_dir_fd=new, dst_dir_fd=fd))
+    def _opened(self, relative):
+        return Opened(open_directory(self._private, relative, self._path))
 
-    _at(private, TREE, path, place)
+    def _failed(self, action, error):
+        return CopyError(
+            Where(self._path, action.path),
+            "the image's change cannot be made in its copy: {}".format(because(error)),
+            "Clear what forbids it there (chattr -ia), or say on_image_change: keep.",
+        )
 
 
 def _make_room(fd, name, before):
-    """Take away what an earlier merge has put beside, or, if somebody has written to it since, give it another name."""
+    """Remove the version that an earlier merge put there, or, if somebody has written to it since, give it another name."""
     status = lstat(name, fd)
     if status is None:
         return
@@ -136,40 +184,3 @@ def _make_room(fd, name, before):
         return
     number = next(number for number in itertools.count(1) if lstat(name + b".%d" % number, fd) is None)
     os.rename(name, name + b".%d" % number, src_dir_fd=fd, dst_dir_fd=fd)
-
-
-def _change_directory(private, path, where):
-    fds = [open_directory(private, os.path.join(top, path), where) for top in (NEW, TREE)]
-    try:
-        metadata.copy_metadata(fds[0], fds[1], os.fstat(fds[0]), where)
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def _at(private, top, path, act):
-    """Act on what is at a path below a top: act(open directory, name)."""
-    directory, name = os.path.split(top + b"/" + path if path else top)
-    fd = open_directory(private, directory, "staging")
-    try:
-        act(fd, name)
-    finally:
-        os.close(fd)
-
-
-class NoteImage(NamedTuple):
-    """SwapNote for the record that a state path has met an image; follows says that it has what the image has there."""
-
-    spec: StatePath
-    image: Image
-    follows: bool
-
-    def describe(self):
-        """str: what will be done."""
-        return "note that {} has met {}".format(printable(self.spec.path), self.image.describe())
-
-    def execute(self, run):
-        """Do it."""
-        seen = dict(self.image.note(), policy=self.spec.on_image_change)
-        entry = dict(run.record[self.spec.key], seen=seen)
-        run.record[self.spec.key] = dict(entry, image=self.image.note()) if self.follows else entry

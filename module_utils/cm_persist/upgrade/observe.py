@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look whether the image changed since a state path in the store last met one, and what that means. Nothing is changed."""
+"""Find out whether a state path in the store meets another image, and what that image changed. Changes nothing."""
 
-import contextlib
 import os
-from typing import NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import CopyError, StoreError, because
-from ..fs.accounts import Accounts, read_accounts
+from ..fs.accounts import Accounts
 from ..fs.dirfd import open_regular
-from ..fs.node import NONE
+from ..fs.node import Node, ParentDir
 from ..host.applications import DATABASE_FILES
-from ..host.mounts import mounts_at_or_below
+from ..host.mounts import Mount, mounts_at_or_below
 from ..host.postgresql import Database, find_databases
 from ..host.processes import Process, find_process_using
-from ..original.notes import aside_name, bound_name, removal_name
+from ..original.notes import PathNotes, read_notes
+from ..paths import StatePath
 from ..tree.compare import from_manifest, from_tree, some_of
 from ..tree.scan import ScanResult, scan
 from ..tree.walk import LEAVE, walk
@@ -25,39 +25,37 @@ NAMED = 10  # files that a report names
 
 
 class ImageContext(NamedTuple):
-    """What is known of the image.
+    """What is known of the running image.
 
-    image is which one it is, None where only its paths can be looked at; listed (str) the path of what lists it, '' where that is
-    not what tells which it is; accounts are its own, and store_accounts what the owners in the store are called; mounts is the
-    mount table (list of Mount).
+    image: which one it is, None if only its paths can be looked at. listed: path of its list, '' if that is not what identifies
+    it. accounts: its users and groups; store_accounts: those of the store's owners. mounts: the mount table.
     """
 
     image: Optional[Image]
     listed: str
     accounts: Accounts
     store_accounts: Accounts
-    mounts: list
+    mounts: List[Mount]
 
-    def at(self, parent, original):
-        """Image: as it is known at a state path; parent is its ParentDir, original the Node of what stands there."""
+    def at(self, parent: ParentDir, original: Node) -> Image:
+        """The image as it is known at a state path, where the original is."""
         return self.image or fingerprint(parent, original)
 
 
-def image_context(given, image_manifest, store_accounts, mounts, accounts=None):
-    """ImageContext: of this machine; arguments as of identify() and ImageContext. accounts (Accounts) None reads the image's."""
-    image = identify(given, image_manifest)
-    own = read_accounts() if accounts is None else accounts
-    listed = image_manifest if image and not given else ""
-    return ImageContext(image, listed, own, own if store_accounts is None else store_accounts, mounts)
+def image_context(settings, store_accounts: Optional[Accounts], machine) -> ImageContext:
+    """The image of this machine; settings have image and image_manifest, store_accounts is None if nobody wrote them yet."""
+    image, own = identify(settings.image, settings.image_manifest), machine.accounts()
+    listed = settings.image_manifest if image and not settings.image else ""
+    return ImageContext(image, listed, own, own if store_accounts is None else store_accounts, machine.mounts())
 
 
 class ImageChange(NamedTuple):
     """What a new image means for a state path that the store has.
 
-    old is the image that it was seeded from, or merged with, None where that is not known; seen the one that it last met; new
-    this one. policy is what is done, KEEP, MERGE or FAIL, and reason says why that is not what was asked for. hidden counts the
-    files that the image has newer, names are some of them; removed those that it no longer has; tally tells what a merge does.
-    databases are (the store's, the image's) of two versions; scan what a merge writes; user is a process that uses the store's.
+    old: the image that it was seeded from or merged with, None if unknown; seen: the one that it last met; new: the running one.
+    policy: what is done, KEEP, MERGE or FAIL; reason: why that is not what the user asked for. hidden: how many files the image
+    has newer, names: some of them; removed: how many it no longer has. tally: what a merge does; scan: what it writes. databases:
+    the store's and the image's, if their versions differ. used_by: a process that uses the store's copy.
     """
 
     old: Optional[Image]
@@ -71,143 +69,162 @@ class ImageChange(NamedTuple):
     tally: Tally = Tally()
     databases: Tuple[Database, ...] = ()
     scan: ScanResult = ScanResult()
-    user: Optional[Process] = None
+    used_by: Optional[Process] = None
 
     @property
-    def differs(self):
-        """bool: whether the image has anything else at the path."""
+    def differs(self) -> bool:
+        """True if the image has anything else at the path than before."""
         return bool(self.hidden or self.removed)
 
 
-def look_for_change(store, spec, parent, original, stored, entry, context):
-    """Look whether a state path meets another image.
+class Meeting(NamedTuple):
+    """A state path where the image's original and the store's copy meet; entry is None for content about to be adopted."""
 
-    Args:
-        store (Store): open.
-        spec (StatePath): the path.
-        parent (ParentDir): of it.
-        original, stored (Node): what stands there, and what the store has.
-        entry (dict): its part of the record; None for what is about to be adopted.
-        context (ImageContext): of the image.
-
-    Returns:
-        ImageChange; None where there is nothing to be done or said.
-    """
-    # What an earlier start left half removed, or a program put there, is not what the image holds.
-    notes = (removal_name, bound_name, aside_name)
-    if not original.real or not stored.real or any(parent.look(name(parent.name)).kind != NONE for name in notes):
-        return None
-    new = context.at(parent, original)
-    old, seen = (image_of(entry[key]) for key in ("image", "seen")) if entry else (None, None)
-    if seen is not None and seen.id == new.id and (spec.on_image_change == KEEP or old is None or old.id == new.id):
-        return None
-    change = ImageChange(old, seen, new, databases=_other_versions(store, spec, parent))
-    if change.databases:
-        return change
-    try:
-        if entry is None or not entry["manifest"]:
-            asked = spec.on_image_change != KEEP and entry is not None
-            reason = "nobody knows what it was before it was adopted" if asked else ""
-            return _report_unknown(change._replace(reason=reason), store, spec, parent, original, context)
-        found = _look(change, store, spec, parent, original, stored, entry, context)
-        # Why it is not merged, an earlier start has said that was asked for the same.
-        told = seen is not None and seen.id == new.id and entry["seen"].get("policy") == spec.on_image_change
-        told = told and found.policy == KEEP
-        return None if told else found
-    except OSError as error:
-        raise CopyError(spec.path, "it cannot be compared: {}".format(because(error)), "Mend that, then start again.") from error
+    spec: StatePath
+    parent: ParentDir
+    original: Node
+    stored: Node
+    entry: Optional[dict] = None
 
 
-def _look(change, store, spec, parent, original, stored, entry, context):
-    reason = ""
-    try:
-        if spec.on_image_change == MERGE:
-            reason = _why_not(change, store, spec, parent, original, stored, context)
-            if not reason:
-                if is_unchanged(seeded_entries(store, entry), _image_entries(spec, parent, context)):
-                    return change
-                found = tally(actions_of(store, spec, entry, parent, (context.store_accounts, context.accounts)))
-                user = find_process_using(store.place(spec.path))
-                return change._replace(policy=MERGE, tally=found, scan=_scan(store, spec, parent), user=user)
-        count, names = some_of(hidden(seeded_entries(store, entry), _image_entries(spec, parent, context)), NAMED)
-        gone, _names = some_of(removed(seeded_entries(store, entry), _image_entries(spec, parent, context)), 0)
-    except StoreError as error:  # the manifest is lost
-        return _report_unknown(change._replace(reason=str(error)), store, spec, parent, original, context)
-    policy = FAIL if spec.on_image_change == FAIL else KEEP
-    return change._replace(policy=policy, reason=reason, hidden=count, names=names, removed=gone)
+def find_change(store, meeting: Meeting, context: ImageContext) -> Optional[ImageChange]:
+    """What another image means for a state path; None if there is nothing to do or to report."""
+    return _Finder(store, meeting, context).change()
 
 
-def _image_entries(spec, parent, context):
-    # The list that was made with the image is read faster than the image; not if something was laid over the path.
-    if context.listed and not mounts_at_or_below(spec.path, context.mounts):
-        within = os.fsencode(os.path.join(os.path.realpath(parent.directory), os.fsdecode(parent.name))).lstrip(b"/")
-        with open(open_regular(context.listed), "rb") as file:
-            entries = from_manifest(file, context.listed, within, context.accounts)
-            top = next(entries, None)
-            if top is not None:
-                yield top
-                yield from entries
-                return
-    yield from from_tree(parent.fd, parent.name, context.accounts)  # not listed, as below /run, or not to be relied upon
+class _Finder:
+    """Compares one state path of an open store with the image."""
 
+    def __init__(self, store, meeting, context):
+        self._store, self._context = store, context
+        self._spec, self._parent, self._original, self._stored, self._entry = meeting
 
-def _report_unknown(change, store, spec, parent, original, context):
-    if original.kind != store.look(spec.relative).kind:
-        return change
-    with _stored(store, spec) as (fd, name):
-        if _database(fd, name):  # its files are no two programs' to compare
+    def change(self):
+        if not self._original.real or not self._stored.real or self._is_not_the_image_s():
+            return None
+        new = self._context.at(self._parent, self._original)
+        old, seen = (image_of(self._entry[key]) for key in ("image", "seen")) if self._entry else (None, None)
+        met = seen is not None and seen.id == new.id
+        if met and (self._spec.on_image_change == KEEP or old is None or old.id == new.id):
+            return None
+        change = ImageChange(old, seen, new, databases=self._other_versions())
+        if change.databases:
             return change
-        found = newer(from_tree(fd, name, context.store_accounts), from_tree(parent.fd, parent.name, context.accounts))
-        count, names = some_of(found, NAMED)
-    return change._replace(hidden=count, names=names)
+        try:
+            change = self._compared(change)
+        except OSError as error:
+            found = "it cannot be compared: {}".format(because(error))
+            raise CopyError(self._spec.path, found, "Fix that, then start again.") from error
+        # An earlier start with this policy has already reported why it is not merged.
+        reported = met and self._entry["seen"].get("policy") == self._spec.on_image_change and change.policy == KEEP
+        return None if reported and self._was_seeded() else change
 
+    def _is_not_the_image_s(self):
+        # An original that is partly removed, or content that a program put there.
+        notes = read_notes(self._parent)
+        return notes.removal_begun or notes.mount_noted or bool(notes.asides)
 
-def _why_not(change, store, spec, parent, original, stored, context):
-    """str: why a path is not merged; '' where it can be."""
-    if not change.new.known:
-        return "nothing says which image this is: name it in cm_persist_image, or build it with container/build"
-    if original.kind != stored.kind:
-        return "the image has a {} there, the store a {}".format(original.kind, stored.kind)
-    if parent.look_inside().empty:
-        return "the image has nothing there"
-    mounts = mounts_at_or_below(spec.path, context.mounts)
-    if mounts:
-        return "something is mounted at {}".format(mounts[0])
-    if store.other_mount(spec.relative):
-        return "its directory in the store is another mount"
-    with _stored(store, spec) as tree:
-        database = _database(*tree) or _database(parent.fd, parent.name)
-    return "it holds a database ({})".format(os.fsdecode(database)) if database else ""
+    def _was_seeded(self):
+        return self._entry is not None and bool(self._entry["manifest"])
+
+    def _compared(self, change):
+        if not self._was_seeded():
+            asked = self._spec.on_image_change != KEEP and self._entry is not None
+            reason = "nobody knows what it was before it was adopted" if asked else ""
+            return self._by_age(change._replace(reason=reason))
+        try:
+            return self._by_list(change)
+        except StoreError as error:  # the manifest is lost
+            return self._by_age(change._replace(reason=str(error)))
+
+    def _by_list(self, change):
+        """Compare with what the path was when it was seeded."""
+        policy, reason = self._spec.on_image_change, ""
+        if policy == MERGE:
+            reason = self._why_not(change)
+            if not reason:
+                return self._merged(change)
+            policy = KEEP
+        count, names = some_of(hidden(self._seeded(), self._image()), NAMED)
+        gone, _names = some_of(removed(self._seeded(), self._image()), 0)
+        return change._replace(policy=policy, reason=reason, hidden=count, names=names, removed=gone)
+
+    def _merged(self, change):
+        if is_unchanged(self._seeded(), self._image()):
+            return change
+        accounts = self._context.store_accounts, self._context.accounts
+        with self._store.parent_of(self._spec.relative) as tree:
+            counts = tally(actions_of(seeded_entries(self._store, self._entry), tree, self._parent, accounts))
+        process = find_process_using(self._store.place(self._spec.path))
+        return change._replace(policy=MERGE, tally=counts, scan=self._both_sizes(), used_by=process)
+
+    def _by_age(self, change):
+        """Compare with what the store has now: for a path of which nobody knows what it was."""
+        if self._original.kind != self._store.look(self._spec.relative).kind:
+            return change
+        with self._store.parent_of(self._spec.relative) as (fd, name):
+            if _database(fd, name):  # two programs' database files cannot be compared
+                return change
+            own = from_tree(fd, name, self._context.store_accounts)
+            count, names = some_of(newer(own, self._image_tree()), NAMED)
+        return change._replace(hidden=count, names=names)
+
+    def _why_not(self, change):
+        """Why the path is not merged, '' if it can be."""
+        if not change.new.known:
+            return "nothing says which image this is: name it in cm_persist_image, or build it with container/build"
+        if self._original.kind != self._stored.kind:
+            return "the image has a {} there, the store a {}".format(self._original.kind, self._stored.kind)
+        if self._parent.look_inside().empty:
+            return "the image has nothing there"
+        mounts = mounts_at_or_below(self._spec.path, self._context.mounts)
+        if mounts:
+            return "something is mounted at {}".format(mounts[0])
+        if self._store.other_mount(self._spec.relative):
+            return "its directory in the store is another mount"
+        with self._store.parent_of(self._spec.relative) as tree:
+            database = _database(*tree) or _database(self._parent.fd, self._parent.name)
+        return "it holds a database ({})".format(os.fsdecode(database)) if database else ""
+
+    def _seeded(self):
+        return seeded_entries(self._store, self._entry)
+
+    def _image(self):
+        # The list that was made with the image is read faster than the image; not if something is mounted over the path.
+        spec, parent, context = self._spec, self._parent, self._context
+        if context.listed and not mounts_at_or_below(spec.path, context.mounts):
+            within = os.fsencode(os.path.join(os.path.realpath(parent.directory), os.fsdecode(parent.name))).lstrip(b"/")
+            with open(open_regular(context.listed), "rb") as file:
+                entries = from_manifest(file, context.listed, within, context.accounts)
+                top = next(entries, None)
+                if top is not None:
+                    yield top
+                    yield from entries
+                    return
+        yield from self._image_tree()  # not listed, as below /run, or the list is of no use
+
+    def _image_tree(self):
+        return from_tree(self._parent.fd, self._parent.name, self._context.accounts)
+
+    def _both_sizes(self):
+        with self._store.parent_of(self._spec.relative) as (fd, name):
+            stored = scan(fd, name, self._store.place(self._spec.path), 0)
+        image = scan(self._parent.fd, self._parent.name, self._spec.path, 0)
+        return ScanResult(*(one + other for one, other in zip(stored, image)))
+
+    def _other_versions(self):
+        """The store's and the image's database, if their versions differ."""
+        with self._store.parent_of(self._spec.relative) as (fd, name):
+            stored = find_databases(fd, name, self._store.place(self._spec.path))
+        if not stored:
+            return ()
+        by_path = {database.directory[len(self._store.path) :]: database for database in stored}
+        for database in find_databases(self._parent.fd, self._parent.name, self._spec.path):
+            own = by_path.get(database.directory, stored[0])
+            if own.version != database.version:
+                return own, database
+        return ()
 
 
 def _database(fd, name):
     return next((visit.path for visit in walk(fd, name) if visit.event != LEAVE and visit.name in DATABASE_FILES), None)
-
-
-def _scan(store, spec, parent):
-    with _stored(store, spec) as (fd, name):
-        two = scan(fd, name, store.place(spec.path), 0), scan(parent.fd, parent.name, spec.path, 0)
-    return ScanResult(*(one + other for one, other in zip(*two)))
-
-
-def _other_versions(store, spec, parent):
-    """tuple of Database: (the store's, the image's) of two versions, or () where there are none."""
-    with _stored(store, spec) as (fd, name):
-        stored = find_databases(fd, name, store.place(spec.path))
-    if not stored:
-        return ()
-    there = {database.directory[len(store.path) :]: database for database in stored}
-    for database in find_databases(parent.fd, parent.name, spec.path):
-        own = there.get(database.directory, stored[0])
-        if own.version != database.version:
-            return own, database
-    return ()
-
-
-@contextlib.contextmanager
-def _stored(store, spec):
-    parent = store.open_parent(spec.relative)
-    try:
-        yield parent, os.path.basename(spec.relative)
-    finally:
-        os.close(parent)

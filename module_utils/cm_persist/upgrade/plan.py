@@ -1,111 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done where a new image meets an old volume, for plan_seed(). Pure: no disk is touched."""
+"""Decide what to do where a new image meets an old volume. Pure: no disk is touched."""
+
+from typing import List, Optional
 
 from ..errors import PathError, printable
-from ..fs.node import DIRECTORY
+from ..fs.accounts import Accounts
+from ..fs.node import DIRECTORY, FILE, Node
+from ..plan import Decision, path_result
 from ..store.owners import Owners, after, known, plan_passes
 from ..store.renumber import Renumber, RepairTop, WriteOwners
+from ..store.state import StoreSeen
 from ..text import files, some
 from .merge import NoteImage
-from .observe import FAIL, MERGE
+from .observe import FAIL, MERGE, ImageChange
 
-WIDENED = {DIRECTORY: 0o2770, "file": 0o660}  # what kubelet adds to the modes of a volume with an fsGroup
+WIDENED = {DIRECTORY: 0o2770, FILE: 0o660}  # what kubelet adds to the modes of a volume with an fsGroup
 
 
-def plan_owners(store, accounts):
-    """Let owners in the store follow their names.
-
-    Args:
-        store (StoreSeen): the store.
-        accounts (Accounts): the image's.
-
-    Returns:
-        tuple: (list, list of str), steps and warnings.
-    """
-    if store.uid or store.read_only:
-        return [], []
-    if store.owners is None:
-        return [WriteOwners(Owners(accounts), store.path)], []
-    steps, warnings = [], []
-    passes, torn = plan_passes(store.owners, accounts)
-    owners = store.owners
+def decide_owners(store: StoreSeen, accounts: Accounts) -> Decision:
+    """Let owners in the store follow their names; accounts are the image's."""
+    if store.uid or store.volume.read_only:
+        return Decision()
+    if store.books.owners is None:
+        return Decision((WriteOwners(Owners(accounts), store.path),))
+    owners, steps, warnings = store.books.owners, [], []
+    passes, split = plan_passes(owners, accounts)
     for moves in passes:
         steps.append(Renumber(owners, moves, tuple(_names(owners.accounts, moves))))
         owners = Owners(after(owners.accounts, moves))
     if passes:
-        said = "{}: owners have other numbers in this image; the files in the store follow them: {}."
-        moved = list(dict.fromkeys(word for step in steps for word in step.names))  # of user and group once
-        warnings.append(said.format(printable(store.path), some(moved, 10)))
-    for name in torn:
-        said = "{}: {} had a number that another name had too, and now has its own; its files cannot be told from the other's."
-        warnings.append(said.format(printable(store.path), printable(name)))
+        text = "{}: owners have other numbers in this image; the files in the store follow them: {}."
+        moved = list(dict.fromkeys(name for step in steps for name in step.names))  # of user and group once
+        warnings.append(text.format(printable(store.path), some(moved, 10)))
+    for name in split:
+        text = "{}: {} had a number that another name had too, and now has its own; its files cannot be told from the other's."
+        warnings.append(text.format(printable(store.path), printable(name)))
     both = known(owners.accounts, accounts)
     if both != owners.accounts:
         steps.append(WriteOwners(Owners(both), store.path))
-    return steps, warnings
+    return Decision(tuple(steps), None, tuple(warnings))
 
 
-def plan_repair(store, path, plan):
-    """Put right what a volume plug-in has done to the top of a state path that the store has (PathSeen)."""
-    top, stored = path.entry["top"], path.stored
-    if store.uid or store.read_only or stored.mode == top["mode"] or stored.mode != top["mode"] | WIDENED.get(stored.kind, 0):
-        return
-    plan.steps.append(RepairTop(path.spec, store.path, top["mode"]))
-    plan.warnings.append(
+def decide_repair(store: StoreSeen, spec, stored: Node, top: dict) -> Decision:
+    """Undo what a volume plug-in did to the top of a state path in the store; top is the record's."""
+    widened = top["mode"] | WIDENED.get(stored.kind, 0)
+    if store.uid or store.volume.read_only or stored.mode == top["mode"] or stored.mode != widened:
+        return Decision()
+    warning = (
         "{}{}: it had mode {:04o} and group {}, as kubelet's fsGroup leaves it, and gets {:04o} and its own back. What it holds "
         "was widened as well: say fsGroupChangePolicy: OnRootMismatch, or no fsGroup.".format(
-            store.path, printable(path.spec.path), stored.mode, stored.gid, top["mode"]
+            store.path, printable(spec.path), stored.mode, stored.gid, top["mode"]
         )
     )
+    return Decision((RepairTop(spec, store.path, top["mode"]),), None, (warning,))
 
 
-def widened_top(stored, original):
-    """Node: of the original, where the store's copy has its mode as a volume plug-in has widened it; else None."""
+def widened_top(stored: Node, original: Node) -> Optional[Node]:
+    """The original, if the store's copy has its mode as a volume plug-in has widened it."""
     widened = original.kind == stored.kind and stored.mode == original.mode | WIDENED.get(stored.kind, 0)
     return original if widened and stored.mode != original.mode else None
 
 
-def plan_change(store, path, plan):
-    """Decide what a new image means for a state path that the store has.
-
-    Args:
-        store (StoreSeen): the store.
-        path (PathSeen): the path, with its change.
-        plan (Plan): gets the steps, the warnings and the path's result.
+def decide_change(store: StoreSeen, path) -> Decision:
+    """What a new image means for a state path that the store has; path (PathSeen) has a change.
 
     Raises:
         PathError: the image cannot be started on it.
     """
     spec, change, entry = path.spec, path.change, path.entry
-    told_of_change(path, plan)
-    result = {"path": spec.path, "state": "already", "files": entry["files"], "bytes": entry["bytes"]}
+    warnings = change_warnings(spec, change, adopted=False)
     if change.policy == FAIL and change.differs:
-        raise PathError(
-            spec.path,
-            "the image has changed ({} to {}), on_image_change is fail, and {} of its files there are newer than the store's{}; "
-            "{} are gone".format(
-                _name(change.old),
-                change.new.describe(),
-                change.hidden,
-                ": " + _some(change) if change.hidden else "",
-                change.removed,
-            ),
-            "Start {} again; or say on_image_change: keep (the store's are used) or merge.".format(
-                _name(change.seen or change.old)
-            ),
-        )
+        raise _changed_error(spec, change)
+    result = path_result(spec, "already", entry["files"], entry["bytes"])
+    steps = ()
     if change.policy == MERGE:
-        if change.user:
-            raise PathError(spec.path, "the store's copy is in use: {}".format(change.user.describe()), change.user.hint)
+        if change.used_by:
+            found = "the store's copy is in use: {}".format(change.used_by.describe())
+            raise PathError(spec.path, found, change.used_by.hint)
         result["state"] = "merged"
-    elif not store.read_only:
-        plan.steps.append(NoteImage(spec, change.new, change.old is not None and not change.differs))
-    plan.paths.append(dict(result, image_change=_counts(change)))
+    elif not store.volume.read_only:
+        steps = (NoteImage(spec, change.new, change.old is not None and not change.differs),)
+    return Decision(steps, dict(result, image_change=_counts(change)), tuple(warnings))
 
 
-def told_of_change(path, plan):
-    """Warn of what the volume hides, and refuse a database of another version. Arguments as of plan_change()."""
-    change, own = path.change, printable(path.spec.path)
+def change_warnings(spec, change: ImageChange, adopted: bool) -> List[str]:
+    """What the volume hides of a new image.
+
+    Raises:
+        PathError: the image has a database of another version.
+    """
+    _refuse_other_database(change)
+    own, warnings = printable(spec.path), []
+    if change.reason:
+        warnings.append("{}: it is kept as it is, not merged: {}.".format(own, change.reason))
+    met = "this image ({})".format(change.new.describe()) if adopted else _change_text(change)
+    if change.policy == MERGE:
+        tally = change.tally
+        if tally.beside + tally.hidden:
+            text = "{}: {}; {} changed on both sides: the store's stay, the image's lie beside, NAME.cm_persist-new: {}."
+            warnings.append(text.format(own, met, files(tally.beside + tally.hidden), _some(change)))
+        return warnings
+    if change.hidden:
+        text = "{}: {}, and the volume hides {} that it has newer: {}."
+        if adopted:
+            text = "{}: {} has {} that the volume lacks, or has older: {}."
+        warnings.append(text.format(own, met, files(change.hidden), _some(change)))
+    if change.removed:
+        text = "{}: {}, and the volume still has {} that the image no longer has."
+        warnings.append(text.format(own, met, files(change.removed)))
+    return warnings
+
+
+def _refuse_other_database(change):
     if change.databases:
         store, image = change.databases
         raise PathError(
@@ -116,36 +122,34 @@ def told_of_change(path, plan):
             "Start the image with PostgreSQL {} again. To move on, upgrade the store's database (pg_upgrade), or dump it there, "
             "and load the dump into an empty volume of this image.".format(printable(store.version)),
         )
-    if change.reason:
-        plan.warnings.append("{}: it is kept as it is, not merged: {}.".format(own, change.reason))
+
+
+def _changed_error(spec, change):
+    return PathError(
+        spec.path,
+        "the image has changed ({} to {}), on_image_change is fail, and {} of its files there are newer than the store's{}; "
+        "{} are gone".format(
+            _name(change.old),
+            change.new.describe(),
+            change.hidden,
+            ": " + _some(change) if change.hidden else "",
+            change.removed,
+        ),
+        "Start {} again; or say on_image_change: keep (the store's are used) or merge.".format(_name(change.seen or change.old)),
+    )
+
+
+def _change_text(change):
     met_before = change.seen is not None and change.seen.id == change.new.id  # for another policy
     before = change.old if change.policy == MERGE or met_before else change.seen or change.old
-    met = "the image has changed ({} to {})".format(_name(before), change.new.describe())
-    if path.entry is None:
-        met = "this image ({})".format(change.new.describe())
-    if change.policy == MERGE:
-        tally = change.tally
-        if tally.beside + tally.hidden:
-            said = "{}: {}; {} changed on both sides: the store's stay, the image's lie beside, NAME.cm_persist-new: {}."
-            plan.warnings.append(said.format(own, met, files(tally.beside + tally.hidden), _some(change)))
-        return
-    if change.hidden and path.entry is None:
-        said = "{}: {} has {} that the volume lacks, or has older: {}."
-        plan.warnings.append(said.format(own, met, files(change.hidden), _some(change)))
-    elif change.hidden:
-        said = "{}: {}, and the volume hides {} that it has newer: {}."
-        plan.warnings.append(said.format(own, met, files(change.hidden), _some(change)))
-    if change.removed:
-        said = "{}: {}, and the volume still has {} that the image no longer has."
-        plan.warnings.append(said.format(own, met, files(change.removed)))
+    return "the image has changed ({} to {})".format(_name(before), change.new.describe())
 
 
 def _names(accounts, moves):
     for names, pairs in zip(accounts, moves):
         for old, new in pairs:
-            yield "{} {} to {}".format(
-                next((name for name, number in sorted(names.items()) if number == old), "number"), old, new
-            )
+            name = next((name for name, number in sorted(names.items()) if number == old), "number")
+            yield "{} {} to {}".format(name, old, new)
 
 
 def _name(image):

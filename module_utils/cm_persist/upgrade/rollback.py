@@ -1,39 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put the tree that the last merge replaced back in the place of each state path in the store; what is there now is kept instead.
+"""Put the tree that the last merge replaced back in the place of each state path in the store, and keep the present one instead.
 
-All kept trees are moved to staging, and then each takes its place as a merged one does (swap.py). A run that is killed before the
-first of these leaves them in staging, and the next puts them back to what is kept; one that is killed later is completed, by
-another like it or by a start.
+All kept trees are moved to staging, and then each takes its place as a merged one does (store/swap.py). A run that is killed before
+the first exchange leaves them in staging, and the next run returns them to the backups. A run that is killed later is completed
+by another rollback, or by a start.
 """
 
 import os
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import PathError, StoreError, printable
 from ..fs.dirfd import lstat
 from ..fs.node import Node
 from ..host.machine import THIS_MACHINE
 from ..host.processes import Process, find_process_using
-from ..lease.lease import FREE, HELD, Lease, LeaseSeen
+from ..lease.lease import refuse_held
 from ..paths import StatePath, parse_paths
-from ..plan import ListPlan, Outcome
+from ..plan import Outcome, Plan, execute, path_result
 from ..store.backups import KeepOld, newest, take
 from ..store.layout import MANIFEST, TREE, other_manifest, swap_name
 from ..store.lock import locked
-from ..store.owners import read_owners
-from ..store.record import read_record
-from ..store.recovery import plan_swaps
+from ..store.recovery import NOTHING, decide_swaps, read_only_error
 from ..store.renumber import Renumber
-from ..store.staging import read_staging
-from ..store.state import StoreSeen
-from ..store.steps import RemoveStaging, Run, WriteRecord, execute
+from ..store.state import SEEDED, StoreSeen, Volume, read_books
+from ..store.steps import RemoveStaging, Run, WriteRecord
 from ..store.store import required_store
-from ..store.swap import BEFORE, ROLLBACK_SUFFIX, Exchange, OpenSwap, SwapNote, find_swaps, write_note
+from ..store.swap import BEFORE, ROLLBACK_SUFFIX, Exchange, SwapNote, open_swap, write_note
+
+ROUNDS = ("complete owners and swaps", "complete what that has left", "roll back")
 
 
 class TakeBack(NamedTuple):
-    """Move a kept tree of a state path to staging, and note what is to become of it; number and kept (dict) are as newest() gives
-    them."""
+    """Move a kept tree of a state path to staging, with the note of its swap; number and kept are as newest() gives them."""
 
     spec: StatePath
     store: str
@@ -41,141 +39,126 @@ class TakeBack(NamedTuple):
     kept: dict
 
     def describe(self):
-        """str: what will be done."""
         return "take back what was kept of {}{}, {} files".format(self.store, printable(self.spec.path), self.kept["files"])
 
     def execute(self, run):
-        """Do it."""
         name, previous = swap_name(self.spec.path, ROLLBACK_SUFFIX), run.record[self.spec.key]
         take(run.store, self.spec.path, self.number, name)
-        with OpenSwap(run.store, name) as private:
+        with open_swap(run.store, name) as private:
             listed = lstat(MANIFEST, private) is not None
             # Its owners were renumbered with all others; its entry, kept with it, was not.
             top = dict(previous["top"], mode=self.kept["top"]["mode"])
             entry = dict(self.kept, manifest=other_manifest(self.spec.path, previous) if listed else None, top=top)
-            there = run.store.look(self.spec.relative)
-            write_note(private, SwapNote(self.spec.key, lstat(TREE, private).st_ino, there.inode, entry, previous))
+            present = run.store.look(self.spec.relative)
+            write_note(private, SwapNote(self.spec.key, lstat(TREE, private).st_ino, present.inode, entry, previous))
 
 
 class PathKept(NamedTuple):
-    """One state path as it was found: its entry in the record, what the store has of it, what was kept of it ((number, entry),
-    None for nothing), and a process that uses the store's."""
+    """A state path as it was found: its entry in the record, the store's copy, the last kept generation and its entry, a user."""
 
     spec: StatePath
     entry: Optional[dict]
     stored: Node
-    kept: Optional[tuple]
-    user: Optional[Process] = None
+    kept: Optional[Tuple[bytes, dict]]
+    used_by: Optional[Process] = None
 
 
-def roll_back(settings, check_mode=False, machine=THIS_MACHINE):
-    """Bring the store to the state where each path has the tree that its last merge replaced.
-
-    Args:
-        settings (seed.Settings): what the user wants.
-        check_mode (bool): plan only, change nothing (check mode).
-        machine (Machine): what it runs on.
-
-    Returns:
-        Outcome: what was done, or would be.
+def roll_back(settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
+    """Give each state path in the store the tree that its last merge replaced; settings are seed.Settings.
 
     Raises:
-        PersistError: a refusal, in which case nothing was changed, or a failure, after which another run, or a start, goes on.
+        PersistError: a refusal, and nothing was changed; or a failure, after which another run, or a start, goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
     with required_store(store_path, settings.require_mount, machine) as store:
         if store.state_fd is None:
             raise StoreError(store_path, "nothing was ever seeded into it", "Mount the volume that holds the manager's state.")
         if check_mode:
-            plan = _look_and_plan(store, specs, settings.backups)
-            return _outcome([step.describe() for step in plan.steps], plan)
+            _seen, plan = _plan(store, specs, settings.backups)
+            return _outcome(plan.steps, plan)
+        steps = []
         with locked(store.state_fd, store.state_path, settings.lock_timeout):
-            steps = []
-            for _turn in ("complete owners and swaps", "what that has left", "go back"):
-                plan = _look_and_plan(store, specs, settings.backups)
-                execute(plan.steps, Run(store, read_record(store.state_fd, store.state_path), machine.clock, "", ""))
-                steps.extend(step.describe() for step in plan.steps)
-                if plan.paths[0]["state"] != "begun":
+            for _round in ROUNDS:
+                seen, plan = _plan(store, specs, settings.backups)
+                execute(plan.steps, Run(store, seen.books.record, machine))
+                steps += plan.steps
+                if not plan.resume_only:
                     break
-            return _outcome(steps, plan)
+        return _outcome(steps, plan)
 
 
-def plan_rollback(seen, paths, backups):
-    """Decide what to do. Pure.
+def plan_rollback(store: StoreSeen, paths: List[PathKept], backups: int) -> Plan:
+    """The plan of a rollback; resume_only if it only completes something else that an interrupted run started. Pure.
 
-    Args:
-        seen (StoreSeen): the store.
-        paths (list of PathKept): the state paths, in the user's order.
-        backups (int): how many generations are kept.
-
-    Returns:
-        Plan: only to complete what an earlier run began, where one did: a way back, which this one then is; or something else,
-        and each path's state is "begun".
+    Where an interrupted run was a rollback, this plan completes it and is all of it. backups is how many generations are kept.
 
     Raises:
-        PersistError: a refusal; nothing must be changed.
+        PersistError: a refusal.
     """
-    plan = ListPlan([], [], [])
-    later = plan_swaps(seen, backups, plan)
-    done = {swap.note.path for swap in seen.swaps if swap.name.endswith(ROLLBACK_SUFFIX) and swap.state != BEFORE}
-    begun = bool(later) and not done
-    if not later and seen.owners and seen.owners.begun:  # a file may be without what its new owner took from it
-        plan.steps.append(Renumber(seen.owners, seen.owners.begun, ("as was begun",)))
-        begun = True
-    going = [] if later or begun else [path for path in paths if path.kept]
+    swaps, owners = decide_swaps(store, backups), store.books.owners
+    back = {swap.note.path for swap in store.books.swaps if swap.is_rollback and swap.state != BEFORE}
+    resume = bool(swaps.complete or swaps.keep) and not back
+    renumber = ()
+    if not (swaps.complete or swaps.keep) and owners and owners.started:
+        # A file may lack what its new owner took from it.
+        renumber, resume = (Renumber(owners, owners.started, ("as was begun",)),), True
+    going = () if swaps.complete or swaps.keep or resume else tuple(path for path in paths if path.kept)
     for path in going:
-        if not path.stored.real or path.entry is None:
-            raise PathError(path.spec.path, "the store has nothing there that could be kept", "Start once, and see what it says.")
-        if path.user:
-            raise PathError(path.spec.path, "the store's copy is in use: {}".format(path.user.describe()), path.user.hint)
-    plan.steps.extend(TakeBack(path.spec, seen.path, *path.kept) for path in going)
-    for path in going:
-        name = swap_name(path.spec.path, ROLLBACK_SUFFIX)
-        plan.steps.append(Exchange(path.spec.key, seen.path, name))
-        later.append(KeepOld(name, max(1, backups)))
-    if later:
-        plan.steps.extend([WriteRecord(seen.path), *later, RemoveStaging()])
-    if plan.steps and seen.read_only:
-        raise StoreError(seen.path, "the store is read-only and would have to be written", "Mount the volume read-write.")
-    for path in paths:
-        entry = path.kept[1] if path in going else path.entry or {"files": 0, "bytes": 0}
-        state = "rolled_back" if path in going or path.spec.key in done else "begun" if begun else "already"
-        if state == "already" and not done:
-            plan.warnings.append("{}: nothing is kept of it that it could go back to.".format(printable(path.spec.path)))
-        plan.paths.append(
-            {"path": path.spec.path, "state": state, "files": entry["files"], "bytes": entry["bytes"], "seconds": 0.0}
-        )
-    return plan
-
-
-def _look_and_plan(store, specs, backups):
-    record = read_record(store.state_fd, store.state_path) or {}
-    leftovers, _unfinished = read_staging(store)
-    swaps = find_swaps(store, leftovers or ())
-    record.update({swap.note.path: swap.note.entry for swap in swaps if swap.state != BEFORE})  # as seed_look.py does
-    seen = StoreSeen(
-        path=store.path,
-        record=record,
-        swaps=tuple(swaps),
-        owners=read_owners(store.state_fd, store.state_path),
-        read_only=bool(os.fstatvfs(store.fd).f_flag & os.ST_RDONLY),
+        _refuse(path)
+    names = [swap_name(path.spec.path, ROLLBACK_SUFFIX) for path in going]
+    keep = swaps.keep + tuple(KeepOld(name, max(1, backups)) for name in names)
+    plan = Plan(
+        phases=(
+            ("complete", swaps.complete),
+            ("renumber owners", renumber),
+            ("take back", tuple(TakeBack(path.spec, store.path, *path.kept) for path in going)),
+            ("exchange", tuple(Exchange(path.spec.key, store.path, name) for path, name in zip(going, names))),
+            ("record", (WriteRecord(store.path),) if keep else ()),
+            ("keep what was replaced", keep),
+            ("remove staging", (RemoveStaging(),) if keep else ()),
+        ),
+        paths=tuple(_result(path, path in going, back, resume) for path in paths),
+        warnings=() if back else tuple(_nothing_kept(path) for path in paths if path not in going and not resume),
+        resume_only=resume,
     )
-    plan = plan_rollback(seen, [_see_path(store, spec, record) for spec in specs], backups)
-    lease = Lease(store).look() if plan.steps else LeaseSeen(FREE)
-    if lease.state == HELD:
-        found = "another manager uses this store, {}".format(lease.detail)
-        raise StoreError(Lease(store).path, found, "End that one first.")
+    if plan.steps and store.volume.read_only:
+        raise read_only_error(store)
     return plan
 
 
-def _see_path(store, spec, record):
-    stored = store.look(spec.relative)
-    user = find_process_using(store.place(spec.path)) if stored.real else None
-    entry = record.get(spec.key)
-    # No merge is ever made of what was adopted: what is kept is of the path's life before that.
+def _refuse(path):
+    if not path.stored.real or path.entry is None:
+        raise PathError(path.spec.path, "the store has nothing there that could be kept", "Start once, and see what it says.")
+    if path.used_by:
+        found = "the store's copy is in use: {}".format(path.used_by.describe())
+        raise PathError(path.spec.path, found, path.used_by.hint)
+
+
+def _result(path, going, back, resume):
+    entry = path.kept[1] if going else path.entry or NOTHING
+    state = "rolled_back" if going or path.spec.key in back else "begun" if resume else "already"
+    return dict(path_result(path.spec, state, entry["files"], entry["bytes"]), seconds=0.0)
+
+
+def _nothing_kept(path):
+    return "{}: nothing is kept of it that it could go back to.".format(printable(path.spec.path))
+
+
+def _plan(store, specs, backups):
+    seen = StoreSeen(store.path, read_books(store).completed(), Volume(store.read_only))
+    plan = plan_rollback(seen, [_observe(store, spec, seen.books.record or {}) for spec in specs], backups)
+    if plan.steps:
+        refuse_held(store, "End that one first.")
+    return seen, plan
+
+
+def _observe(store, spec, record):
+    stored, entry = store.look(spec.relative), record.get(spec.key)
+    process = find_process_using(store.place(spec.path)) if stored.real else None
+    # No merge is ever made of adopted content: a kept tree is of the path's life before that.
     kept = newest(store, spec.path) if entry is not None and entry["origin"] == "seeded" else None
-    return PathKept(spec, entry, stored, kept, user)
+    return PathKept(spec, entry, stored, kept, process)
 
 
 def _outcome(steps, plan):
-    return Outcome(bool(steps), "seeded", steps, plan.paths, plan.warnings)
+    return Outcome(bool(steps), SEEDED, [step.describe() for step in steps], list(plan.paths), list(plan.warnings))

@@ -1,33 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of each file when a new image meets an old volume. Three trees are read side by side, in the order of walk():
-the image's as it was when the path was seeded (its manifest), the new image's, and the store's.
+"""Decide file by file when a new image meets an old volume. Three trees are read side by side, in the order of walk():
 
-What nobody touched since follows the image; what was touched stays, with the image's version beside it; what was deleted stays
-deleted. Owners are compared by their names: an image may number them anew.
+    base    the image when the path was seeded or merged last (its manifest)
+    store   the volume now
+    new     the running image
+
+A file that nobody touched since follows the image. A touched one stays, with the image's version next to it. A deleted one stays
+deleted. Owners are compared by their names: an image may give them other numbers.
 """
 
-import os
-from typing import NamedTuple, Optional, Tuple
+from typing import Iterable, Iterator, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, because
+from ..fs.accounts import Accounts
 from ..fs.dirfd import open_regular
-from ..store.layout import MANIFESTS
-from ..tree.compare import from_manifest, from_tree, same, side_by_side
+from ..fs.node import ParentDir
+from ..tree.compare import Entry, from_manifest, from_tree, same, side_by_side
 from ..tree.manifest import MTIME
 
-BESIDE = b".cm_persist-new"
+NEW_SUFFIX = b".cm_persist-new"  # of the image's version next to a touched file
 LONGEST_NAME = 255  # bytes of a file's name
 SIZE = 4  # index of the field in a manifest's line
-ADD, CHANGE, REPLACE, REMOVE, ASIDE, PART, HIDDEN = "add", "change", "replace", "remove", "beside", "part", "hidden"
+ADD, CHANGE, REPLACE, REMOVE, KEEP_BOTH, PART, HIDDEN = "add", "change", "replace", "remove", "keep both", "part", "hidden"
 
 
 class Action(NamedTuple):
-    """What is to be done at a path (bytes, relative), what being
+    """What happens at a path (relative to the top).
 
-    ADD (the store has nothing there), CHANGE (a leaf is replaced, a directory gets its owner and mode), REPLACE (a leaf becomes a
-    directory), REMOVE, ASIDE (the image's version goes beside the store's), PART (of what goes beside), HIDDEN (the store's
-    stays, and the image's cannot go beside it). before are size and time, as a manifest has them, of what the image that was
-    merged last has there; None where that is no leaf.
+    ADD: the store has nothing there. CHANGE: a file is replaced, a directory gets its owner and mode. REPLACE: a file becomes a
+    directory. REMOVE. KEEP_BOTH: the image's version goes next to the store's. PART: of what goes next to it. HIDDEN: the store's
+    stays, and the image's version cannot go next to it.
+    before: size and mtime of the file in base, as a manifest has them; None if that is no file.
     """
 
     what: str
@@ -35,87 +38,18 @@ class Action(NamedTuple):
     is_directory: bool
     before: Optional[Tuple[bytes, bytes]] = None
 
-
-def decide(base, store, new):
-    """Decide what becomes of each file.
-
-    Args:
-        base, store, new (iterable of Entry): the three trees.
-
-    Yields:
-        Action: a directory before what it holds.
-    """
-    held, parts = None, False  # the top of a part that is decided as a whole, and whether it goes beside
-    for old, own, image in side_by_side(base, store, new):
-        key = [entry.key for entry in (old, own, image) if entry is not None][0]
-        if held is not None and key[: len(held)] == held:
-            if parts and image is not None:
-                yield Action(PART, image.path, image.is_directory)
-            continue
-        held = None
-        action, whole = _decide(old, own, image)
-        if whole:
-            held, parts = key, action == ASIDE
-        if action:
-            entry = own if image is None else image
-            if action == ASIDE and (not key or len(key[-1] + BESIDE) > LONGEST_NAME):
-                action, parts = HIDDEN, False
-            before = None if old is None or old.is_directory else (old.fields[SIZE], old.fields[MTIME])
-            yield Action(action, entry.path, entry.is_directory, before)
-
-
-def _decide(old, own, image):
-    """tuple: (str or '', bool), an Action's what, and whether it covers all that lies below."""
-    if image is not None and own is None and old is not None:
-        return "", True  # deleted, and so is what a new image has in it
-    if same(old, image):
-        return "", own is not None and image is not None and own.is_directory != image.is_directory
-    if own is None:
-        return ADD if image is not None else "", False
-    # What has got attributes or an ACL since has been touched as well; no list tells those that it had.
-    untouched = same(old, own) and (own.is_directory or not own.marks - (image.marks if image is not None else frozenset()))
-    if image is None:
-        return REMOVE if untouched else "", False
-    if own.is_directory != image.is_directory:
-        return (REPLACE, False) if untouched and image.is_directory else (ASIDE, True)
-    if same(own, image):
-        return "", False
-    if untouched:
-        return CHANGE, False
-    return ("" if own.is_directory else ASIDE), False
-
-
-def hidden(base, new):
-    """Yield the paths (bytes) of what an image has newer than when a path was seeded; base and new are iterables of Entry."""
-    for old, image in side_by_side(base, new):
-        if image is not None and not image.is_directory and not same(old, image):
-            yield image.path
-
-
-def is_unchanged(base, new):
-    """bool: whether an image has what it had when a path was seeded; base and new are iterables of Entry."""
-    return all(same(old, image) for old, image in side_by_side(base, new))
-
-
-def newer(store, new):
-    """Yield the paths (bytes) of what an image has and a store lacks, or has older; for a path of which nothing else is known."""
-    for own, image in side_by_side(store, new):
-        if image is None or image.is_directory or same(own, image):
-            continue
-        if own is None or int(own.fields[MTIME]) < int(image.fields[MTIME]):
-            yield image.path
-
-
-def removed(base, new):
-    """Yield the paths (bytes) of what an image no longer has; base and new are iterables of Entry."""
-    for old, image in side_by_side(base, new):
-        if image is None and not old.is_directory:
-            yield old.path
+    @property
+    def takes_from_image(self) -> bool:
+        """True if the image's file, or whole directory, goes into the store's tree."""
+        return self.what in (ADD, REPLACE, KEEP_BOTH) or (self.what == CHANGE and not self.is_directory)
 
 
 class Tally(NamedTuple):
-    """What a merge does, in files: changed, added, removed; beside counts those whose image's version goes beside them; hidden
-    those where it cannot. names are the first of these last two."""
+    """What a merge does, in files.
+
+    beside: kept with the image's version next to it; hidden: kept, and the image's version could not go next to it; names: the
+    first of these two kinds.
+    """
 
     changed: int = 0
     added: int = 0
@@ -125,47 +59,113 @@ class Tally(NamedTuple):
     names: Tuple[bytes, ...] = ()
 
 
-def tally(actions, most=10):
-    """Tally: of actions (iterable of Action)."""
-    count = dict.fromkeys((ADD, CHANGE, REPLACE, REMOVE, ASIDE, HIDDEN), 0)
+def decide(base: Iterable[Entry], store: Iterable[Entry], new: Iterable[Entry]) -> Iterator[Action]:
+    """What happens to each file: a directory comes before its content."""
+    decided, both = None, False  # the top of a part that is decided as a whole, and whether it is kept next to the store's
+    for old, own, image in side_by_side(base, store, new):
+        key = [entry.key for entry in (old, own, image) if entry is not None][0]
+        if decided is not None and key[: len(decided)] == decided:
+            if both and image is not None:
+                yield Action(PART, image.path, image.is_directory)
+            continue
+        decided = None
+        what, whole = _decide(old, own, image)
+        if what == KEEP_BOTH and (not key or len(key[-1] + NEW_SUFFIX) > LONGEST_NAME):
+            what = HIDDEN
+        if whole:
+            decided, both = key, what == KEEP_BOTH
+        if what:
+            entry = own if image is None else image
+            before = None if old is None or old.is_directory else (old.fields[SIZE], old.fields[MTIME])
+            yield Action(what, entry.path, entry.is_directory, before)
+
+
+def _decide(old, own, image):
+    """An Action's what, or '', and whether it covers everything below."""
+    if image is not None and own is None and old is not None:
+        return "", True  # deleted, and so is everything that a new image has in it
+    if same(old, image):
+        return "", own is not None and image is not None and own.is_directory != image.is_directory
+    if own is None:
+        return ADD if image is not None else "", False
+    untouched = _is_untouched(old, own, image)
+    if image is None:
+        return REMOVE if untouched else "", False
+    if own.is_directory != image.is_directory:
+        return (REPLACE, False) if untouched and image.is_directory else (KEEP_BOTH, True)
+    if same(own, image):
+        return "", False
+    if untouched:
+        return CHANGE, False
+    return ("" if own.is_directory else KEEP_BOTH), False
+
+
+def _is_untouched(old, own, image):
+    # A file that got attributes or an ACL since has been touched as well: no list has those that it had.
+    return same(old, own) and (own.is_directory or not own.marks - (image.marks if image is not None else frozenset()))
+
+
+def hidden(base: Iterable[Entry], new: Iterable[Entry]) -> Iterator[bytes]:
+    """The paths of files that an image has newer than when a path was seeded."""
+    for old, image in side_by_side(base, new):
+        if image is not None and not image.is_directory and not same(old, image):
+            yield image.path
+
+
+def is_unchanged(base: Iterable[Entry], new: Iterable[Entry]) -> bool:
+    """True if an image has what it had when a path was seeded."""
+    return all(same(old, image) for old, image in side_by_side(base, new))
+
+
+def newer(store: Iterable[Entry], new: Iterable[Entry]) -> Iterator[bytes]:
+    """The paths of files that an image has and a store lacks, or has older; for a path of which nothing else is known."""
+    for own, image in side_by_side(store, new):
+        if image is None or image.is_directory or same(own, image):
+            continue
+        if own is None or int(own.fields[MTIME]) < int(image.fields[MTIME]):
+            yield image.path
+
+
+def removed(base: Iterable[Entry], new: Iterable[Entry]) -> Iterator[bytes]:
+    """The paths of files that an image no longer has."""
+    for old, image in side_by_side(base, new):
+        if image is None and not old.is_directory:
+            yield old.path
+
+
+def tally(actions: Iterable[Action], most: int = 10) -> Tally:
+    """The counts of actions; at most that many names."""
+    count = dict.fromkeys((ADD, CHANGE, REPLACE, REMOVE, KEEP_BOTH, HIDDEN), 0)
     names = []
     for action in actions:
-        if action.what in (ASIDE, HIDDEN) and len(names) < most:
+        if action.what in (KEEP_BOTH, HIDDEN) and len(names) < most:
             names.append(action.path)
-        if action.what in (ASIDE, HIDDEN) or (action.what in count and not action.is_directory):
+        if action.what in (KEEP_BOTH, HIDDEN) or (action.what in count and not action.is_directory):
             count[action.what] += 1
-    return Tally(count[CHANGE] + count[REPLACE], count[ADD], count[REMOVE], count[ASIDE], count[HIDDEN], tuple(names))
+    return Tally(count[CHANGE] + count[REPLACE], count[ADD], count[REMOVE], count[KEEP_BOTH], count[HIDDEN], tuple(names))
 
 
-def actions_of(store, spec, entry, image, accounts, tree=None):
-    """What becomes of each file of a state path.
+def actions_of(
+    base: Iterable[Entry], tree: Tuple[int, bytes], image: ParentDir, accounts: Tuple[Accounts, Accounts]
+) -> Iterator[Action]:
+    """What happens to each file of a state path.
 
     Args:
-        store (Store): open.
-        spec (StatePath): the path.
-        entry (dict): its entry in the record.
-        image (ParentDir): of the state path.
-        accounts (tuple of Accounts): of the store's owners, and of the image's.
-        tree (tuple of int and bytes): an open directory and the name in it of the store's tree; None opens it.
-
-    Yields:
-        Action.
+        base: the path as it was seeded or merged last.
+        tree: an open directory, and the name in it of the store's tree.
+        image: the directory of the state path.
+        accounts: names of the tree's owners, and of the image's.
     """
-    base = seeded_entries(store, entry)
-    new = from_tree(image.fd, image.name, accounts[1])
-    if tree is not None:
-        yield from decide(base, from_tree(*tree, accounts[0]), new)
-        return
-    parent = store.open_parent(spec.relative)
-    try:
-        yield from decide(base, from_tree(parent, os.path.basename(spec.relative), accounts[0]), new)
-    finally:
-        os.close(parent)
+    return decide(base, from_tree(*tree, accounts[0]), from_tree(image.fd, image.name, accounts[1]))
 
 
-def seeded_entries(store, entry):
-    """Yield the Entry of each file of a state path as it was seeded; raises StoreError where its manifest is lost or broken."""
-    path = os.path.join(store.state_path, os.fsdecode(MANIFESTS), entry["manifest"])
+def seeded_entries(store, entry: dict) -> Iterator[Entry]:
+    """The files of a state path as it was seeded or merged last; entry is the record's.
+
+    Raises:
+        StoreError: its manifest is lost or broken.
+    """
+    path = store.manifest_path(entry["manifest"])
     try:
         fd = open_regular(path)
     except OSError as error:

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decide what to do about one state path before the store is seeded. Pure: no disk is touched."""
+
+from typing import List, NamedTuple
+
+from ..errors import PathError, StoreError, printable
+from ..fs.node import DIRECTORY, FILE, LINK, NONE, OTHER
+from ..paths import inside
+from ..plan import Decision, path_result
+from ..store.steps import Content
+from ..text import some
+from ..upgrade.plan import change_warnings, decide_change, decide_repair, widened_top
+from .observe import PathSeen, Seen
+from .steps import Adopt, RemoveEmpty
+
+
+class SeedPolicy(NamedTuple):
+    """What to do where the user has a choice. backups: how many replaced trees are kept."""
+
+    missing: str = "fail"
+    allow_foreign: bool = False
+    backups: int = 1
+    allow_downgrade: bool = False
+
+
+def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str]) -> Decision:
+    """What happens to a state path; the state in the result is already, adopted, merged, seeded (to be copied) or missing.
+
+    asides: where the originals of all state paths are kept.
+
+    Raises:
+        PersistError: a refusal.
+    """
+    store = seen.store
+    refuse_stored_kind(store.path, path)
+    if path.entry is not None:
+        return _decide_recorded(store, path)
+    _refuse_recorded_neighbours(store, path.spec)
+    if path.stored.empty and path.original.kind == LINK:
+        return _decide_without_original(store, path, policy, asides)
+    if path.stored.real and not _is_replaceable(path):
+        return _adopt(seen, path)
+    refuse_older_original(store.path, path)
+    if not path.original.real:
+        return _decide_without_original(store, path, policy, asides)
+    refuse_obstacles(store.path, path)
+    steps = (RemoveEmpty(path.spec, store.path),) if path.stored.real else ()
+    return Decision(steps, path_result(path.spec, "seeded", path.scan.files, path.scan.data))
+
+
+def refuse_stored_kind(store_path: str, path: PathSeen):
+    """Refuse a path for which the store has neither a directory nor a file."""
+    if path.stored.kind not in (NONE, DIRECTORY, FILE):
+        found = "the store has a {} there".format(path.stored.kind)
+        raise StoreError(store_path + path.spec.path, found, "Remove it, after a look at where it came from.")
+
+
+def refuse_lost(store_path: str, path: PathSeen):
+    """Refuse a recorded path whose copy is gone from the store, or was replaced by another kind of node."""
+    place, entry = store_path + path.spec.path, path.entry
+    if path.stored.kind == NONE:
+        aside = path.notes.first_aside
+        put_back = ", remove the link {}, and move {} back to it".format(path.spec.path, aside) if aside else ""
+        raise StoreError(
+            place,
+            "the record says that it was {} with {} files, but nothing is there".format(entry["origin"], entry["files"]),
+            "Restore it from a backup. Or, to begin again from the image: move {}/.cm_persist/record.json away{}; the other "
+            "paths in the store are then adopted as they are.".format(store_path, put_back),
+        )
+    if path.stored.kind != entry["kind"]:
+        raise StoreError(
+            place,
+            "the record says that it is a {}, but a {} is there".format(entry["kind"], path.stored.kind),
+            "Find out who replaced it, and restore it from a backup.",
+        )
+
+
+def emptied_warnings(store_path: str, path: PathSeen) -> List[str]:
+    """A warning for a recorded path that is empty now, but was not when it was seeded."""
+    if not (path.stored.empty and path.entry["files"]):
+        return []
+    text = "{}: it is empty; the record says that it was {} with {} files."
+    return [text.format(printable(store_path + path.spec.path), path.entry["origin"], path.entry["files"])]
+
+
+def refuse_older_original(store_path: str, path: PathSeen):
+    """Refuse to copy an original that is older than what a lost store has."""
+    place, notes = store_path + path.spec.path, path.notes
+    if notes.removal_begun:
+        raise PathError(
+            path.spec.path,
+            "its original is removed, half or whole, by a start that linked it to a store that is no longer mounted",
+            "Mount that volume again, or re-create the container from its image.",
+        )
+    if notes.mount_noted:
+        raise PathError(
+            path.spec.path,
+            "a store that had it was mounted over it, and this one has nothing at {}; what is there now is older".format(place),
+            "Mount that volume again; or put the original back (restore.yml with cm_persist_restore: aside).",
+        )
+
+
+def refuse_obstacles(store_path: str, path: PathSeen):
+    """Refuse to copy an original where that cannot work."""
+    own, obstacles = path.spec.path, path.obstacles
+    if obstacles.fixed:
+        raise PathError(own, "it is itself immutable or append-only (lsattr)", "Clear that with chattr -ia, on it alone.")
+    if obstacles.other_mount:
+        raise StoreError(
+            store_path + own,
+            "its directory in the store is another mount, or a subvolume, into which nothing can be renamed",
+            "Unmount it there, or make it a plain directory.",
+        )
+    if obstacles.mounts:
+        found = "something is mounted at {}".format(some(obstacles.mounts))
+        raise PathError(own, found, "Unmount it, or name paths that have no mount in them.")
+    if obstacles.used_by:
+        raise PathError(own, "it is in use: {}".format(obstacles.used_by.describe()), obstacles.used_by.hint)
+
+
+def _decide_recorded(store, path):
+    refuse_lost(store.path, path)
+    entry = path.entry
+    repair = decide_repair(store, path.spec, path.stored, entry["top"])
+    if path.change is not None:
+        decision = decide_change(store, path)
+    else:
+        decision = Decision(result=path_result(path.spec, "already", entry["files"], entry["bytes"]))
+    return Decision(
+        steps=(*repair.steps, *decision.steps),
+        result=decision.result,
+        warnings=(*emptied_warnings(store.path, path), *repair.warnings, *decision.warnings),
+    )
+
+
+def _refuse_recorded_neighbours(store, spec):
+    for other in store.books.record or {}:
+        if inside(other, spec.path) or inside(spec.path, other):
+            raise PathError(
+                spec.path,
+                "it overlaps {}, which this store was seeded with".format(other),
+                "Keep naming {} in cm_persist_paths, or begin with an empty volume.".format(other),
+            )
+
+
+def _is_replaceable(path):
+    # An empty directory holds nothing to adopt: a killed copy of the earlier tool, or a subPath that kubelet made.
+    return path.stored.empty and path.original.real and not path.original.empty and path.original.kind == path.stored.kind
+
+
+def _adopt(seen, path):
+    store, spec, counts = seen.store, path.spec, path.scan
+    warnings = _adoption_warnings(store.path, path)
+    top = widened_top(path.stored, path.original) or path.stored
+    image = path.change.new if path.change else seen.image.image
+    repair = decide_repair(store, spec, path.stored, top._asdict())
+    changes = change_warnings(spec, path.change, adopted=True) if path.change else []
+    return Decision(
+        steps=(Adopt(spec, store.path, Content(top, counts.files, counts.data), image), *repair.steps),
+        result=path_result(spec, "adopted", counts.files, counts.data),
+        warnings=(*warnings, *repair.warnings, *changes),
+    )
+
+
+def _adoption_warnings(store_path, path):
+    place, original, stored = store_path + path.spec.path, path.original, path.stored
+    if original.real and original.kind != stored.kind:
+        found = "the store has a {} where the original is a {}".format(stored.kind, original.kind)
+        raise StoreError(place, found, "Mount the right volume, or move it away.")
+    text = "{}: adopted as it is, {} files; nobody recorded whether it is complete".format(place, path.scan.files)
+    if path.lacking:
+        text += "; not there, but in the original: {}".format(some(path.lacking))
+    if original.real and (original.uid, original.gid) != (stored.uid, stored.gid):
+        text += "; it belongs to {}:{}, the original to {}:{}".format(stored.uid, stored.gid, original.uid, original.gid)
+    return [text + "."]
+
+
+def _decide_without_original(store, path, policy, asides):
+    spec = path.spec
+    _refuse_link(store.path + spec.path, path, asides)
+    missing = spec.missing or policy.missing
+    if missing == "make":
+        if not path.has_parent:
+            found = "neither it nor its directory is there, so it cannot be made"
+            raise PathError(spec.path, found, "Correct it, or say missing: ignore.")
+        return Decision(result=path_result(spec, "seeded", 0, 0))
+    if missing == "fail":
+        hint = "Correct cm_persist_paths, or set cm_persist_missing to skip."
+        raise PathError(spec.path, "neither the image nor the store has it", hint)
+    warnings = ()
+    if missing == "skip":
+        text = "{}: neither the image nor the store has it; skipped until a start finds it."
+        warnings = (text.format(printable(spec.path)),)
+    return Decision((), path_result(spec, "missing", 0, 0), warnings)
+
+
+def _refuse_link(place, path, asides):
+    """Refuse a path that has something else than an original, or whose original is kept elsewhere."""
+    spec, original = path.spec, path.original
+    where, go_on = _way_back(path, asides)
+    if original.kind == LINK and original.target == place:
+        found = "it is a link into the store, but the store has nothing at {}; {}".format(place, where)
+        raise PathError(spec.path, found, go_on, store_state="empty")
+    if original.kind == LINK:
+        found = "it is a symbolic link to {}".format(original.target)
+        raise PathError(spec.path, found, "Name the path that it leads to in cm_persist_paths.")
+    if original.kind == OTHER:
+        raise PathError(spec.path, "it is neither a directory nor a regular file", "Name a directory or a file.")
+    if path.notes.first_aside:
+        raise PathError(spec.path, "neither it nor {} is there; {}".format(place, where), go_on)
+
+
+def _way_back(path, asides):
+    """Where the original is, and what to do to begin again."""
+    aside = path.notes.first_aside
+    where, go_on = "the original is in the image alone", "re-create the container from its image."
+    if aside:
+        where = "the original is kept at {}".format(aside)
+        go_on = "remove the link and move {} back to {}.".format(aside, path.spec.path)
+    elif asides:  # in this container's own layer: it may be the only copy of newer content
+        go_on = "copy out what is kept at {}, then {}".format(some(asides), go_on)
+    return where, "Mount the volume that holds it; or, to begin again, " + go_on
