@@ -69,10 +69,10 @@ def in_force(environment=os.environ):
         values.update(variables)
     profile = values["cm_persist_profile"]
     if profile == "auto":
-        told = _load("vars/detection.yml")["cm_persist_detection"]
+        told = _load("vars/detection.yml")["__cm_persist_detection"]
         profile = next((each["profile"] for each in told if any(map(glob.glob, each["evidence"].split()))), "")
     if profile and os.path.isfile(os.path.join(ROLE, "vars", str(profile) + ".yml")):
-        values["cm_persist_paths"] = _load("vars/{}.yml".format(profile))["cm_persist_profile_paths"]
+        values["cm_persist_paths"] = _load("vars/{}.yml".format(profile))["__cm_persist_profile_paths"]
     return values
 
 

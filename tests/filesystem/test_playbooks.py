@@ -182,7 +182,7 @@ def test_the_role_refuses_an_unknown_choice(site, wanted):
     ("variables", "said"),
     [
         ({"cm_persist_profile": "cloudify-99"}, "cm_persist_profile"),
-        ({"cm_persist_profile": "auto"}, "No Cloudify Manager that is known was found here."),
+        ({"cm_persist_profile": "auto"}, "No known Cloudify Manager is installed here."),
         (
             {"cm_persist_profile": "onap-2018", "cm_persist_paths": ["/var/lib/other"]},
             "Both cm_persist_profile and cm_persist_paths",

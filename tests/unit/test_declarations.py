@@ -32,7 +32,7 @@ ROLE = [
     ("main", "persist_link", "cm_persist_", LINK, {}),
     ("restore", "persist_link", "cm_persist_", [*LINK, "restore"], {"state": "unlinked"}),
     ("rollback", "persist_seed", "cm_persist_", ["store", "paths", "require_mount", "backups"], {"state": "rolled_back"}),
-    ("status", "persist_info", "cm_persist_", LOOK + ["image"], {"verify": "{{ cm_persist_verify | default(false) }}"}),
+    ("status", "persist_info", "cm_persist_", LOOK + ["image"], {"verify": "{{ __cm_persist_verify | default(false) }}"}),
     ("audit", "persist_audit", "cm_persist_", LOOK, {}),
     ("secret", "secret_link", "cm_persist_secret_", ["source", "target", "required", "user"], {}),
 ]

@@ -49,7 +49,7 @@ def name(request):
 
 @pytest.fixture
 def paths(name):
-    store, specs = parse_paths("/cfy-persist", load("vars", name + ".yml")["cm_persist_profile_paths"])
+    store, specs = parse_paths("/cfy-persist", load("vars", name + ".yml")["__cm_persist_profile_paths"])
     return {spec.path: spec for spec in specs}
 
 
@@ -60,8 +60,8 @@ def test_all_that_can_be_chosen_is_there():
 
 
 def test_it_is_complete_and_says_where_it_comes_from(name):
-    assert set(load("vars", name + ".yml")) == {"cm_persist_profile_paths", "cm_persist_profile_services"}
-    head = text("vars", name + ".yml").split("cm_persist_profile_paths")[0]
+    assert set(load("vars", name + ".yml")) == {"__cm_persist_profile_paths", "__cm_persist_profile_services"}
+    head = text("vars", name + ".yml").split("__cm_persist_profile_paths")[0]
     assert "Source" in head or "dcaegen2-deployments" in head
 
 
@@ -85,7 +85,7 @@ def test_the_queue_goes_with_the_configuration(name, paths):
 
 
 def test_the_default_is_the_first_list_of_onap():
-    assert load("defaults", "main.yml")["cm_persist_paths"] == load("vars", "onap-2018.yml")["cm_persist_profile_paths"]
+    assert load("defaults", "main.yml")["cm_persist_paths"] == load("vars", "onap-2018.yml")["__cm_persist_profile_paths"]
 
 
 SITE = "opt/manager/env/lib/{}/site-packages/cloudify_rest_service-{}-info"
@@ -109,7 +109,7 @@ def test_what_is_installed_is_told_by_its_files(case, tmp_path):
     for file in files:
         os.makedirs(str(tmp_path / file))
     command = next(task for task in load("tasks", "profile.yml") if "ansible.builtin.command" in task)
-    told = load("vars", "detection.yml")["cm_persist_detection"]
+    told = load("vars", "detection.yml")["__cm_persist_detection"]
     arguments = []
     for each in told:
         arguments += [each["profile"], " ".join(str(tmp_path) + pattern for pattern in each["evidence"].split())]
@@ -121,8 +121,8 @@ def test_what_is_installed_is_told_by_its_files(case, tmp_path):
 
 def test_what_is_looked_for_is_in_no_state_path():
     named = {
-        path for name in NAMES for path in (load("vars", name + ".yml")["cm_persist_profile_paths"]) if isinstance(path, str)
+        path for name in NAMES for path in (load("vars", name + ".yml")["__cm_persist_profile_paths"]) if isinstance(path, str)
     }
-    for each in load("vars", "detection.yml")["cm_persist_detection"]:
+    for each in load("vars", "detection.yml")["__cm_persist_detection"]:
         assert each["profile"] in NAMES
         assert not [pattern for pattern in each["evidence"].split() for path in named if inside(pattern, path)]
