@@ -67,15 +67,15 @@ MUTANTS = (
     Mutant(
         "no fsync of the parent",
         CORE + "seed/steps.py",
-        RENAME + "            os.fsync(parent)\n",
-        RENAME,
+        "                ) from error\n            os.fsync(parent)\n",
+        "                ) from error\n",
         (POWER, "-k", "btrfs"),
     ),
     Mutant(
         "no fsync of the parent, by the order of calls",
         CORE + "seed/steps.py",
-        RENAME + "            os.fsync(parent)\n",
-        RENAME,
+        "                ) from error\n            os.fsync(parent)\n",
+        "                ) from error\n",
         (ORDER, "-k", "test_everything"),
     ),
     Mutant(
@@ -139,8 +139,8 @@ MUTANTS = (
     Mutant(
         "no second look under the lock",
         CORE + "seed/seed.py",
-        "                    (seen, context), plan, state_now = plan_now()",
-        "                    (seen, context), plan, state_now = plan_now() if plan is None else (_seen, plan, state)",
+        "        seen = self._observer.observe()\n",
+        "        seen = self._seen = getattr(self, '_seen', None) or self._observer.observe()\n",
         (STARTERS,),
     ),
     Mutant(
@@ -160,8 +160,8 @@ MUTANTS = (
     Mutant(
         "leftovers adopted by the next copy",
         CORE + "seed/plan.py",
-        "    if clear and not store.read_only:",
-        "    if False:",
+        '("clear staging", (ClearStaging(leftovers),) if leftovers else ()),',
+        '("clear staging", ()),',
         (KILLED, "-k", "one_process or process"),
     ),
     Mutant(
@@ -287,8 +287,8 @@ MUTANTS = (
     ),
     Mutant(
         "a first run under a mount that was lost",
-        CORE + "seed/plan.py",
-        "    if path.was_mounted:\n",
+        CORE + "seed/decide.py",
+        "    if notes.mount_noted:\n",
         "    if False:\n",
         ("tests/filesystem/test_bind.py", "-k", "another_volume"),
     ),
@@ -323,7 +323,7 @@ MUTANTS = (
     Mutant(
         "a lease that is taken when the wait is over",
         CORE + "lease/lease.py",
-        "                    raise self.refusal(waited_for, wanted.timeout)\n",
+        "                    raise self.refusal(waited_for, request.timeout)\n",
         "                    break\n",
         (LEASES, "-k", "however_old"),
     ),
@@ -344,25 +344,25 @@ MUTANTS = (
     Mutant(
         "a plan from before the wait",
         CORE + "seed/seed.py",
-        "            if had_to_wait and plan is not None:\n",
+        "            if lease_held.waited and done is not None:\n",
         "            if False:\n",
         (LEASES, "-k", "destroyed_meanwhile"),
     ),
     Mutant(
         "a lease that a failed start keeps",
         CORE + "lease/plan.py",
-        "        yield bool(seen.detail) or plan.seen.state == HELD\n",
+        "        yield LeaseHeld(bool(seen.detail) or plan.seen.state == HELD, plan.steps, tuple(warnings))\n",
         "        if seen.state == FREE and plan.by == BY_PROCESS:\n"
         "            lease.leave_behind()\n"
-        "        yield bool(seen.detail) or plan.seen.state == HELD\n"
+        "        yield LeaseHeld(bool(seen.detail) or plan.seen.state == HELD, plan.steps, tuple(warnings))\n"
         "        return\n",
         (LEASES, "-k", "that_fails"),
     ),
     Mutant(
         "a lease that follows a link",
         CORE + "store/lock.py",
-        "    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC\n    something",
-        "    flags = os.O_NONBLOCK | os.O_CLOEXEC\n    something",
+        "    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC\n",
+        "    flags = os.O_NONBLOCK | os.O_CLOEXEC\n",
         (LEASES, "-k", "something_else"),
     ),
     Mutant(
@@ -396,8 +396,8 @@ MUTANTS = (
     ),
     Mutant(
         "a database copied while it runs",
-        CORE + "seed/plan.py",
-        "    if path.user:\n",
+        CORE + "seed/decide.py",
+        "    if obstacles.used_by:\n",
         "    if False:\n",
         (USED, "-k", "not_seeded"),
     ),
@@ -417,36 +417,33 @@ MUTANTS = (
     ),
     Mutant(
         "services that are only going to be stopped taken for stopped",
-        CORE + "seed/seed.py",
-        "            stopping = settings.services if check_mode else ()\n",
-        "            stopping = settings.services\n",
+        CORE + "seed/observe.py",
+        "        self.stopping = ()\n",
+        "        self.stopping = settings.services\n",
         (USED, "-k", "in_check_mode_alone"),
     ),
     Mutant(
         "the only copy taken out of the store",
         CORE + "seed/unseed.py",
-        "    if current.kind != stored.kind or path.same or path.noted or (current.empty and not stored.empty):\n",
+        "    if reason:\n",
         "    if False:\n",
         (UNSEED, "-k", "all_that_there_is_stays"),
     ),
     Mutant(
         "the record forgets before the copy has lost its name",
         CORE + "seed/unseed.py",
-        """    plan.steps.extend(Withdraw(path.spec, seen.path) for path in there)
-    if known:
-        plan.steps.append(Forget(tuple(path.spec for path in known), seen.path, seen.record is not None))
-""",
-        """    if known:
-        plan.steps.append(Forget(tuple(path.spec for path in known), seen.path, seen.record is not None))
-        plan.steps.extend(Withdraw(path.spec, seen.path) for path in there)
-""",
+        '            ("withdraw", tuple(Withdraw(path.spec, store.path) for path in stored)),\n'
+        '            ("forget", (forget, ClearStaging(names)) if known else ()),\n',
+        '            ("forget", (forget,) if known else ()),\n'
+        '            ("withdraw", tuple(Withdraw(path.spec, store.path) for path in stored)),\n'
+        '            ("clear", (ClearStaging(names),) if known else ()),\n',
         (UNSEED, "-k", "killed_before_each_change"),
     ),
     Mutant(
         "a path that was taken out and not forgotten strands the next start",
         CORE + "seed/plan.py",
-        "    if store.taken_out and not store.read_only:",
-        "    if False:",
+        "(WriteRecord(store.path),) if store.books.taken_out and writable else ()",
+        "()",
         (UNSEED, "-k", "strand"),
     ),
     Mutant(
@@ -459,31 +456,29 @@ MUTANTS = (
     Mutant(
         "an empty database in place of the one that no path names any more",
         CORE + "seed/checks.py",
-        "    if path.hazards.databases and store.databases:\n",
+        "    if databases and store.databases:\n",
         "    if False:\n",
         (TRAPS, "-k", "left_behind"),
     ),
     Mutant(
         "labels after the record",
         CORE + "seed/plan.py",
-        "    plan.steps.extend(labelling)\n    if writes:\n        plan.steps.append(WriteRecord(store.path))\n",
-        "    if writes:\n        plan.steps.append(WriteRecord(store.path))\n    plan.steps.extend(labelling)\n",
+        '            ("label", labels.steps),\n            ("record", (WriteRecord(store.path),) if writes else ()),\n',
+        '            ("record", (WriteRecord(store.path),) if writes else ()),\n            ("label", labels.steps),\n',
         ("tests/filesystem/test_selinux.py", "-k", "before_the_record"),
     ),
     Mutant(
         "labels after the record of what was begun",
         CORE + "store/recovery.py",
-        "[*labelling, WriteRecord(store.path), *later]",
-        "[WriteRecord(store.path), *labelling, *later]",
+        '            ("label", labels.steps),\n            ("record", (WriteRecord(store.path),)),\n',
+        '            ("record", (WriteRecord(store.path),)),\n            ("label", labels.steps),\n',
         ("tests/filesystem/test_selinux.py", "-k", "goes_on_from_there"),
     ),
     Mutant(
         "a lost path made anew",
-        CORE + "seed/plan.py",
-        """    if original.kind == "symbolic link" and original.target == place:
-        raise PathError(""",
-        """    if False:
-        raise PathError(""",
+        CORE + "seed/decide.py",
+        "    if original.kind == LINK and original.target == place:\n",
+        "    if False:\n",
         ("tests/filesystem/test_missing.py", "-k", "not_made_anew"),
     ),
     Mutant(
@@ -510,36 +505,36 @@ MUTANTS = (
     Mutant(
         "a merge that is not on disk when it takes its place",
         CORE + "seed/plan.py",
-        "        plan.steps.append(Sync(store.path))\n",
-        "        if copies:\n            plan.steps.append(Sync(store.path))\n",
+        "            Sync(store.path),\n",
+        "            *([Sync(store.path)] if copies else []),\n",
         (UPGRADES, "-k", "power_loss and ext4"),
     ),
     Mutant(
         "an exchange that is not on disk when it is recorded",
         CORE + "store/swap.py",
-        "        os.fsync(parent)\n        os.fsync(private_fd)\n    finally:\n        os.close(parent)\n\n\nclass Complete",
-        "    finally:\n        os.close(parent)\n\n\nclass Complete",
+        "            rename_noreplace(TREE, name, private_fd, parent)\n        os.fsync(parent)\n        os.fsync(private_fd)\n",
+        "            rename_noreplace(TREE, name, private_fd, parent)\n",
         (UPGRADES, "-k", "power_loss and btrfs"),
     ),
     Mutant(
         "half of an exchange taken for none",
         CORE + "store/swap.py",
-        "                state = HALF\n",
-        "                state = BEFORE\n",
+        "            state = HALF\n",
+        "            state = BEFORE\n",
         (BACK, "-k", "killed_before_each_change and False"),
     ),
     Mutant(
         "paths that go back one by one",
         CORE + "store/swap.py",
-        "    if any(swap.name.endswith(ROLLBACK_SUFFIX) and swap.state != BEFORE for swap in found):\n",
+        "    if any(swap.is_rollback and swap.state != BEFORE for swap in swaps):\n",
         "    if False:\n",
         (BACK, "-k", "all_paths_go_back"),
     ),
     Mutant(
         "what was replaced is not kept",
         CORE + "seed/plan.py",
-        "            kept_later.append(KeepOld(name, wanted.backups))\n",
-        "            pass\n",
+        "        keep=tuple(KeepOld(name, backups) for name in names),\n",
+        "        keep=(),\n",
         (BACK, "-k", "comes_back"),
     ),
     Mutant(
@@ -552,14 +547,14 @@ MUTANTS = (
     Mutant(
         "a store that goes back under a running manager",
         CORE + "upgrade/rollback.py",
-        "        if path.user:\n",
-        "        if False:\n",
+        "    if path.used_by:\n",
+        "    if False:\n",
         (BACK, "-k", "in_use"),
     ),
     Mutant(
         "a store that is merged under a running manager",
         CORE + "upgrade/plan.py",
-        "        if change.user:\n",
+        "        if change.used_by:\n",
         "        if False:\n",
         (CHANGE, "-k", "where_a_merge"),
     ),
@@ -587,7 +582,7 @@ MUTANTS = (
     Mutant(
         "an older image started",
         CORE + "seed/plan.py",
-        "    if not wanted.allow_downgrade:\n",
+        "    if not policy.allow_downgrade:\n",
         "    if False:\n",
         (CHANGE, "-k", "older_image"),
     ),
@@ -608,22 +603,22 @@ MUTANTS = (
     Mutant(
         "what was written is replaced by the next image's",
         CORE + "upgrade/three_way.py",
-        "    untouched = same(old, own) and",
-        "    untouched = True or",
+        "    return same(old, own) and (own",
+        "    return True or (own",
         (CHANGE, "-k", "keeps_what_was_written"),
     ),
     Mutant(
         "what an original that a start has moved left behind, taken for an image",
         CORE + "upgrade/observe.py",
-        "    notes = (removal_name, bound_name, aside_name)\n",
-        "    notes = ()\n",
+        "        return notes.removal_begun or notes.mount_noted or bool(notes.asides)\n",
+        "        return False\n",
         (CHANGE, "-k", "is_no_image"),
     ),
     Mutant(
         "a walk at each start",
         CORE + "upgrade/observe.py",
-        "(spec.on_image_change == KEEP or old is None or old.id == new.id):\n        return None\n",
-        "(spec.on_image_change == KEEP or old is None or old.id == new.id):\n        pass\n",
+        "(self._spec.on_image_change == KEEP or old is None or old.id == new.id):\n            return None\n",
+        "(self._spec.on_image_change == KEEP or old is None or old.id == new.id):\n            pass\n",
         (CHANGE, "-k", "without_a_walk"),
     ),
     Mutant(
@@ -636,57 +631,57 @@ MUTANTS = (
     Mutant(
         "a pass over owners that nobody wrote down",
         CORE + "store/renumber.py",
-        "        write_owners(store.state_fd, Owners(self.owners.accounts, self.moves))\n",
+        "        write_owners(store.state_fd, Owners(accounts, self.moves))\n",
         "",
         (OWNERS, "-k", "killed_before_each_change"),
     ),
     Mutant(
         "set-user-ID and capabilities lost with the owner",
         CORE + "store/renumber.py",
-        "status.st_mode & 0o6000 or _capability(visit)",
+        "status.st_mode & 0o6000 or _attribute(visit, CAPABILITY)",
         "False",
         (UPGRADES, "-k", "undisturbed and owners"),
     ),
     Mutant(
         "directories above that their owner cannot enter",
         CORE + "store/renumber.py",
-        "            _renumber_above(store, relative_of(key), users, groups)\n",
+        "            self._above(relative_of(key))\n",
         "",
         (OWNERS, "-k", "killed_before_each_change"),
     ),
     Mutant(
         "lists of access that name another's number",
         CORE + "store/renumber.py",
-        "        _change_acls(store, visit, path, users, groups)\n",
-        "        pass\n",
+        "            self._acls(visit, path)\n",
+        "            pass\n",
         (UPGRADES, "-k", "undisturbed and owners"),
     ),
     Mutant(
         "what was begun passed over by what comes next",
         CORE + "seed/plan.py",
-        "    if begun:\n        return begun\n",
+        "    if recovery:\n        return recovery\n",
         "",
         (BEGUN,),
     ),
     Mutant(
         "what was written during a merge left behind",
         CORE + "store/swap.py",
-        "                if stamp(parent, os.path.basename(relative)) != run.stamps[self.path]:\n",
+        "                if stamp(parent, name) != run.stamps[self.path]:\n",
         "                if False:\n",
         (BEGUN, "-k", "left_behind"),
     ),
     Mutant(
         "a directory of another run taken for this one's",
         CORE + "store/steps.py",
-        "            os.mkdir(name, 0o700, dir_fd=staging)\n            self.begun.append(name)",
-        "            self.begun.append(name)\n            os.mkdir(name, 0o700, dir_fd=staging)",
+        "            os.mkdir(name, 0o700, dir_fd=staging)\n            self._made.append(name)",
+        "            self._made.append(name)\n            os.mkdir(name, 0o700, dir_fd=staging)",
         (BEGUN, "-k", "another_run"),
     ),
     Mutant(
         "the number of a name that is gone given to another",
         CORE + "store/owners.py",
-        "            if names[name] in moves.values() and",
-        "            if False and",
+        "        if names[name] in moves.values() and",
+        "        if False and",
         ("tests/unit/test_upgrade_plans.py", "-k", "is_gone"),
     ),
     Mutant(

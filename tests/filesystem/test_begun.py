@@ -12,6 +12,8 @@ import pytest
 
 from module_utils.cm_persist.errors import PathError, StoreError
 from module_utils.cm_persist.fs.accounts import Accounts
+from module_utils.cm_persist.host.machine import THIS_MACHINE
+from module_utils.cm_persist.plan import execute
 from module_utils.cm_persist.seed.seed import Settings
 from module_utils.cm_persist.seed.unseed import unseed
 from module_utils.cm_persist.store import steps as seed_steps_steps
@@ -174,10 +176,10 @@ def test_a_directory_of_another_run_is_not_cleaned_up(site):
     """Whatever comes in the way of making one: what is in it is another's, and may be all that there is."""
     site.seed()
     with Store(site.store) as store:
-        run = seed_steps_steps.Run(store, {}, None, "", "")
+        run = seed_steps_steps.Run(store, {}, THIS_MACHINE)
         with run.private("other-merge") as private:
             os.mkdir("precious", dir_fd=private)
-        mine = seed_steps_steps.Run(store, {}, None, "", "")
+        mine = seed_steps_steps.Run(store, {}, THIS_MACHINE)
 
         class Step:
             def describe(self):
@@ -188,7 +190,7 @@ def test_a_directory_of_another_run_is_not_cleaned_up(site):
                     pass
 
         with pytest.raises(StoreError):
-            seed_steps_steps.execute([Step()], mine)
+            execute([Step()], mine)
     assert os.path.isdir(site.books + "/staging/other-merge/precious")
 
 

@@ -316,7 +316,7 @@ def test_lost(site):
 def test_killed(site, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt(patch, Sync)
-        patch.setattr(seed_steps_steps, "_clean_up", lambda _run: None)  # which a kill would not have let happen
+        patch.setattr(seed_steps_steps.Run, "abandon", lambda _run: None)  # which a kill would not have let happen
         with pytest.raises(SimulatedError):
             site.seed()
     assert os.listdir(site.books + "/staging") and not os.path.lexists(site.stored())

@@ -11,7 +11,7 @@ from module_utils.cm_persist.fs.node import Node
 from module_utils.cm_persist.host.applications import CONFIGURED, MNESIA, RABBITMQ, Hazards, find_hazards
 from module_utils.cm_persist.paths import StatePath
 from module_utils.cm_persist.seed.checks import hazard_warnings
-from module_utils.cm_persist.seed.plan import PathSeen
+from module_utils.cm_persist.seed.observe import PathSeen
 from tests.site import Site, write
 
 from .test_bad_input import refused

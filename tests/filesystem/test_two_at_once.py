@@ -122,7 +122,7 @@ def test_a_restart_does_not_wait(site):
     os.close(held)
 
 
-@pytest.mark.parametrize("when", ["read_staging", "scan", "_count_leftovers"])
+@pytest.mark.parametrize("when", ["read_books", "scan", "_scan_leftovers"])
 def test_a_look_during_which_another_finishes_is_no_failure(site, monkeypatch, when):
     left = os.path.join(site.books, "staging", "killed")
     os.makedirs(os.path.join(left, "tree"))
@@ -145,7 +145,7 @@ def test_room_that_the_other_takes_meanwhile_is_no_shortage(site, volume, reques
     site.store = volume("8M")
     with open(site.path("data/large"), "wb") as file:
         file.write(os.urandom(4 << 20))
-    seeding, count = request.getfixturevalue("seeding"), seed_look._count_leftovers
+    seeding, count = request.getfixturevalue("seeding"), seed_look._scan_leftovers
 
     def overtaken(*arguments):
         monkeypatch.undo()
@@ -153,6 +153,6 @@ def test_room_that_the_other_takes_meanwhile_is_no_shortage(site, volume, reques
         seeding.end()
         return count(*arguments)
 
-    monkeypatch.setattr(seed_look, "_count_leftovers", overtaken)
+    monkeypatch.setattr(seed_look, "_scan_leftovers", overtaken)
     outcome = site.seed()
     assert outcome.paths[0]["state"] == "already"

@@ -18,7 +18,7 @@ from module_utils.cm_persist.lease.lease import (
     LeaseSeen,
     keeper,
 )
-from module_utils.cm_persist.lease.plan import plan_giving_up, plan_lease
+from module_utils.cm_persist.lease.plan import LeasePlan, decide_steps, plan_giving_up
 from module_utils.cm_persist.lease.unit import is_for, lease_unit
 from tests.site import listen
 
@@ -46,7 +46,7 @@ PLANS = {
 @pytest.mark.parametrize("case", PLANS)
 def test_plan(case):
     wanted, by, unit, state, installed, expected = PLANS[case]
-    steps = plan_lease("/store", wanted, by, unit, LeaseSeen(state), installed)
+    steps = decide_steps("/store", LeasePlan(by, wanted, LeaseSeen(state), installed=installed), unit)
     assert [type(step).__name__ for step in steps] == expected and all("/store" in step.describe() for step in steps)
 
 

@@ -6,11 +6,14 @@ import pytest
 from module_utils.cm_persist.errors import PathError, PersistError, StoreError
 from module_utils.cm_persist.fs.accounts import Accounts
 from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, NONE, OTHER, Node
+from module_utils.cm_persist.original.notes import Aside, PathNotes
 from module_utils.cm_persist.paths import StatePath
-from module_utils.cm_persist.seed.plan import PathSeen, SeedPolicy, plan_seed
+from module_utils.cm_persist.seed.decide import SeedPolicy
+from module_utils.cm_persist.seed.observe import Obstacles, PathSeen, Seen
+from module_utils.cm_persist.seed.plan import plan_seed
 from module_utils.cm_persist.store.owners import Owners
-from module_utils.cm_persist.store.staging import Unfinished
-from module_utils.cm_persist.store.state import StoreSeen, store_state
+from module_utils.cm_persist.store.staging import Unrecorded
+from module_utils.cm_persist.store.state import Books, Room, StoreSeen, Volume, store_state
 from module_utils.cm_persist.tree.scan import ScanResult
 from module_utils.cm_persist.upgrade.image import Image
 from module_utils.cm_persist.upgrade.observe import ImageContext
@@ -25,7 +28,8 @@ NAMES = Accounts({"root": 0, "pg": 26}, {})
 CONTEXT = ImageContext(Image("one", "manager:1"), "", NAMES, NAMES, [])
 FULL, EMPTY = Node(DIRECTORY), Node(DIRECTORY, empty=True)
 SURVEY = ScanResult(files=3, data=30, space=300, inodes=4, lines=800)
-UNFINISHED = Unfinished("data-1", ENTRY)
+KEPT = (Aside("/var/data-initial", True),)
+UNRECORDED = Unrecorded("data-1", ENTRY)
 # What one copy's books take, at first: state directory, lock, staging, manifests, owners, record and the one that replaces it;
 # its private directory, pool, manifest and entry; /store/var.
 BOOKS = 2 + 5 + 4 + 1
@@ -33,11 +37,22 @@ NEEDED = 300 + 800 + BOOKS * 4096
 
 
 def store(**known):
-    return StoreSeen(**dict({"path": "/store", "free_bytes": 10**6, "free_inodes": 10**3, "owners": Owners(NAMES)}, **known))
+    """StoreSeen: with these parts, named without the group that they are in."""
+    values = dict({"bytes": 10**6, "inodes": 10**3, "owners": Owners(NAMES)}, **known)
+    groups = {"books": Books, "volume": Volume, "room": Room}
+    parts = {name: kind(**{key: values.pop(key) for key in kind._fields if key in values}) for name, kind in groups.items()}
+    return StoreSeen("/store", **parts, **values)
 
 
 def seen(spec=PATH, original=FULL, stored=Node(), **known):  # noqa: B008 (immutable)
-    return PathSeen(spec, original, stored, **dict({"scan": SURVEY}, **known))
+    values = dict({"scan": SURVEY}, **known)
+    obstacles = Obstacles(**{key: values.pop(key) for key in Obstacles._fields if key in values})
+    notes = PathNotes(removal_begun=values.pop("removal_begun", False), asides=values.pop("asides", ()))
+    return PathSeen(spec, original, stored, notes=notes, obstacles=obstacles, **values)
+
+
+def plan_of(found, *paths, **policy):
+    return plan_seed(Seen(found, list(paths), CONTEXT), SeedPolicy(**policy))
 
 
 def names(plan):
@@ -75,37 +90,37 @@ PLANS = {
         store(), seen(original=EMPTY, stored=EMPTY), "adopted", 3, 30, ["Adopt", "WriteRecord", "RemoveStaging"],
     ),
     "published, not recorded": (
-        store(leftovers=("data-1",)), seen(stored=FULL, unfinished=UNFINISHED), "seeded", 7, 70,
-        ["Complete", "WriteRecord"],
+        store(staging=("data-1",)), seen(stored=FULL, unrecorded=UNRECORDED), "seeded", 7, 70,
+        ["RecordPublished", "WriteRecord"],
     ),
     "published, not recorded, and another's leftover": (
-        store(leftovers=("data-1", "other")), seen(stored=FULL, unfinished=UNFINISHED), "seeded", 7, 70,
-        ["Complete", "WriteRecord"],
+        store(staging=("data-1", "other")), seen(stored=FULL, unrecorded=UNRECORDED), "seeded", 7, 70,
+        ["RecordPublished", "WriteRecord"],
     ),
-    "leftovers before a copy": (store(leftovers=("data-1",)), seen(), "seeded", 3, 30, ["ClearStaging", *COPY]),
+    "leftovers before a copy": (store(staging=("data-1",)), seen(), "seeded", 3, 30, ["ClearStaging", *COPY]),
     "leftovers of a recorded path": (
-        store(record={PATH.key: ENTRY}, leftovers=("data-1",)), seen(stored=FULL, entry=ENTRY), "already", 7, 70,
+        store(record={PATH.key: ENTRY}, staging=("data-1",)), seen(stored=FULL, entry=ENTRY), "already", 7, 70,
         ["ClearStaging", "RemoveStaging"],
     ),
     "leftovers on a store that is read-only": (
-        store(record={PATH.key: ENTRY}, leftovers=("data-1",), read_only=True), seen(stored=FULL, entry=ENTRY),
+        store(record={PATH.key: ENTRY}, staging=("data-1",), read_only=True), seen(stored=FULL, entry=ENTRY),
         "already", 7, 70, [],
     ),
-    "exactly enough": (store(free_bytes=NEEDED, free_inodes=4 + BOOKS), seen(), "seeded", 3, 30, COPY),
+    "exactly enough": (store(bytes=NEEDED, inodes=4 + BOOKS), seen(), "seeded", 3, 30, COPY),
     "with the state directory and its lock there already": (
-        store(begun=True, free_inodes=2 + BOOKS), seen(), "seeded", 3, 30, COPY,
+        store(exist=True, inodes=2 + BOOKS), seen(), "seeded", 3, 30, COPY,
     ),
-    "an empty staging directory": (store(staging=True), seen(entry=ENTRY, stored=FULL), "already", 7, 70, ["RemoveStaging"]),
-    "one on a read-only store": (store(staging=True, read_only=True), seen(entry=ENTRY, stored=FULL), "already", 7, 70, []),
-    "inodes that are not counted": (store(free_inodes=None), seen(), "seeded", 3, 30, COPY),
+    "an empty staging directory": (store(staging=()), seen(entry=ENTRY, stored=FULL), "already", 7, 70, ["RemoveStaging"]),
+    "one on a read-only store": (store(staging=(), read_only=True), seen(entry=ENTRY, stored=FULL), "already", 7, 70, []),
+    "inodes that are not counted": (store(inodes=None), seen(), "seeded", 3, 30, COPY),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", PLANS)
 def test_plan(case):
     found, path, state, files, size, steps = PLANS[case]
-    plan = plan_seed(found, [path], SeedPolicy(), CONTEXT)
-    assert plan.paths == [{"path": "/var/data", "state": state, "files": files, "bytes": size}]
+    plan = plan_of(found, path)
+    assert list(plan.paths) == [{"path": "/var/data", "state": state, "files": files, "bytes": size}]
     assert names(plan) == steps and all(step.describe() for step in plan.steps)
 
 
@@ -114,9 +129,9 @@ REFUSALS = {
     "foreign": (store(foreign=("theirs",)), seen(), "/store", ["theirs", "cm_persist_allow_foreign"]),
     "read-only": (store(read_only=True), seen(), "/store", ["read-only", "read-write"]),
     "read-only, to be adopted": (store(read_only=True), seen(stored=FULL), "/store", ["read-only"]),
-    "too little space": (store(free_bytes=NEEDED - 1), seen(), "/store", ["1 bytes short: {} needed".format(NEEDED)]),
-    "too few inodes": (store(free_inodes=3 + BOOKS), seen(), "/store", ["1 inodes short: {} needed".format(4 + BOOKS)]),
-    "too little of both": (store(free_bytes=0, free_inodes=0), seen(), "/store", ["bytes short", "inodes short"]),
+    "too little space": (store(bytes=NEEDED - 1), seen(), "/store", ["1 bytes short: {} needed".format(NEEDED)]),
+    "too few inodes": (store(inodes=3 + BOOKS), seen(), "/store", ["1 inodes short: {} needed".format(4 + BOOKS)]),
+    "too little of both": (store(bytes=0, inodes=0), seen(), "/store", ["bytes short", "inodes short"]),
     "a link in the store": (store(), seen(stored=Node(LINK, "/x")), "/store/var/data", ["symbolic link"]),
     "a device in the store": (store(), seen(stored=Node(OTHER)), "/store/var/data", ["special file"]),
     "a file in the store": (store(), seen(stored=Node(FILE)), "/store/var/data", ["file", "directory"]),
@@ -127,7 +142,7 @@ REFUSALS = {
         store(record={PATH.key: ENTRY}), seen(entry=ENTRY), "/store/var/data", ["7 files", "nothing is there"],
     ),
     "recorded and gone, kept aside": (
-        store(record={PATH.key: ENTRY}), seen(entry=ENTRY, aside="/var/data-initial"), "/store/var/data",
+        store(record={PATH.key: ENTRY}), seen(entry=ENTRY, asides=KEPT), "/store/var/data",
         ["/var/data-initial"],
     ),
     "recorded as another type": (
@@ -136,7 +151,7 @@ REFUSALS = {
     "around a recorded path": (store(record={"/var/data/sub": ENTRY}), seen(), "/var/data", ["/var/data/sub"]),
     "inside a recorded path": (store(record={"/var": ENTRY}), seen(), "/var/data", ["overlaps /var"]),
     "a link into an emptied store": (
-        store(), seen(original=Node(LINK, "/store/var/data"), aside="/var/data-initial"), "/var/data",
+        store(), seen(original=Node(LINK, "/store/var/data"), asides=KEPT), "/var/data",
         ["/store/var/data", "/var/data-initial", "Mount"],
     ),
     "a link into an emptied store, in a container": (
@@ -146,10 +161,10 @@ REFUSALS = {
     "a device": (store(), seen(original=Node(OTHER)), "/var/data", ["neither a directory nor a regular file"]),
     "in neither": (store(), seen(original=Node()), "/var/data", ["cm_persist_missing"]),
     "in neither, but kept aside": (
-        store(), seen(original=Node(), aside="/var/data-initial"), "/var/data", ["/var/data-initial"],
+        store(), seen(original=Node(), asides=KEPT), "/var/data", ["/var/data-initial"],
     ),
-    "half removed": (store(), seen(torn=True), "/var/data", ["half or whole"]),
-    "wholly removed": (store(), seen(original=Node(), torn=True), "/var/data", ["removed", "Mount that volume"]),
+    "half removed": (store(), seen(removal_begun=True), "/var/data", ["half or whole"]),
+    "wholly removed": (store(), seen(original=Node(), removal_begun=True), "/var/data", ["removed", "Mount that volume"]),
     "immutable itself": (store(), seen(fixed=True), "/var/data", ["immutable", "chattr"]),
     "its place on another mount": (store(), seen(other_mount=True), "/store/var/data", ["another mount"]),
     "an empty directory for a link": (
@@ -166,7 +181,7 @@ REFUSALS = {
 def test_refusal(case):
     found, path, named, words = REFUSALS[case]
     with pytest.raises(PersistError) as refusal:
-        plan_seed(found, [path], SeedPolicy(), CONTEXT)
+        plan_of(found, path)
     assert isinstance(refusal.value, (PathError, StoreError)) and refusal.value.path == named
     assert named in str(refusal.value) and refusal.value.hint.endswith(".")
     assert [word for word in words if word not in str(refusal.value)] == []
@@ -174,26 +189,26 @@ def test_refusal(case):
 
 def test_one_path_that_is_refused_refuses_all():
     with pytest.raises(PathError):
-        plan_seed(store(), [seen(), seen(OTHER_PATH, original=Node())], SeedPolicy(), CONTEXT)
+        plan_of(store(), seen(), seen(OTHER_PATH, original=Node()))
 
 
 def test_all_are_copied_before_the_first_is_published_and_recorded_once():
-    plan = plan_seed(store(), [seen(), seen(OTHER_PATH)], SeedPolicy(), CONTEXT)
+    plan = plan_of(store(), seen(), seen(OTHER_PATH))
     assert names(plan) == ["Copy", "Copy", "Sync", "Publish", "Publish", "WriteRecord", "RemoveStaging"]
 
 
 def test_space_is_counted_for_all_together():
     with pytest.raises(StoreError):
-        plan_seed(store(free_bytes=NEEDED + 1500), [seen(), seen(OTHER_PATH)], SeedPolicy(), CONTEXT)
+        plan_of(store(bytes=NEEDED + 1500), seen(), seen(OTHER_PATH))
 
 
 def test_missing_can_be_skipped_with_a_warning():
-    plan = plan_seed(store(), [seen(original=Node(), scan=ScanResult())], SeedPolicy(missing="skip"), CONTEXT)
+    plan = plan_of(store(), seen(original=Node(), scan=ScanResult()), missing="skip")
     assert plan.steps == [] and plan.paths[0]["state"] == "missing" and "/var/data" in plan.warnings[0]
 
 
 def test_foreign_can_be_allowed():
-    assert names(plan_seed(store(foreign=("theirs",)), [seen()], SeedPolicy(allow_foreign=True), CONTEXT)) == COPY
+    assert names(plan_of(store(foreign=("theirs",)), seen(), allow_foreign=True)) == COPY
 
 
 # name: (store, path, words of its only warning; None for no warning)
@@ -217,7 +232,7 @@ WARNINGS = {
 @pytest.mark.parametrize("case", WARNINGS)
 def test_warning(case):
     found, path, words = WARNINGS[case]
-    warnings = plan_seed(found, [path], SeedPolicy(), CONTEXT).warnings
+    warnings = plan_of(found, path).warnings
     assert len(warnings) == (words is not None)
     assert [word for word in words or () if word not in warnings[0]] == []
 
@@ -226,9 +241,9 @@ STATES = {
     "empty": (store(), seen()),
     "foreign": (store(foreign=("x",)), seen()),
     "partial, content": (store(foreign=("x",)), seen(stored=FULL)),
-    "partial, leftovers": (store(leftovers=("x",)), seen()),
+    "partial, leftovers": (store(staging=("x",)), seen()),
     "partial, path added": (store(record={}), seen()),
-    "partial, leftovers beside the record": (store(record={PATH.key: ENTRY}, leftovers=("x",)), seen(stored=FULL, entry=ENTRY)),
+    "partial, leftovers beside the record": (store(record={PATH.key: ENTRY}, staging=("x",)), seen(stored=FULL, entry=ENTRY)),
     "seeded": (store(record={PATH.key: ENTRY}), seen(stored=FULL, entry=ENTRY)),
     "seeded, a path that nobody has": (store(record={}), seen(original=Node(NONE))),
 }

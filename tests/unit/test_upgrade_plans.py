@@ -9,7 +9,7 @@ from module_utils.cm_persist.fs.accounts import Accounts
 from module_utils.cm_persist.store import owners as owners
 from module_utils.cm_persist.tree.compare import Entry
 from module_utils.cm_persist.upgrade.image import is_older
-from module_utils.cm_persist.upgrade.three_way import ADD, ASIDE, CHANGE, HIDDEN, PART, REMOVE, REPLACE, decide
+from module_utils.cm_persist.upgrade.three_way import ADD, CHANGE, HIDDEN, KEEP_BOTH, PART, REMOVE, REPLACE, decide
 
 OLDER = [
     ("manager:1.0", "manager:1.1"), ("manager:1.9", "manager:1.10"), ("r.example:5000/manager:1", "r.example:5000/manager:2"),
@@ -48,11 +48,11 @@ def decided(base, store, new):
 @pytest.mark.parametrize(
     ("base", "store", "new", "what"),
     [
-        ("a", "a", "a", None), ("a", "a", "b", CHANGE), ("a", "b", "a", None), ("a", "b", "b", None), ("a", "b", "c", ASIDE),
+        ("a", "a", "a", None), ("a", "a", "b", CHANGE), ("a", "b", "a", None), ("a", "b", "b", None), ("a", "b", "c", KEEP_BOTH),
         ("a", "a", None, REMOVE), ("a", "b", None, None), ("a", None, "b", None), ("a", None, None, None), (None, None, "a", ADD),
-        (None, "a", None, None), (None, "a", "a", None), (None, "a", "b", ASIDE), ("a", "a", "/", REPLACE),
-        ("a", "b", "/", ASIDE), ("/", "/", "a", ASIDE), ("/", "a", "b", ASIDE), (">a", ">a", ">b", CHANGE),
-        ("a", ">a", "b", ASIDE),
+        (None, "a", None, None), (None, "a", "a", None), (None, "a", "b", KEEP_BOTH), ("a", "a", "/", REPLACE),
+        ("a", "b", "/", KEEP_BOTH), ("/", "/", "a", KEEP_BOTH), ("/", "a", "b", KEEP_BOTH), (">a", ">a", ">b", CHANGE),
+        ("a", ">a", "b", KEEP_BOTH),
     ],
 )  # fmt: skip
 def test_what_becomes_of_a_file(base, store, new, what):
@@ -62,7 +62,7 @@ def test_what_becomes_of_a_file(base, store, new, what):
 
 def test_what_is_below_a_directory_that_goes_beside_goes_with_it():
     new = {"x": "/", "x/y": "/", "x/y/z": "new", "xx": "new"}
-    assert decided({"x": "a"}, {"x": "b"}, new) == {"x": ASIDE, "x/y": PART, "x/y/z": PART, "xx": ADD}
+    assert decided({"x": "a"}, {"x": "b"}, new) == {"x": KEEP_BOTH, "x/y": PART, "x/y/z": PART, "xx": ADD}
 
 
 def test_what_is_below_a_directory_that_was_deleted_stays_deleted():

@@ -8,10 +8,10 @@ from ..host.systemd import OURS, Unit
 from .lease import MARK, LeaseRequest
 
 NAME = MARK + ".service"
-# Type=forking: the unit is up when the lock is held, whatever systemd's age. The script opens the lock by its path once more to write
-# the holder's name, so it first checks that it is a file, not a link, with no other name. WantedBy, not RequiredBy: a machine whose
-# volume is lost has to boot, and a service that must not start without the lease requires it itself. On-abnormal: systemd replaces a
-# killed holder, but does not try for ever where another manager holds the lease.
+# Type=forking: the unit is up when the lock is held, whatever systemd's age. The script opens the lock by its path once more to
+# write the holder's name, so it first checks that it is a file, not a link, with no other name. WantedBy, not RequiredBy: a
+# machine whose volume is lost has to boot; a service that must not start without the lease requires it itself. On-abnormal:
+# systemd replaces a killed holder, but does not try for ever where another manager holds the lease.
 TEXT = (
     OURS
     + """ (persist_seed); it goes with cm_persist_lease: false, and with restore.yml.

@@ -17,7 +17,7 @@ from ..host.mounts import Mount, real_path
 from ..original.notes import bound_name, copy_name, removal_name
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import StatePath, inside, parse_paths
-from ..store.state import foreign_names, tree_of
+from ..store.state import foreign_names
 from ..store.store import Store, find_store, trigger_automount
 from ..text import files, size
 from .image_diff import ADDED, CHANGED, REMOVED, Comparison, count
@@ -146,7 +146,7 @@ def _left_out(settings: Settings, mounts: List[Mount], outliving: List[str]):
 def _find_unclaimed(store_path, specs) -> List[dict]:
     found = []
     with reading(store_path), Store(store_path) as store:
-        for path in foreign_names(store.fd, tree_of(specs)):
+        for path in foreign_names(store, specs):
             above, name = os.path.split(path)
             with Opened(open_directory(store.fd, os.fsencode(above), store_path)) as parent:
                 found.append(_count(parent, os.fsencode(name), os.path.join(store_path, above)))

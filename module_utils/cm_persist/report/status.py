@@ -15,11 +15,11 @@ from ..host.machine import THIS_MACHINE, Machine
 from ..lease.lease import HELD, OURS, Lease
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import parse_paths
-from ..seed.plan import PathSeen
+from ..seed.observe import PathSeen
 from ..store.owners import Owners, read_owners
 from ..store.record import read_record
 from ..store.staging import read_staging
-from ..store.state import StoreSeen, foreign_names, store_state, tree_of
+from ..store.state import Books, StoreSeen, foreign_names, store_state
 from ..store.store import Found, Store, find_store, trigger_automount
 from ..store.swap import BEFORE, find_swaps
 from ..upgrade.image import identify
@@ -177,7 +177,7 @@ class StatusReport:
 
     def _show_content(self, specs) -> dict:
         store = self.store
-        foreign = self.problems.guarded(self.found.path, lambda: list(foreign_names(store.fd, tree_of(specs))), [])
+        foreign = self.problems.guarded(self.found.path, lambda: foreign_names(store, specs), [])
         shown = {"unclaimed": [printable(name) for name in foreign]}
         if store.state_fd is not None:
             lease = self.problems.guarded(store.state_path, Lease(store).look)
@@ -185,7 +185,7 @@ class StatusReport:
                 shown["lease"] = {"held": lease.state in (HELD, OURS), "here": lease.state == OURS, "detail": lease.detail}
         if self._books.broken:
             return dict(shown, state="newer" if self._books.newer else None)
-        seen = StoreSeen(store.path, record=self._books.record, leftovers=self._books.leftovers, foreign=tuple(foreign))
+        seen = StoreSeen(store.path, Books(record=self._books.record, staging=self._books.leftovers), foreign=tuple(foreign))
         return dict(shown, state=store_state(seen, [self._see_for_state(spec) for spec in specs]))
 
     def _see_for_state(self, spec) -> PathSeen:

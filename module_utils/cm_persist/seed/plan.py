@@ -9,7 +9,7 @@ from ..plan import Plan
 from ..store.backups import KeepOld
 from ..store.layout import swap_name
 from ..store.recovery import plan_recovery, read_only_error
-from ..store.state import FOREIGN, StoreSeen, store_state
+from ..store.state import FOREIGN, store_state
 from ..store.steps import ClearStaging, RemoveStaging, Sync, WriteRecord
 from ..store.swap import MERGE_SUFFIX, Exchange
 from ..text import some

@@ -133,7 +133,7 @@ class Seeding:
         return seen, plan_seed(seen, self._policy)
 
     def _executed(self, before: Optional[Done]):
-        """What was done under the lock, and what turned up on the way: an interrupted run is completed first, in a plan of its own."""
+        """What was done under the lock, and warnings from on the way. An interrupted run is completed first, by its own plan."""
         state, steps, completed, warnings = before and before.state, [], {}, []
         while True:
             seen, plan = self._observe_and_plan()

@@ -21,10 +21,10 @@ RESTORE = "Restore it from a backup, or move it away: what lies in the store at 
 def read_record(state_fd: int, state_path: str) -> Optional[Dict[str, dict]]:
     """The entry of each state path, None without a record.
 
-    An entry is {"origin": one of ORIGINS, "kind": one of KINDS, "files": int, "bytes": int, "manifest": file name in manifests/ or
-    None, "at": seconds since the epoch, "image": the image that the manifest describes or None, "seen": the image that the path
-    last met or None, "top": {"uid": int, "gid": int, "mode": int}}. An image is {"id": str, "name": str}; "seen" also has the
-    "policy" of that time.
+    An entry is {"origin": one of ORIGINS, "kind": one of KINDS, "files": int, "bytes": int, "manifest": file name in manifests/
+    or None, "at": seconds since the epoch, "image": the image that the manifest describes or None, "seen": the image that the
+    path last met or None, "top": {"uid": int, "gid": int, "mode": int}}. An image is {"id": str, "name": str}; "seen" also has
+    the "policy" of that time.
 
     Args:
         state_fd: the open state directory.

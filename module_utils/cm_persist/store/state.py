@@ -22,9 +22,9 @@ EMPTY, PARTIAL, SEEDED, FOREIGN = "empty", "partial", "seeded", "foreign"
 class Books(NamedTuple):
     """What the state directory says.
 
-    exist: there is one. record: state path to entry, None if nothing was ever recorded. staging: the names in it, None without it.
-    unrecorded: published copies by (state path, inode). owners: the names of the store's owners. swaps: those that interrupted
-    runs started. taken_out: the record on disk names paths that are no longer in the store.
+    exist: there is one. record: state path to entry, None if nothing was ever recorded. staging: the names in it, None without
+    it. unrecorded: published copies by (state path, inode). owners: the names of the store's owners. swaps: those that
+    interrupted runs started. taken_out: the record on disk names paths that are no longer in the store.
     """
 
     exist: bool = False

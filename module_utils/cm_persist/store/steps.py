@@ -31,7 +31,7 @@ class Run:
     """What the steps of one run share; plan.execute() passes it to each.
 
     store is open, with its lock held; record has the entries as they will be written; image is the ImageContext. staged maps a
-    state path to its name in staging, seconds to the time of its copy, stamps its key to the state of the store's copy when it was
+    state path to its name in staging, seconds to the time of its copy, stamps its key to a digest of the store's copy as it was
     read. warnings grows by what turns up on the way.
     """
 

@@ -12,7 +12,7 @@ from ..host.applications import DATABASE_FILES
 from ..host.mounts import Mount, mounts_at_or_below
 from ..host.postgresql import Database, find_databases
 from ..host.processes import Process, find_process_using
-from ..original.notes import PathNotes, read_notes
+from ..original.notes import read_notes
 from ..paths import StatePath
 from ..tree.compare import from_manifest, from_tree, some_of
 from ..tree.scan import ScanResult, scan

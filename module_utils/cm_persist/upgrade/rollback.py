@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Put the tree that the last merge replaced back in the place of each state path in the store, and keep the present one instead.
 
-All kept trees are moved to staging, and then each takes its place as a merged one does (store/swap.py). A run that is killed before
-the first exchange leaves them in staging, and the next run returns them to the backups. A run that is killed later is completed
-by another rollback, or by a start.
+All kept trees are moved to staging, and then each takes its place as a merged one does (store/swap.py). A run that is killed
+before the first exchange leaves them in staging, and the next run returns them to the backups. A run that is killed later is
+completed by another rollback, or by a start.
 """
 
-import os
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import PathError, StoreError, printable
