@@ -175,7 +175,7 @@ def versions(site):
 def under_way(site):
     """bool: whether a way back was begun and is not done."""
     staging = site.books + "/staging"
-    return os.path.isdir(staging) and any(name.endswith(swap.ROLLBACK) for name in os.listdir(staging))
+    return os.path.isdir(staging) and any(name.endswith(swap.ROLLBACK_SUFFIX) for name in os.listdir(staging))
 
 
 def unavailable(*_unused):
@@ -183,7 +183,7 @@ def unavailable(*_unused):
 
 
 def test_a_note_that_leads_out_of_the_store_is_not_followed(site):
-    note, number = os.path.join(site.books, "staging", swap_layout.swap_name(site.path(), swap.MERGE), "swap.json"), 0
+    note, number = os.path.join(site.books, "staging", swap_layout.swap_name(site.path(), swap.MERGE_SUFFIX), "swap.json"), 0
     while not os.path.exists(note):  # as a run leaves it that was killed before it was done
         killed_before_change(number, lambda: site.start_as(policy="merge"))
         number += 1

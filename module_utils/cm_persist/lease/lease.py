@@ -151,7 +151,7 @@ class Lease:
         # It lives long, and others may read its environment: nothing is in it but what an interpreter of its own directory needs.
         # -I and -S: nothing of this machine's Python is loaded that is not needed.
         environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-        command = [sys.executable, "-I", "-S", "-c", PROGRAM, MARK, self.path]
+        command = [sys.executable or "", "-I", "-S", "-c", PROGRAM, MARK, self.path]
         try:
             child = subprocess.Popen(
                 command,

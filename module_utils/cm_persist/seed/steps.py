@@ -11,10 +11,10 @@ import stat
 from typing import NamedTuple, Optional
 
 from ..errors import StoreError, printable
+from ..fs import syscalls
 from ..fs.dirfd import OPEN_DIRECTORY, Opened, open_directory
 from ..fs.mkdirs import make_directories
 from ..fs.node import ParentDir, look
-from ..fs.syscalls import rename_noreplace
 from ..paths import StatePath
 from ..store.layout import MANIFEST, MANIFESTS, STAGING, TREE
 from ..store.staging import Unrecorded, new_manifest, write_entry
@@ -129,7 +129,7 @@ class Publish(NamedTuple):
             os.fsync(manifests)
             os.fsync(store.state_fd)
             try:
-                rename_noreplace(TREE, os.path.basename(relative), private, parent)
+                syscalls.rename_noreplace(TREE, os.path.basename(relative), private, parent)
             except FileExistsError as error:
                 raise StoreError(
                     store.place(self.spec.path),
