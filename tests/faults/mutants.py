@@ -18,7 +18,6 @@ CHANGE, BACK, OWNERS = (
 )  # fmt: skip
 BEGUN = "tests/filesystem/test_begun.py"
 UPGRADES = "tests/faults/test_upgrade_faults.py"
-RENAME = "            rename_noreplace(TREE, os.path.basename(relative), private, parent)\n"
 
 
 class Mutant(NamedTuple):
@@ -35,12 +34,13 @@ MUTANTS = (
     Mutant(
         "copied in place",
         CORE + "seed/steps.py",
-        RENAME,
-        "            from ..tree.copy_files import Source, Target\n"
-        "            from ..tree.copy_tree import copy_tree\n\n"
-        '            with open(os.devnull, "wb") as nowhere:\n'
-        "                target = Target(parent, os.path.basename(relative))\n"
-        "                copy_tree(Source(private, TREE, self.spec.path), target, nowhere)\n",
+        "                syscalls.rename_noreplace(TREE, os.path.basename(relative), private, parent)\n",
+        "                from ..tree.copy_files import Source, Target\n"
+        "                from ..tree.copy_tree import copy_tree\n"
+        "\n"
+        '                with open(os.devnull, "wb") as nowhere:\n'
+        "                    target = Target(parent, os.path.basename(relative))\n"
+        "                    copy_tree(Source(private, TREE, self.spec.path), target, nowhere)\n",
         (POWER, "-k", "ext4"),
     ),
     Mutant(

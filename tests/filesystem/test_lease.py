@@ -177,7 +177,7 @@ def test_a_refused_start_makes_nothing(container):
     assert container.site.untouched() == before
 
 
-INTERPRETERS = {"/no/such/python": "No such file", "/bin/false": "/bin/false", None: "NoneType"}
+INTERPRETERS = {"/no/such/python": "No such file", "/bin/false": "/bin/false", None: "No such file"}
 
 
 @pytest.mark.parametrize(("python", "said"), INTERPRETERS.items())

@@ -86,7 +86,7 @@ def report_status(settings: Settings, machine: Machine = THIS_MACHINE) -> Info:
     return Info(False, not problems, problems, name, shown, paths, lines, message)
 
 
-class Books(NamedTuple):
+class BooksRead(NamedTuple):
     """The content of the store's state directory."""
 
     record: Optional[Dict[str, dict]] = None  # None: there is none
@@ -113,7 +113,7 @@ class StatusReport:
         self.found = self.problems.guarded(
             store_path, lambda: find_store(store_path, settings.require_mount, self.mounts), nothing
         )
-        self.store, self._books = None, Books()
+        self.store, self._books = None, BooksRead()
 
     def open_store(self, stack: contextlib.ExitStack):
         """Open the store, if it is there, until the stack is closed, and read its books."""
@@ -146,7 +146,7 @@ class StatusReport:
                 shown.update(self._show_content(specs))
         return dict(_NOTHING, **shown)
 
-    def _read_books(self) -> Books:
+    def _read_books(self) -> BooksRead:
         store, guarded = self.store, self.problems.guarded
         record, broken, newer = None, False, False
         try:
@@ -158,7 +158,7 @@ class StatusReport:
         swaps = guarded(store.state_path, lambda: find_swaps(store, leftovers or ()), [])
         interrupted = tuple(swap.note.path for swap in swaps if swap.state != BEFORE)
         owners = guarded(store.state_path, lambda: read_owners(store.state_fd, store.state_path))
-        return Books(record, tuple(leftovers or ()), interrupted, owners, broken, newer)
+        return BooksRead(record, tuple(leftovers or ()), interrupted, owners, broken, newer)
 
     def _show_volume(self) -> dict:
         shown, mount = {"state": None}, self.found.mount
