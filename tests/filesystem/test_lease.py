@@ -177,7 +177,7 @@ def test_a_refused_start_makes_nothing(container):
     assert container.site.untouched() == before
 
 
-INTERPRETERS = {"/no/such/python": "No such file", "/bin/false": "/bin/false", None: "No such file"}
+INTERPRETERS = {"/no/such/python": "No such file", "/bin/false": "/bin/false", None: "does not know its own path"}
 
 
 @pytest.mark.parametrize(("python", "said"), INTERPRETERS.items())

@@ -148,26 +148,7 @@ class Lease:
         Raises:
             StoreError: it could not be started; then nothing is kept.
         """
-        # It lives long, and others may read its environment: nothing is in it but what an interpreter of its own directory needs.
-        # -I and -S: nothing of this machine's Python is loaded that is not needed.
-        environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-        command = [sys.executable or "", "-I", "-S", "-c", PROGRAM, MARK, self.path]
-        try:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env=environment,
-                pass_fds=(self._fd,),
-                start_new_session=True,
-            )
-            with child.stdout:
-                answer = child.stdout.read()
-            problem = "" if answer == b"." else "{} ended".format(sys.executable)
-        except OSError as error:
-            problem = str(error)
+        problem = self._start_keeper() if sys.executable else "this Python does not know its own path"
         if problem:
             found = "no process could be left to keep the lease: {}".format(problem)
             raise StoreError(self.path, found, "Start again, or set cm_persist_lease: false.")
@@ -213,6 +194,27 @@ class Lease:
             until = self._clock.monotonic() + SETTLED
             while any(map(self._lives, keepers)) and self._clock.monotonic() < until:
                 self._clock.sleep(POLL / 10)
+
+    def _start_keeper(self) -> str:
+        """Why the keeper does not run, '' if it does."""
+        # It lives long, and others may read its environment: nothing is in it but what an interpreter of its own directory needs.
+        # -I and -S: nothing of this machine's Python is loaded that is not needed.
+        environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", PROGRAM, MARK, self.path],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=environment,
+                pass_fds=(self._fd,),
+                start_new_session=True,
+            )
+        except OSError as error:
+            return str(error)
+        with child.stdout:
+            return "" if child.stdout.read() == b"." else "{} ended".format(sys.executable)
 
     def _open(self):
         try:
