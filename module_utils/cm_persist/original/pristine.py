@@ -37,11 +37,15 @@ def manifests_of(image: ParentDir, image_manifest: str, seed_manifest: str) -> T
     """
     known = []
     if os.path.isfile(image_manifest):
-        within = os.path.join(os.path.realpath(image.directory), os.fsdecode(image.name))
-        known.append(Manifest(image_manifest, within.lstrip("/")))
+        known.append(Manifest(image_manifest, path_in_list(image)))
     if seed_manifest:
         known.append(Manifest(seed_manifest))
     return tuple(known)
+
+
+def path_in_list(image: ParentDir) -> str:
+    """The path by which the list of the image has a state path: without links on the way, and relative to the root."""
+    return os.path.join(os.path.realpath(image.directory), os.fsdecode(image.name)).lstrip("/")
 
 
 def find_proof(

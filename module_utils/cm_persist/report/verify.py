@@ -13,6 +13,7 @@ from ..fs.node import ParentDir
 from ..host.mounts import Mount, mounts_at_or_below, real_path
 from ..host.postgresql import VERSION
 from ..link.seen import LinkSeen
+from ..original.pristine import path_in_list
 from ..paths import StatePath
 from ..store.store import Store
 from ..tree.compare import from_manifest, from_tree, same, side_by_side, some_of
@@ -38,7 +39,7 @@ class ImageList(NamedTuple):
         laid_over = mounts_at_or_below(seen.spec.path, self.mounts)
         if not os.path.isfile(self.path) or (laid_over and not (seen.mount.bound and laid_over == [real_path(seen.spec.path)])):
             return None
-        within = os.fsencode(os.path.join(os.path.realpath(image.directory), os.fsdecode(image.name))).lstrip(b"/")
+        within = os.fsencode(path_in_list(image))
         first = next(self.read(within), None)
         # If it is listed as a link, the list was made after a start, and does not say what the image had.
         return within if first is not None and first.fields[0] in (b"d", b"f") else None
