@@ -5,7 +5,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export LC_ALL := C.UTF-8
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit filesystem matrix faults scenarios bench bench-full lock collection release-check clean
+.PHONY: help demo test test-all lint unit filesystem matrix faults scenarios bench bench-full lock collection release-check clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -13,8 +13,11 @@ help: ## this list
 demo: .venv/ready ## watch a first run, a new container and a restart, in a scratch directory
 	@python tests/demo.py
 
-test: ## install what is needed, then everything: linters, unit, file-system and container tests
+test: ## before a commit: linters, unit and file-system tests, some faults, three scenarios
 	@tests/run
+
+test-all: ## everything: the same, the faults by a larger sample, every scenario, other Ansibles, the ways to get cm_persist
+	@tests/run all
 
 lint: .venv/ready ## ruff, yamllint, ansible-lint (production), shellcheck
 	@tests/lint
@@ -22,7 +25,7 @@ lint: .venv/ready ## ruff, yamllint, ansible-lint (production), shellcheck
 unit: .venv/ready ## the plans, without Ansible, root or disk
 	@python -m pytest tests/unit
 
-filesystem: .venv/ready ## the effects, on real file systems (as root: all of them)
+filesystem: .venv/ready ## the effects, on real file systems; as root all of them
 	@python -m pytest tests/filesystem
 
 matrix: .venv/ready ## each supported release of Ansible and Python, and the table in the README

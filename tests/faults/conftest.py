@@ -14,7 +14,7 @@ from tests.site import is_mounted, run
 from .mutants import MUTANTS
 from .tally import Tally
 
-FEW_MUTANTS = 30  # in a run of all tests that is not full
+SAMPLE_MUTANTS, FEW_MUTANTS = 30, 4  # in a run of all tests that is not full, and in one of few points
 TALLY = pytest.StashKey()
 MEMORY = "/dev/shm"
 
@@ -23,6 +23,7 @@ def pytest_addoption(parser):
     publish = "write what was tried into this directory's README: a whole new table, or the rows of these tests alone"
     parser.addoption("--publish", choices=["table", "rows"], help=publish)
     parser.addoption("--full", action="store_true", help="every point and image; without it an even sample of them")
+    parser.addoption("--few", action="store_true", help="a sample of that sample, for a run before each commit")
 
 
 def pytest_configure(config):
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.root)  # mounts, loop devices, ptrace
     mutants = [item for item in items if "mutant" in getattr(item, "fixturenames", ())]
     if len(mutants) == len(MUTANTS) and not config.getoption("full"):
-        left = set(mutants) - set(evenly(mutants, FEW_MUTANTS))
+        left = set(mutants) - set(evenly(mutants, FEW_MUTANTS if config.getoption("few") else SAMPLE_MUTANTS))
         config.hook.pytest_deselected(items=sorted(left, key=lambda item: item.nodeid))
         items[:] = [item for item in items if item not in left]
 
@@ -63,10 +64,10 @@ def full(request):
 
 
 @pytest.fixture(scope="session")
-def some(full):
-    """callable: takes a list and a number; gives the whole list in a full run, else that many, evenly spread."""
-
-    return lambda points, most: list(points) if full else evenly(points, most)
+def some(full, request):
+    """A function of a list and a number: the whole list in a full run, otherwise that many, evenly spread; or a fifth of that."""
+    part = 5 if request.config.getoption("few") else 1
+    return lambda points, most: list(points) if full else evenly(points, max(2, most // part))
 
 
 def evenly(points, most):
