@@ -4,6 +4,7 @@
 import ast
 import glob
 import os
+import re
 
 import pytest
 
@@ -49,3 +50,21 @@ def test_each_wing_says_what_it_is_for_and_holds_no_code(path):
     with open(os.path.join(LOGIC, path), encoding="utf-8") as file:
         (docstring,) = ast.parse(file.read()).body
     assert 2 <= docstring.value.value.strip().count("\n") <= 11
+
+
+def test_the_drawing_for_contributors_is_the_code():
+    edges = {(wing_of(path), wing) for path in FILES if path != "__init__.py" for wing in imported(path)}
+    edges = {(above, below) for above, below in edges if above != below}
+
+    def reached(top, without):
+        found, ahead = set(), [top]
+        while ahead:
+            above = ahead.pop()
+            below = {wing for start, wing in edges - {without} if start == above} - found
+            found |= below
+            ahead += below
+        return found
+
+    needed = {edge for edge in edges if edge[1] not in reached(edge[0], edge)}
+    with open(os.path.join(LOGIC, "..", "..", "CONTRIBUTING.md"), encoding="utf-8") as file:
+        assert set(re.findall(r"^  (\w+) --> (\w+)$", file.read(), re.MULTILINE)) == needed
