@@ -32,7 +32,7 @@ DISKS = [
 def test_a_full_disk(disk, blind, top, full, file_system, tally):
     kind, what, *options = disk
     store = file_system(kind, *options)
-    environment = {"PREPARE": "blind_preflight"} if blind else {}
+    environment = {"PREPARE": "ignore_room"} if blind else {}
     before = free(store, what)
     with scene_on(store, top, kind) as scene:
         assert scene.start().returncode == 0
