@@ -33,15 +33,6 @@ class Plan(NamedTuple):
         return [step for _name, steps in self.phases for step in steps]
 
 
-class ListPlan(NamedTuple):
-    """Being replaced by Plan."""
-
-    steps: List[tuple]
-    paths: List[dict]
-    warnings: List[str]
-    resume_only: bool = False
-
-
 class Outcome(NamedTuple):
     """What a module returns: its steps as text, the store's state as it was found, the result of each state path."""
 

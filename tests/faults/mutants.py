@@ -253,8 +253,8 @@ MUTANTS = (
     Mutant(
         "the link gone before the copy back is on disk",
         CORE + "link/restore_steps.py",
-        "            parent = run.store.open_parent(self.spec.relative)\n",
-        "            _unlink(image, self.stored_path)\n            parent = run.store.open_parent(self.spec.relative)\n",
+        "            stored = stack.enter_context(",
+        "            _unlink(image, self.stored_path)\n            stored = stack.enter_context(",
         ("tests/filesystem/test_restore.py", "-k", "copy_that_fails"),
     ),
     Mutant(

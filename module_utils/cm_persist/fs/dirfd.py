@@ -84,6 +84,14 @@ def sync_directory(path: str) -> None:
         os.fsync(fd)
 
 
+def is_fixed(name: bytes, dir_fd: int) -> bool:
+    """True if a file or directory is itself immutable or append-only (chattr +i, +a)."""
+    from . import syscalls
+
+    with Opened(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)) as fd:
+        return bool(syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND))
+
+
 def mount_id(fd: int) -> Optional[int]:
     """The number of the mount that holds an open file, as in mountinfo; None before Linux 3.15."""
     with open("/proc/self/fdinfo/{}".format(fd)) as info:

@@ -5,7 +5,7 @@ import os
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..fs import syscalls
-from ..fs.dirfd import Opened
+from ..fs.dirfd import is_fixed
 from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
 from ..host.machine import Machine
 from ..host.mounts import Mount, mount_holding, mounts_at_or_below, real_path
@@ -162,11 +162,9 @@ class Observer:
         return difference(seeded, image, kept) is None and is_as_seeded(self._store, seen.spec, os.path.basename(seeded.file))
 
     def _count(self, image, seen) -> CopyBackSeen:
-        with Opened(self._store.open_parent(seen.spec.relative)) as parent:
-            name = os.path.basename(seen.spec.relative)
+        with self._store.parent_of(seen.spec.relative) as (parent, name):
             counted = scan(parent, name, self._store.place(seen.spec.path), 0)
-            with Opened(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)) as fd:
-                fixed = bool(syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND))
+            fixed = is_fixed(name, parent)
         return CopyBackSeen(counted, _find_room(image, seen), fixed)
 
 

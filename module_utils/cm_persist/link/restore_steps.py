@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from ..errors import printable
 from ..fs import syscalls
-from ..fs.dirfd import Opened
 from ..fs.mkdirs import make_parents
 from ..fs.node import LINK, ParentDir
 from ..fs.rmtree import remove_tree
@@ -29,10 +28,10 @@ class CopyBack(NamedTuple):
 
     def execute(self, run):
         make_parents(self.spec.path, as_in_store(self))
-        with ParentDir(self.spec.path) as image:
-            parent = run.store.open_parent(self.spec.relative)
+        with ParentDir(self.spec.path) as image, contextlib.ExitStack() as stack:
+            stored = stack.enter_context(run.store.parent_of(self.spec.relative))[0]
             # All of the copy is on disk before the link is removed.
-            with Opened(parent) as stored, copied_next_to(image, stored, self.stored_path, run.release) as (private, warnings):
+            with copied_next_to(image, stored, self.stored_path, run.release) as (private, warnings):
                 run.warnings.extend(warnings)
                 _unlink(image, self.stored_path)
                 # Before the name: with it the notes would say of the new content what they say of the old.

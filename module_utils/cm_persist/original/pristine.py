@@ -5,10 +5,9 @@ import os
 from typing import Iterable, NamedTuple, Optional, Tuple
 
 from ..errors import because
-from ..fs.dirfd import Opened, open_regular
+from ..fs.dirfd import open_regular
 from ..fs.node import ParentDir
 from ..paths import StatePath
-from ..store.layout import MANIFESTS
 from ..store.store import Store
 from ..tree.manifest import Difference, compare
 
@@ -81,12 +80,10 @@ def is_as_seeded(store: Store, spec: StatePath, name: Optional[str]) -> bool:
     if name is None:
         return False
     try:
-        parent = store.open_parent(spec.relative)
+        with store.parent_of(spec.relative) as (parent, stored_name):
+            return _compare(Manifest(store.manifest_path(name)), parent, stored_name, False) is None
     except FileNotFoundError:
         return False
-    with Opened(parent) as fd:
-        manifest = Manifest(os.path.join(store.state_path, os.fsdecode(MANIFESTS), name))
-        return _compare(manifest, fd, os.path.basename(spec.relative), False) is None
 
 
 def _compare(manifest, dir_fd, name, removal_begun):

@@ -14,8 +14,9 @@ from ..original.links import refuse_dangling
 from ..original.notes import PathNotes, read_mounted_by
 from ..original.pristine import find_proof, manifests_of
 from ..paths import StatePath
+from ..seed.decide import how_emptied, refuse_lost
 from ..store.backups import numbers
-from ..store.layout import BACKUPS, MANIFESTS, label
+from ..store.layout import BACKUPS, label
 from ..tree.scan import scan
 from .problems import Problems, steady
 from .verify import SeededPath
@@ -84,7 +85,7 @@ class PathReport:
 
     def _compare(self, image, seen) -> LinkSeen:
         name = self._entry["manifest"] if self._entry else None
-        seeded = os.path.join(self._store.state_path, os.fsdecode(MANIFESTS), name) if name else ""
+        seeded = self._store.manifest_path(name) if name else ""
         proof, found = find_proof(manifests_of(image, self._report.settings.image_manifest, seeded), image)
         return seen._replace(evidence=seen.evidence._replace(proof=proof, difference=found))
 
@@ -105,18 +106,9 @@ class PathReport:
             found = "an earlier run began to put another tree in its place, and did not come to its end"
             self._problems.add(self._stored_path, found, "Start again (start.yml), which completes it.")
         elif not self._problems.refused(refuse_stored, seen, self._stored_path) and self._entry is not None:
-            self._judge_recorded(seen.stored, self._entry)
-
-    def _judge_recorded(self, stored, entry):
-        if stored.kind == NONE:
-            found = "the record says that it was {} with {} files, but nothing is there".format(entry["origin"], entry["files"])
-            self._problems.add(self._stored_path, found, "Mount the right volume, or restore it from a backup.")
-        elif stored.kind != entry["kind"]:
-            found = "the record says that it is a {}, but a {} is there".format(entry["kind"], stored.kind)
-            self._problems.add(self._stored_path, found, "Find out who replaced it, and restore it from a backup.")
-        elif stored.empty and entry["files"]:
-            found = "it is empty; the record says that it was {} with {} files".format(entry["origin"], entry["files"])
-            self._problems.add(self._stored_path, found, "Find out who emptied it, and restore it from a backup.")
+            emptied = how_emptied(seen, self._entry)
+            if not self._problems.refused(refuse_lost, self._report.found.path, seen, self._entry) and emptied:
+                self._problems.add(self._stored_path, emptied, "Find out who emptied it, and restore it from a backup.")
 
     def _judge_current(self, seen):
         """Add what is wrong with the path itself: what a start would refuse, and that a start has to link it."""
@@ -163,8 +155,8 @@ def _state_of(seen) -> dict:
 
 
 def _count(store, spec, stored_path):
-    with Opened(store.open_parent(spec.relative)) as parent:
-        return scan(parent, os.path.basename(spec.relative), stored_path, 0)
+    with store.parent_of(spec.relative) as (parent, name):
+        return scan(parent, name, stored_path, 0)
 
 
 def _count_asides(image: ParentDir, notes: PathNotes) -> List[dict]:

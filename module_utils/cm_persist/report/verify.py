@@ -79,8 +79,8 @@ class SeededPath(NamedTuple):
             OSError: something cannot be read, or came or went meanwhile.
         """
         count = {"changed": 0, "missing": 0, "added": 0}
-        with Opened(self.store.open_parent(self.spec.relative)) as parent:
-            own = from_tree(parent, os.path.basename(self.spec.relative), accounts)
+        with self.store.parent_of(self.spec.relative) as (parent, name):
+            own = from_tree(parent, name, accounts)
             for old, now in side_by_side(seeded_entries(self.store, self.entry), own):
                 if now is None:
                     count["missing"] += not old.is_directory

@@ -55,32 +55,34 @@ def refuse_stored_kind(store_path: str, path: PathSeen):
         raise StoreError(store_path + path.spec.path, found, "Remove it, after a look at where it came from.")
 
 
-def refuse_lost(store_path: str, path: PathSeen):
-    """Refuse a recorded path whose copy is gone from the store, or was replaced by another kind of node."""
-    place, entry = store_path + path.spec.path, path.entry
-    if path.stored.kind == NONE:
-        aside = path.notes.first_aside
-        put_back = ", remove the link {}, and move {} back to it".format(path.spec.path, aside) if aside else ""
+def refuse_lost(store_path: str, seen, entry: dict):
+    """Refuse a recorded path whose copy is gone from the store, or was replaced by another kind of node.
+
+    seen has spec, stored and notes, as PathSeen and LinkSeen have them.
+    """
+    place, path = store_path + seen.spec.path, seen.spec.path
+    if seen.stored.kind == NONE:
+        aside = seen.notes.first_aside
+        put_back = ", remove the link {}, and move {} back to it".format(path, aside) if aside else ""
         raise StoreError(
             place,
             "the record says that it was {} with {} files, but nothing is there".format(entry["origin"], entry["files"]),
             "Restore it from a backup. Or, to begin again from the image: move {}/.cm_persist/record.json away{}; the other "
             "paths in the store are then adopted as they are.".format(store_path, put_back),
         )
-    if path.stored.kind != entry["kind"]:
+    if seen.stored.kind != entry["kind"]:
         raise StoreError(
             place,
-            "the record says that it is a {}, but a {} is there".format(entry["kind"], path.stored.kind),
+            "the record says that it is a {}, but a {} is there".format(entry["kind"], seen.stored.kind),
             "Find out who replaced it, and restore it from a backup.",
         )
 
 
-def emptied_warnings(store_path: str, path: PathSeen) -> List[str]:
-    """A warning for a recorded path that is empty now, but was not when it was seeded."""
-    if not (path.stored.empty and path.entry["files"]):
-        return []
-    text = "{}: it is empty; the record says that it was {} with {} files."
-    return [text.format(printable(store_path + path.spec.path), path.entry["origin"], path.entry["files"])]
+def how_emptied(seen, entry: dict) -> str:
+    """What is found of a recorded path that is empty now, but was not when it was seeded; '' if it is not."""
+    if not (seen.stored.empty and entry["files"]):
+        return ""
+    return "it is empty; the record says that it was {} with {} files".format(entry["origin"], entry["files"])
 
 
 def refuse_older_original(store_path: str, path: PathSeen):
@@ -119,8 +121,10 @@ def refuse_obstacles(store_path: str, path: PathSeen):
 
 
 def _decide_recorded(store, path):
-    refuse_lost(store.path, path)
     entry = path.entry
+    refuse_lost(store.path, path, entry)
+    emptied = how_emptied(path, entry)
+    warnings = ["{}: {}.".format(printable(store.path + path.spec.path), emptied)] if emptied else []
     repair = decide_repair(store, path.spec, path.stored, entry["top"])
     if path.change is not None:
         decision = decide_change(store, path)
@@ -129,7 +133,7 @@ def _decide_recorded(store, path):
     return Decision(
         steps=(*repair.steps, *decision.steps),
         result=decision.result,
-        warnings=(*emptied_warnings(store.path, path), *repair.warnings, *decision.warnings),
+        warnings=(*warnings, *repair.warnings, *decision.warnings),
     )
 
 

@@ -5,8 +5,7 @@ import os
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import CopyError, PathError
-from ..fs import syscalls
-from ..fs.dirfd import OPEN_DIRECTORY, Opened, list_names
+from ..fs.dirfd import OPEN_DIRECTORY, Opened, is_fixed, list_names
 from ..fs.node import DIRECTORY, NONE, Node, ParentDir
 from ..host.applications import Hazards, find_hazards
 from ..host.mounts import mounts_at_or_below
@@ -20,8 +19,6 @@ from ..store.staging import Unrecorded
 from ..store.state import Room, StoreSeen, Volume, foreign_names, read_books, room_of
 from ..tree.scan import ScanResult, scan, unreadable
 from ..upgrade.observe import ImageChange, Meeting, find_change, image_context
-
-READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Obstacles(NamedTuple):
@@ -172,13 +169,10 @@ def _databases_of(store, keys) -> Tuple[Database, ...]:
 
 
 def _is_fixed(parent):
-    # A file as well as a directory; neither is opened for more than to ask.
     try:
-        original = Opened(os.open(parent.name, READ, dir_fd=parent.fd))
+        return is_fixed(parent.name, parent.fd)
     except OSError as error:
         raise unreadable(parent.path, error) from error
-    with original as fd:
-        return bool(syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND))
 
 
 def _lacking(meeting, stored_fd, stored_name):

@@ -229,7 +229,3 @@ class Store:
         if mounted:
             where = os.path.normpath(os.path.join(self.state_path, os.fsdecode(name)))
             raise StoreError(where, "something is mounted there", "Unmount it: the state directory must be the volume's own.")
-
-    def open_parent(self, relative):
-        """Being replaced by parent_of()."""
-        return open_directory(self.fd, os.path.dirname(relative), self.path)
