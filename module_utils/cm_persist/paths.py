@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the user asks for: the store and the state paths, checked before anything is looked at."""
+"""The store and the state paths that the user asks for, checked without any access to a disk."""
 
 import os
 import re
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 from .errors import SpecError
 
 METHODS = ("symlink", "bind")
 ON_IMAGE_CHANGE = ("keep", "merge", "fail")
 MISSING = ("fail", "skip", "ignore", "make")
+STATE_PATH, STORE = "the state path", "the store"  # in errors
+KEEP_APART = {
+    STATE_PATH: "Keep the outer one alone, or name the parts that hold state one by one.",
+    STORE: "The store holds copies of the state paths: name paths outside it, and mount it outside them.",
+}
 
 
 class StatePath(NamedTuple):
     """A directory or file that must outlive the container.
 
     path is absolute and normalised, method is one of METHODS, on_image_change one of ON_IMAGE_CHANGE; missing is one of MISSING,
-    or None for what is wanted of paths in general.
+    or None if the entry does not say, so that the policy for all paths applies.
     """
 
     path: str
@@ -25,28 +30,47 @@ class StatePath(NamedTuple):
     missing: Optional[str] = None
 
     @property
-    def relative(self):
-        """bytes: the path below the store (and below /), without the leading slash."""
+    def relative(self) -> bytes:
+        """The path below the store (and below /), without the leading slash."""
         return os.fsencode(self.path[1:])
 
     @property
-    def key(self):
-        """str: the path as the record spells it, whatever the locale: bytes that are not UTF-8 as lone surrogates."""
+    def key(self) -> str:
+        """The path as in the record, in any locale: bytes that are not UTF-8 are lone surrogates."""
         return os.fsencode(self.path).decode("utf-8", "surrogateescape")
 
 
-def normalise(path, what):
-    """Check one absolute path and give it in its only spelling.
+def parse_paths(store: str, entries: list, method: str = "symlink") -> Tuple[str, List[StatePath]]:
+    """The normalised path of the store, and the state paths in the user's order.
 
     Args:
-        path (str): as the user wrote it.
-        what (str): what it is, for the error.
-
-    Returns:
-        str: the same path without doubled or trailing slashes.
+        entries: strings, or dicts with the keys path, method, on_image_change and missing.
+        method: the link method of entries without one.
 
     Raises:
-        SpecError: it is not text, empty, relative, holds a NUL, or '..'.
+        SpecError: an entry is malformed, '/', a duplicate, inside another entry, inside the store or around it.
+    """
+    store = normalise(store, STORE)
+    if store == "/":
+        raise SpecError("/", "the root directory cannot be the store", "Name the directory where the volume is mounted.")
+    if not entries:
+        raise SpecError(store, "the list of state paths is empty", "Name at least one path in cm_persist_paths.")
+    parsed = [_parse_entry(entry, method) for entry in entries]
+    for entry in parsed:
+        _refuse_overlap(entry.path, store, STORE)
+    named = {entry.path for entry in parsed}
+    for index, entry in enumerate(parsed):
+        _refuse_place_of_original(entry.path, named)
+        for other in parsed[:index]:
+            _refuse_overlap(other.path, entry.path, STATE_PATH)
+    return store, parsed
+
+
+def normalise(path: str, what: str) -> str:
+    """An absolute path without doubled or trailing slashes; what it is (as "the store") is for the error.
+
+    Raises:
+        SpecError: it is not text, empty, relative, or contains a NUL or '..'.
     """
     if not isinstance(path, str):
         raise SpecError(repr(path), "{} is not text".format(what), "Write it as a quoted absolute path.")
@@ -60,43 +84,14 @@ def normalise(path, what):
     return "/" + "/".join(parts)
 
 
-def parse_paths(store, entries, method="symlink"):
-    """Check the list of state paths against itself and against the store.
-
-    Args:
-        store (str): where the volume is mounted.
-        entries (list): strings, or dicts with the keys path, method, on_image_change and missing.
-        method (str): the link method of entries that name none.
-
-    Returns:
-        tuple: (str, list of StatePath), the store's normalised path and the state paths in the user's order.
-
-    Raises:
-        SpecError: an entry is malformed, '/', a duplicate, inside another entry, inside the store or around it.
-    """
-    store = normalise(store, "the store")
-    if store == "/":
-        raise SpecError("/", "the root directory cannot be the store", "Name the directory where the volume is mounted.")
-    if not entries:
-        raise SpecError(store, "the list of state paths is empty", "Name at least one path in cm_persist_paths.")
-    parsed = [_parse_entry(entry, method) for entry in entries]
-    for entry in parsed:
-        _refuse_overlap(entry.path, store, "the state path", "the store")
-    named = {entry.path for entry in parsed}
-    for index, entry in enumerate(parsed):
-        beside = re.sub(r"-initial(\.\d+)?$", "", entry.path)
-        if beside != entry.path and beside in named:
-            raise SpecError(
-                entry.path, "it is where the original of {} would be kept".format(beside), "Name one of the two, or rename it."
-            )
-        for other in parsed[:index]:
-            _refuse_overlap(other.path, entry.path, "the state path", "the state path")
-    return store, parsed
-
-
-def inside(path, directory):
-    """bool: whether path is directory itself or lies below it (both normalised)."""
+def inside(path: str, directory: str) -> bool:
+    """True if a path is the directory itself or is below it; both are normalised."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def relative_of(key: str) -> bytes:
+    """The path below the store of a state path, which is given as in the record."""
+    return key.encode("utf-8", "surrogateescape")[1:]
 
 
 def _parse_entry(entry, method):
@@ -108,7 +103,7 @@ def _parse_entry(entry, method):
             raise SpecError(str(entry.get("path", "cm_persist_paths")), found, hint)
     else:
         entry = {"path": entry}
-    path = normalise(entry["path"], "the state path")
+    path = normalise(entry["path"], STATE_PATH)
     if path == "/":
         raise SpecError("/", "the root directory cannot be a state path", "Name the directories that hold state, one by one.")
     chosen = StatePath(path, entry.get("method", method), entry.get("on_image_change", "keep"), entry.get("missing"))
@@ -119,24 +114,18 @@ def _parse_entry(entry, method):
     return chosen
 
 
-def _refuse_overlap(one, other, one_is, other_is):
-    if one == other:
-        raise SpecError(
-            one,
-            "{} is given twice".format(one_is) if one_is == other_is else "{} and {} are the same".format(one_is, other_is),
-            "Name each path once.",
-        )
-    for inner, outer, inner_is, outer_is in ((one, other, one_is, other_is), (other, one, other_is, one_is)):
+def _refuse_place_of_original(path, named):
+    of = re.sub(r"-initial(\.\d+)?$", "", path)
+    if of != path and of in named:
+        raise SpecError(path, "it is where the original of {} would be kept".format(of), "Name one of the two, or rename it.")
+
+
+def _refuse_overlap(path, other, other_is):
+    """Refuse a state path that overlaps another path, which is a STATE_PATH or the STORE."""
+    if path == other:
+        twice = other_is == STATE_PATH
+        found = "{} is given twice".format(STATE_PATH) if twice else "{} and {} are the same".format(STATE_PATH, other_is)
+        raise SpecError(path, found, "Name each path once.")
+    for inner, outer, inner_is, outer_is in ((path, other, STATE_PATH, other_is), (other, path, other_is, STATE_PATH)):
         if inside(inner, outer):
-            raise SpecError(
-                inner,
-                "{} lies inside {} {}".format(inner_is, outer_is, outer),
-                "Keep the outer one alone, or name the parts that hold state one by one."
-                if inner_is == outer_is
-                else "The store holds copies of the state paths: name paths outside it, and mount it outside them.",
-            )
-
-
-def relative_of(key):
-    """bytes: a state path, as the record spells it, below the store."""
-    return key.encode("utf-8", "surrogateescape")[1:]
+            raise SpecError(inner, "{} lies inside {} {}".format(inner_is, outer_is, outer), KEEP_APART[other_is])

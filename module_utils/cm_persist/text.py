@@ -6,13 +6,15 @@ from typing import List
 from .errors import printable
 
 
-def size(count: float) -> str:
-    """A number of bytes with its unit."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return "{} bytes".format(count) if unit == "bytes" else "{:.1f} {}".format(count, unit)
+def size(count: float, byte: str = "bytes") -> str:
+    """A number of bytes with its unit; byte is the word for the smallest one."""
+    if count < 1000:
+        return "1 byte" if count == 1 and byte == "bytes" else "{} {}".format(round(count), byte)
+    for unit in ("kB", "MB", "GB"):
         count /= 1000
-    return "{:.1f} GB".format(count)
+        if count < 1000:
+            return "{:.1f} {}".format(count, unit)
+    return "{:.1f} TB".format(count / 1000)
 
 
 def files(count: int) -> str:

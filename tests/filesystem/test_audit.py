@@ -279,7 +279,7 @@ def test_the_table(site):
     assert audited(site).table == [
         "lost with the container: 1 added, 1 changed, 0 removed; 2 files, 1.2 MB",
         "  1.2 MB  added       1 file  " + site.path("new"),
-        " 1 bytes  changed     1 file  " + site.path("etc/conf"),
+        "  1 byte  changed     1 file  " + site.path("etc/conf"),
         "kept next to state paths:",
         "11 bytes  aside      3 files  " + site.path("data-initial"),
         "in the store, and claimed by no state path:",

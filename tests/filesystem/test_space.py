@@ -24,7 +24,7 @@ def large(site, size):
 def test_too_little_space(site, volume):
     site.store = volume("8M")
     large(site, 12 << 20)
-    refused(site, site.seed, site.store, "bytes short", kind=StoreError)
+    refused(site, site.seed, site.store, "B short: ", kind=StoreError)
 
 
 def test_too_few_inodes(site, volume):
@@ -39,7 +39,7 @@ def test_both_at_once_on_a_tmpfs(site, mounts):
     large(site, 4 << 20)
     for number in range(30):
         write(site.path("data/{}".format(number)), "")
-    refused(site, site.seed, site.store, "bytes short", "inodes short", kind=StoreError)
+    refused(site, site.seed, site.store, "B short: ", "inodes short", kind=StoreError)
 
 
 def test_all_paths_are_counted_together(site, volume):
@@ -124,7 +124,7 @@ def test_symbolic_links_need_blocks_of_their_own(site, volume):
     site.store = volume("4M", "-b", "4096", "-N", "4096")
     for number in range(1500):
         os.symlink("t" * 100, site.path("data/{}".format(number)))
-    refused(site, site.seed, site.store, "bytes short", kind=StoreError)
+    refused(site, site.seed, site.store, "B short: ", kind=StoreError)
 
 
 def test_a_file_system_that_does_not_tell_how_many_inodes_are_free(site, monkeypatch):

@@ -125,7 +125,7 @@ REFUSALS = {
     "a mount that is not ours": ("aside", seen(mounted_by=BY_START, others=("/var/data",)), ["/var/data", "Unmount"]),
     "a mount below ours": ("store", seen(bound=True, others=("/var/data/m",)), ["/var/data/m", "Unmount"]),
     "immutable": ("store", seen(LINKED, fixed=True), ["chattr", PLACE]),
-    "too little space": ("store", seen(LINKED, scan=ScanResult(space=9999), room=Room(1, 9998, None)), ["9998 free", "aside"]),
+    "too little space": ("store", seen(LINKED, scan=ScanResult(space=9999), room=Room(1, 9998, None)), ["10.0 kB free", "aside"]),
     "too few inodes": ("store", seen(LINKED, scan=ScanResult(inodes=99), room=Room(1, 1 << 40, 98)), ["98 free"]),
 }
 

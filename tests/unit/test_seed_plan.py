@@ -14,6 +14,7 @@ from module_utils.cm_persist.seed.plan import plan_seed
 from module_utils.cm_persist.store.owners import Owners
 from module_utils.cm_persist.store.staging import Unrecorded
 from module_utils.cm_persist.store.state import Books, Room, StoreSeen, Volume, store_state
+from module_utils.cm_persist.text import size
 from module_utils.cm_persist.tree.scan import ScanResult
 from module_utils.cm_persist.upgrade.image import Image
 from module_utils.cm_persist.upgrade.observe import ImageContext
@@ -129,9 +130,9 @@ REFUSALS = {
     "foreign": (store(foreign=("theirs",)), seen(), "/store", ["theirs", "cm_persist_allow_foreign"]),
     "read-only": (store(read_only=True), seen(), "/store", ["read-only", "read-write"]),
     "read-only, to be adopted": (store(read_only=True), seen(stored=FULL), "/store", ["read-only"]),
-    "too little space": (store(bytes=NEEDED - 1), seen(), "/store", ["1 bytes short: {} needed".format(NEEDED)]),
+    "too little space": (store(bytes=NEEDED - 1), seen(), "/store", ["1 byte short: {} needed".format(size(NEEDED))]),
     "too few inodes": (store(inodes=3 + BOOKS), seen(), "/store", ["1 inodes short: {} needed".format(4 + BOOKS)]),
-    "too little of both": (store(bytes=0, inodes=0), seen(), "/store", ["bytes short", "inodes short"]),
+    "too little of both": (store(bytes=0, inodes=0), seen(), "/store", ["kB short", "inodes short"]),
     "a link in the store": (store(), seen(stored=Node(LINK, "/x")), "/store/var/data", ["symbolic link"]),
     "a device in the store": (store(), seen(stored=Node(OTHER)), "/store/var/data", ["special file"]),
     "a file in the store": (store(), seen(stored=Node(FILE)), "/store/var/data", ["file", "directory"]),

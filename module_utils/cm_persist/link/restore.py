@@ -7,6 +7,7 @@ from ..errors import LinkError, printable
 from ..fs.node import LINK, NONE
 from ..original.notes import BY_UNIT
 from ..plan import Decision, Plan
+from ..text import size
 from ..tree.scan import BLOCK
 from .bind import ForgetMount, RemoveUnit, Unmount
 from .checks import how_to_begin_again
@@ -157,7 +158,7 @@ def _refuse_on_device(paths):
     need_inodes = sum(scan.inodes for scan in scans) + books
     short = []
     if need_bytes > room.free_bytes:
-        short.append("{} bytes needed, {} free".format(need_bytes, room.free_bytes))
+        short.append("{} needed, {} free".format(size(need_bytes), size(room.free_bytes)))
     if room.free_inodes is not None and need_inodes > room.free_inodes:
         short.append("{} inodes needed, {} free".format(need_inodes, room.free_inodes))
     if short:

@@ -6,6 +6,7 @@ import time
 from typing import List, NamedTuple
 
 from ..errors import printable
+from ..text import size
 
 WIDTH = 100  # columns, where the paths leave it
 LATEST = 253402300800  # seconds since 1970, where the year 10000 begins
@@ -65,7 +66,7 @@ def _store(store, absent):
     if store["fs_type"]:
         words.append("{} on {}".format(store["fs_type"], printable(store["source"])) if store["source"] else store["fs_type"])
     if store["size_bytes"] is not None:
-        words.append("{} of {} free".format(_size(store["free_bytes"]), _size(store["size_bytes"])))
+        words.append("{} of {} free".format(size(store["free_bytes"], "B"), size(store["size_bytes"], "B")))
     if store["free_inodes"] is not None:
         words.append("{:,} inodes free".format(store["free_inodes"]))
     if store["read_only"]:
@@ -77,11 +78,11 @@ def _store(store, absent):
 
 def _row(path, verify):
     row = [printable(path["path"]), path["state"] + (" (diverged)" if path["diverged"] else "")]
-    row += [_count(path["files"]), "-" if path["bytes"] is None else _size(path["bytes"])]
+    row += [_count(path["files"]), "-" if path["bytes"] is None else size(path["bytes"], "B")]
     row.append({"adopted": "adopted", "seeded": _day(path["at"])}.get(path["origin"], "-"))
     if verify:
         return row + [_count((path["verified"] or {}).get(what)) for what in ("changed", "missing", "added")]
-    aside = _size(sum(kept["bytes"] for kept in path["aside"])) if path["aside"] else "-"
+    aside = size(sum(kept["bytes"] for kept in path["aside"]), "B") if path["aside"] else "-"
     return row + [_count(path["hidden"]), aside, _count(path["backups"] or None)]
 
 
@@ -97,11 +98,3 @@ def _count(number):
 
 def _day(seconds):
     return time.strftime("%Y-%m-%d", time.gmtime(seconds)) if seconds is not None and 0 <= seconds < LATEST else "?"
-
-
-def _size(count):
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while count >= 1000 and len(units) > 1:
-        count /= 1000
-        units.pop(0)
-    return "{} B".format(count) if units[0] == "B" else "{:.1f} {}".format(count, units[0])

@@ -6,6 +6,7 @@ from typing import List
 from ..errors import PathError, StoreError, printable
 from ..host.applications import CONFIGURED, MNESIA, RABBITMQ
 from ..store.state import StoreSeen
+from ..text import size
 from ..tree.scan import BLOCK, ScanResult
 
 BOOKS = 5  # files and directories: staging, manifests, the owners, the record and the one that replaces it
@@ -28,7 +29,8 @@ def refuse_without_room(store: StoreSeen, specs: list, scans: List[ScanResult]):
     need_inodes = sum(scan.inodes for scan in scans) + books
     room, short = store.room, []
     if need_bytes > room.bytes:
-        short.append("{} bytes short: {} needed, {} free".format(need_bytes - room.bytes, need_bytes, room.bytes))
+        text = "{} short: {} needed, {} free"
+        short.append(text.format(size(need_bytes - room.bytes), size(need_bytes), size(room.bytes)))
     if room.inodes is not None and need_inodes > room.inodes:
         short.append("{} inodes short: {} needed, {} free".format(need_inodes - room.inodes, need_inodes, room.inodes))
     if short:

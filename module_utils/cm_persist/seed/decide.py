@@ -8,7 +8,7 @@ from ..fs.node import DIRECTORY, FILE, LINK, NONE, OTHER
 from ..paths import inside
 from ..plan import Decision, path_result
 from ..store.steps import Content
-from ..text import some
+from ..text import files, some
 from ..upgrade.plan import change_warnings, decide_change, decide_repair, widened_top
 from .observe import PathSeen, Seen
 from .steps import Adopt, RemoveEmpty
@@ -66,7 +66,7 @@ def refuse_lost(store_path: str, seen, entry: dict):
         put_back = ", remove the link {}, and move {} back to it".format(path, aside) if aside else ""
         raise StoreError(
             place,
-            "the record says that it was {} with {} files, but nothing is there".format(entry["origin"], entry["files"]),
+            "the record says that it was {} with {}, but nothing is there".format(entry["origin"], files(entry["files"])),
             "Restore it from a backup. Or, to begin again from the image: move {}/.cm_persist/record.json away{}; the other "
             "paths in the store are then adopted as they are.".format(store_path, put_back),
         )
@@ -82,7 +82,7 @@ def how_emptied(seen, entry: dict) -> str:
     """What is found of a recorded path that is empty now, but was not when it was seeded; '' if it is not."""
     if not (seen.stored.empty and entry["files"]):
         return ""
-    return "it is empty; the record says that it was {} with {} files".format(entry["origin"], entry["files"])
+    return "it is empty; the record says that it was {} with {}".format(entry["origin"], files(entry["files"]))
 
 
 def refuse_older_original(store_path: str, path: PathSeen):
@@ -171,7 +171,7 @@ def _adoption_warnings(store_path, path):
     if original.real and original.kind != stored.kind:
         found = "the store has a {} where the original is a {}".format(stored.kind, original.kind)
         raise StoreError(place, found, "Mount the right volume, or move it away.")
-    text = "{}: adopted as it is, {} files; nobody recorded whether it is complete".format(place, path.scan.files)
+    text = "{}: adopted as it is, {}; nobody recorded whether it is complete".format(place, files(path.scan.files))
     if path.lacking:
         text += "; not there, but in the original: {}".format(some(path.lacking))
     if original.real and (original.uid, original.gid) != (stored.uid, stored.gid):

@@ -19,6 +19,7 @@ from ..paths import StatePath
 from ..store.layout import MANIFEST, MANIFESTS, STAGING, TREE
 from ..store.staging import Unrecorded, new_manifest, write_entry
 from ..store.steps import Content
+from ..text import files
 from ..tree import progress
 from ..tree.manifest import write_manifest
 from ..upgrade.image import Image
@@ -33,7 +34,7 @@ class Adopt(NamedTuple):
     image: Optional[Image]
 
     def describe(self):
-        return "adopt {}{} as it is, {} files".format(self.store, printable(self.spec.path), self.content.files)
+        return "adopt {}{} as it is, {}".format(self.store, printable(self.spec.path), files(self.content.files))
 
     def execute(self, run):
         run.note(self.spec, "adopted", self.content, self.image)

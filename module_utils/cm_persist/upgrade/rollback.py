@@ -25,6 +25,7 @@ from ..store.state import SEEDED, StoreSeen, Volume, read_books
 from ..store.steps import RemoveStaging, Run, WriteRecord
 from ..store.store import required_store
 from ..store.swap import BEFORE, ROLLBACK_SUFFIX, Exchange, SwapNote, open_swap, write_note
+from ..text import files
 
 ROUNDS = ("complete owners and swaps", "complete what that has left", "roll back")
 
@@ -38,7 +39,7 @@ class TakeBack(NamedTuple):
     kept: dict
 
     def describe(self):
-        return "take back what was kept of {}{}, {} files".format(self.store, printable(self.spec.path), self.kept["files"])
+        return "take back what was kept of {}{}, {}".format(self.store, printable(self.spec.path), files(self.kept["files"]))
 
     def execute(self, run):
         name, previous = swap_name(self.spec.path, ROLLBACK_SUFFIX), run.record[self.spec.key]
