@@ -103,10 +103,8 @@ class Lease:
         """Hold it until close(). kept: it will outlast this process, so write down who holds it.
 
         FREE: it is held now, and detail says who held it until then, if somebody did. OURS: this container or machine keeps it
-        already. UNLOCKABLE: it cannot be held.
-
-        Raises:
-            StoreError: another held it all the time, or something else is in its place.
+        already. UNLOCKABLE: it cannot be held. Raises StoreError if another held it all the time, or something else is in its
+        place.
         """
         until, waited_for = self._clock.monotonic() + max(request.timeout, POLL), ""
         try:
@@ -143,11 +141,8 @@ class Lease:
         )
 
     def leave_behind(self):
-        """Start a keeper for what was taken, which lives until this container ends.
-
-        Raises:
-            StoreError: it could not be started; then nothing is kept.
-        """
+        """Start a keeper for what was taken, which lives until this container ends. Raises StoreError if it could not be started;
+        then nothing is kept."""
         problem = self._start_keeper() if sys.executable else "this Python does not know its own path"
         if problem:
             found = "no process could be left to keep the lease: {}".format(problem)
@@ -160,10 +155,8 @@ class Lease:
             self._fd = None
 
     def is_held_here(self) -> bool:
-        """True if a process of this container or machine holds it, a start at work included, which has no keeper yet.
-
-        Where the kernel does not tell (before Linux 4.1, and on FUSE), only keepers count.
-        """
+        """True if a process of this container or machine holds it, a start at work included, which has no keeper yet. Where the
+        kernel does not tell (before Linux 4.1, and on FUSE), only keepers count."""
         try:
             lease = Opened(open_lock(self._state_fd, NAME, self.path, make=False))
         except OSError:

@@ -114,11 +114,8 @@ class LeaseHeld(NamedTuple):
 
 
 def plan_lease(store, request: Optional[LeaseRequest], mount, systemd: Systemd) -> LeasePlan:
-    """How to get the lease of an open store that lies on a mount. Changes nothing.
-
-    Raises:
-        LinkError: a unit of ours holds the lease of another store.
-    """
+    """How to get the lease of an open store that lies on a mount. Changes nothing. Raises LinkError if a unit of ours holds the
+    lease of another store."""
     by, installed = keeper(systemd) if request else "", has_unit(systemd, store.path)
     lease = Lease(store)
     seen = lease.look() if store.state_fd is not None else LeaseSeen(FREE)
@@ -149,11 +146,8 @@ def decide_steps(store_path: str, plan: LeasePlan, unit: Optional[Unit]) -> Tupl
 def plan_giving_up(store_path: str, seen: LeaseSeen, installed: bool, drop_ins: List[str], hanging: bool) -> List[tuple]:
     """What becomes of the lease when paths were taken off the store. Pure.
 
-    Args:
-        seen: how the lease is.
-        installed: a unit of ours exists.
-        drop_ins: of services that wait for the lease, and for the store.
-        hanging: something still leads into the store.
+    installed: a unit of ours exists. drop_ins: of services that wait for the lease, and for the store. hanging: something still
+    leads into the store.
     """
     if hanging:
         return []
@@ -168,14 +162,11 @@ def plan_giving_up(store_path: str, seen: LeaseSeen, installed: bool, drop_ins: 
 
 @contextlib.contextmanager
 def holding(store, plan: LeasePlan, machine, services_wait: bool = False) -> Iterator[LeaseHeld]:
-    """Hold the lease as planned for the length of a with block, and from then on if the block succeeds.
+    """Hold the lease as planned for the length of a with block, and from then on if the block succeeds. The store has its state
+    directory.
 
-    Args:
-        store: open, with its state directory.
-        services_wait: the caller makes the services wait for it, so no warning says that somebody should.
-
-    Raises:
-        PersistError: another holds it; or it could not be held.
+    services_wait: the caller makes the services wait for it, so no warning says that somebody should. Raises PersistError if
+    another holds it, or if it could not be held.
     """
     lease = Lease(store, machine.clock)
     run = LeaseRun(store.path, lease, machine.systemd)

@@ -46,13 +46,8 @@ SCRIPT = "; ".join(
 
 
 def lease_unit(store_path: str, lease_path: str, request: LeaseRequest, network: bool) -> Unit:
-    """The unit that holds the lease, as it should be; not yet compared with what is installed.
-
-    network: the volume is mounted over a network, and so only later in a boot.
-
-    Raises:
-        LinkError: a unit file cannot name the store.
-    """
+    """The unit that holds the lease, as it should be; not yet compared with what is installed. network: the volume is mounted
+    over a network, and so only later in a boot. Raises LinkError if a unit file cannot name the store."""
     for text in (store_path, request.name):
         if not text.isprintable():
             hint = "Mount it elsewhere, or set cm_persist_lease: false."

@@ -19,16 +19,11 @@ from ..tree.sync import sync_tree
 
 @contextlib.contextmanager
 def copied_next_to(image: ParentDir, source_fd: int, path: str, release: str) -> Iterator[Tuple[int, List[str]]]:
-    """Make a copy, on disk, with its manifest, in a private directory next to a state path.
+    """Make a copy, on disk, with its manifest, in a private directory next to a state path; gives that directory, open, and
+    warnings of what could not be copied.
 
-    Args:
-        image: of the state path.
-        source_fd: the open directory that holds the source, under the state path's own name.
-        path: the source, for errors.
-        release: the kernel's release.
-
-    Yields:
-        The open private directory, and warnings of what could not be copied.
+    source_fd is the open directory that holds the source, under the state path's own name; path is the source, for errors;
+    release is the kernel's.
     """
     name = copy_name(image.name)
     remove_tree(image.fd, name)

@@ -50,10 +50,7 @@ class Settings(NamedTuple):
 def link(settings: Settings, check_mode: bool = False, machine: Machine = THIS_MACHINE) -> Outcome:
     """Bring each state path to the state where it leads into the store, or has content of its own.
 
-    In check mode nothing is changed; the outcome says what would be.
-
-    Raises:
-        PersistError: a refusal, and nothing was changed; or a failure, and the next run starts from what it left.
+    Raises PersistError for a refusal, and nothing was changed; or for a failure, and the next run starts from what it left.
     """
     store_path, specs = parse_paths(settings.store, settings.paths, settings.method)
     with working_on(store_path):
@@ -63,12 +60,8 @@ def link(settings: Settings, check_mode: bool = False, machine: Machine = THIS_M
 
 
 class Linking:
-    """One run of the module.
-
-    Attributes:
-        restore: what the paths get when they are taken off the store; '' to link them.
-        store: open; None where there is none.
-    """
+    """One run of the module. restore is what the paths get when they are taken off the store, '' to link them; store is open,
+    None where there is none."""
 
     def __init__(self, settings: Settings, specs: List[StatePath], found: Found, check_mode: bool, machine: Machine):
         self.settings, self.specs, self.found, self.check_mode, self.machine = settings, specs, found, check_mode, machine

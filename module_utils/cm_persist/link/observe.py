@@ -31,14 +31,8 @@ class Purpose(NamedTuple):
 
 
 def see_path(image: ParentDir, spec: StatePath, stored: Optional[Node], mounts: List[Mount], mounted_by: str) -> LinkSeen:
-    """One state path after a single look: what is at it, what is kept next to it, and what is mounted there.
-
-    Args:
-        image: of the state path.
-        stored: what the store has; None without a store.
-        mounts: the mount table.
-        mounted_by: as read_mounted_by() gives it.
-    """
+    """One state path after a single look: what is at it, what is kept next to it, and what is mounted there. stored is None
+    without a store; mounted_by is as read_mounted_by() gives it."""
     current, own_mount = image.look(), real_path(spec.path)
     below = mounts_at_or_below(spec.path, mounts) if current.real else []
     same = current.real and stored is not None and (current.device, current.inode) == (stored.device, stored.inode)
@@ -54,15 +48,7 @@ def see_path(image: ParentDir, spec: StatePath, stored: Optional[Node], mounts: 
 
 
 class Observer:
-    """Looks at state paths for one purpose.
-
-    Args:
-        store: open; None without a store.
-        store_mount: the mount that the store lies on.
-        machine: what it runs on.
-        image_manifest: the path of the list of the image.
-        purpose: how far to look.
-    """
+    """Looks at state paths for one purpose; the store is open, None without one, and lies on store_mount."""
 
     def __init__(
         self, store: Optional[Store], store_mount: Optional[Mount], machine: Machine, image_manifest: str, purpose: Purpose

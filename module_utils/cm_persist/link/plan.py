@@ -32,11 +32,8 @@ NO_ORIGINAL = Fate("none")
 
 
 def plan_link(store_path: str, paths: List[LinkSeen]) -> Plan:
-    """What to do to point each state path at the store; without steps if each of them is linked.
-
-    Raises:
-        LinkError: a refusal; nothing must be changed.
-    """
+    """What to do to point each state path at the store; without steps if each of them is linked. Raises LinkError for a refusal:
+    nothing must be changed."""
     decisions = [_decide(path, store_path + path.spec.path) for path in paths]
     refuse_untouchable(paths, decisions)
     return plan_of("link", decisions)
@@ -80,11 +77,8 @@ def kept_before(path: LinkSeen) -> Fate:
 
 
 def refuse_untouchable(paths: List[LinkSeen], decisions: List[Decision]):
-    """Refuse to change a directory that this process may not change, or content that is in use.
-
-    Raises:
-        LinkError: the first of them.
-    """
+    """Refuse to change a directory that this process may not change, or content that is in use. Raises LinkError for the first of
+    them."""
     for path, decision in zip(paths, decisions):
         used_by = path.at_path.used_by
         if used_by and any(not isinstance(step, BOOKKEEPING) for step in decision.steps):

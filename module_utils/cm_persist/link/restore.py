@@ -26,12 +26,10 @@ NEXT_START = (
 
 
 def plan_restore(store_path: str, paths: List[LinkSeen], restore: str) -> Plan:
-    """What to do to give each state path content of its own; without steps if none of them leads into the store.
+    """What to do to give each state path content of its own; without steps if none of them leads into the store. restore is one
+    of RESTORE_STORE, RESTORE_ASIDE and RESTORE_NEWEST.
 
-    restore is one of RESTORE_STORE, RESTORE_ASIDE and RESTORE_NEWEST.
-
-    Raises:
-        LinkError: a refusal; nothing must be changed.
+    Raises LinkError for a refusal: nothing must be changed.
     """
     decisions = [_decide(path, store_path + path.spec.path, restore) for path in paths]
     refuse_untouchable(paths, decisions)

@@ -36,10 +36,8 @@ class MountSeen(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What proves that the content at the path, or kept next to it, can be had again.
-
-    If both proof and difference are None, nobody has compared.
-    """
+    """What proves that the content at the path, or kept next to it, can be had again. If both proof and difference are None,
+    nobody has compared."""
 
     manifests: Tuple[Manifest, ...] = ()  # those that may list it
     proof: Optional[Manifest] = None  # the one that lists exactly that

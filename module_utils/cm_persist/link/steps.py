@@ -46,15 +46,8 @@ HINTS = {
 
 
 class LinkRun:
-    """What the steps of one run share.
-
-    Attributes:
-        store: open; None for steps that need none.
-        release: the kernel's release.
-        systemd: manages mount units.
-        fates: state path to ("kept", where), ("discarded", None) or ("none", None), as it turned out.
-        warnings: what turned up on the way.
-    """
+    """What the steps of one run share. fates maps a state path to ("kept", where), ("discarded", None) or ("none", None), as it
+    turned out; store is None for steps that need none."""
 
     def __init__(self, store, machine):
         self.store, self.release, self.systemd = store, machine.release, machine.systemd
@@ -192,11 +185,8 @@ class Clear(NamedTuple):
 
 
 def as_in_store(step):
-    """A function for make_parents(), which gives the owner and mode that the same directory has in the store.
-
-    Args:
-        step: has a spec and its stored_path.
-    """
+    """A function for make_parents(), which gives the owner and mode that the same directory has in the store. The step has spec
+    and stored_path."""
     store_path = step.stored_path[: -len(step.spec.path)]
 
     def model(path):
@@ -207,10 +197,8 @@ def as_in_store(step):
 
 
 def remove_original(image: ParentDir):
-    """Remove the content of a state path, once it is noted what that is.
-
-    The note stays until the link is made: without a store, an empty path must not look like one that was never linked.
-    """
+    """Remove the content of a state path, once it is noted what that is. The note stays until the link is made: without a store,
+    an empty path must not look like one that was never linked."""
     remove_tree(image.fd, image.name)
     os.fsync(image.fd)
 

@@ -12,11 +12,8 @@ from .notes import read_notes
 
 
 def refuse_dangling(found: Found, specs: List[StatePath]):
-    """Without a store nothing is done; unless a state path needs it, as a manager must not start on nothing.
-
-    Raises:
-        PathError: a state path is a link into the store, or an earlier run left it incomplete.
-    """
+    """Without a store nothing is done; unless a state path needs it, as a manager must not start on nothing. Raises PathError if
+    a state path is a link into the store, or if an earlier run left it incomplete."""
     for spec in specs:
         traces, aside = _traces(spec, found.path)
         if traces:

@@ -73,10 +73,8 @@ def removal_name(name: bytes) -> bytes:
 
 
 def bound_name(name: bytes) -> bytes:
-    """The note that says that the store's copy is mounted here, so content below the mount is not the newest.
-
-    It holds what mounts it, BY_START or BY_UNIT.
-    """
+    """The note that says that the store's copy is mounted here, so content below the mount is not the newest. It holds what
+    mounts it, BY_START or BY_UNIT."""
     return b"." + name + b".cm_persist-bound"
 
 
@@ -104,11 +102,7 @@ def write_removal(image: ParentDir, manifest: Manifest, aside: Optional[str]):
 
 
 def read_removal(image: ParentDir) -> RemovalNote:
-    """The note of a removal, which has to be there.
-
-    Raises:
-        StoreError: its content makes no sense.
-    """
+    """The note of a removal, which has to be there. Raises StoreError if its content makes no sense."""
     name = removal_name(image.name)
     try:
         with open(open_regular(name, image.fd, LARGEST), "rb") as file:
@@ -128,11 +122,8 @@ def read_removal(image: ParentDir) -> RemovalNote:
 
 
 def read_mounted_by(image: ParentDir) -> str:
-    """What mounts the store's copy over a state path, BY_START or BY_UNIT; '' where no note says that anything does.
-
-    Raises:
-        StoreError: there is a note, but it cannot be read.
-    """
+    """What mounts the store's copy over a state path, BY_START or BY_UNIT; '' where no note says that anything does. Raises
+    StoreError if there is a note that cannot be read."""
     if image.fd is None:
         return ""
     try:
@@ -149,10 +140,8 @@ def read_mounted_by(image: ParentDir) -> str:
 
 
 def remove_notes(image: ParentDir):
-    """Remove the note of a removal, and the copy that may have been made for it.
-
-    The note goes first: it names the manifest that lies with the copy.
-    """
+    """Remove the note of a removal, and then the copy that may have been made for it: the note names the manifest that lies with
+    the copy."""
     remove_tree(image.fd, removal_name(image.name))
     os.fsync(image.fd)
     remove_tree(image.fd, copy_name(image.name))

@@ -27,13 +27,8 @@ class Manifest(NamedTuple):
 
 
 def manifests_of(image: ParentDir, image_manifest: str, seed_manifest: str) -> Tuple[Manifest, ...]:
-    """The manifests that list the original of a state path, the image's first.
-
-    Args:
-        image: of the state path.
-        image_manifest: path of the image's; it may be missing.
-        seed_manifest: path of the one that was written when the path was seeded; '' for none.
-    """
+    """The manifests that list the original of a state path: the image's, which may be missing, and then the one that was written
+    when the path was seeded ('' for none)."""
     known = []
     if os.path.isfile(image_manifest):
         known.append(Manifest(image_manifest, path_in_list(image)))
@@ -50,10 +45,8 @@ def path_in_list(image: ParentDir) -> str:
 def find_proof(
     manifests: Iterable[Manifest], image: ParentDir, name: Optional[bytes] = None
 ) -> Tuple[Optional[Manifest], Optional[Difference]]:
-    """The first of these manifests that lists exactly what is at a name, and None; or None, and how the last one differs.
-
-    The name is one next to the state path; None stands for the state path itself.
-    """
+    """The first of these manifests that lists exactly what is at a name next to the state path, None for the state path itself;
+    and None. Without such a manifest, None, and how the last one differs."""
     found = None
     for manifest in manifests:
         found = difference(manifest, image, name)
@@ -65,18 +58,14 @@ def find_proof(
 def difference(
     manifest: Manifest, image: ParentDir, name: Optional[bytes] = None, removal_begun: bool = False
 ) -> Optional[Difference]:
-    """The first difference between a manifest and what is at a name, as for find_proof(); None if there is none.
-
-    If the removal of what the manifest lists has begun, entries that are gone are no difference.
-    """
+    """The first difference between a manifest and what is at a name, as for find_proof(); None if there is none. If the removal
+    of what the manifest lists has begun, entries that are gone are no difference."""
     return _compare(manifest, image.fd, name or image.name, removal_begun)
 
 
 def is_as_seeded(store: Store, spec: StatePath, name: Optional[str]) -> bool:
-    """True if the store's copy of a state path is exactly what was seeded: nobody has written to it since.
-
-    name is its manifest's, in the store; None if it has none.
-    """
+    """True if the store's copy of a state path is exactly what was seeded: nobody has written to it since. name is its
+    manifest's, in the store; None if it has none."""
     if name is None:
         return False
     try:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a running container has that its image has not, and so is lost with it; and what in the store no state path claims.
-
-Nothing is changed, and nothing made.
-"""
+Nothing is changed, and nothing made."""
 
 import itertools
 import os
@@ -57,10 +55,8 @@ class Audit(NamedTuple):
 def audit(settings: Settings, machine: Machine = THIS_MACHINE) -> Audit:
     """Compare the file system with the list of the image, and look through the store.
 
-    Raises:
-        SpecError: the settings make no sense.
-        PathError: there is no list of the image, or something cannot be read.
-        StoreError: the store is no directory, or the mount table cannot be read.
+    Raises SpecError if the settings make no sense, PathError if there is no list of the image or something cannot be read,
+    StoreError if the store is no directory or the mount table cannot be read.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
     if settings.limit < 0:
@@ -112,12 +108,8 @@ class Findings(NamedTuple):
 
 
 class KeptNextTo:
-    """What is kept next to state paths.
-
-    Attributes:
-        asides: each with its path, bytes and files.
-        paths: those of the asides and of all notes, whether they exist or not.
-    """
+    """What is kept next to state paths: asides, each with its path, bytes and files; paths, those of the asides and of all notes,
+    whether they exist or not."""
 
     def __init__(self, specs: List[StatePath]):
         self.asides, self.paths = [], []

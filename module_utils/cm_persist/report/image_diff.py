@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare a file system with the list that was made with its image: both are read side by side, in the order of walk(), once.
-
-Programs run meanwhile: files that come and go are no error. Nothing is changed.
-"""
+Programs run meanwhile: files that come and go are no error. Nothing is changed."""
 
 import errno
 import heapq
@@ -28,12 +26,8 @@ BUILD = "Build the image with container/build, or name the list in image_manifes
 
 
 class EntrySeen:
-    """One entry on the disk.
-
-    Attributes:
-        path: relative to the top; key has its components.
-        status: None if it is left out, with all below.
-    """
+    """One entry on the disk: its path relative to the top, and the components of that as key; status is None if it is left out,
+    with all below."""
 
     __slots__ = ("dir_fd", "key", "name", "path", "status")
 
@@ -53,12 +47,8 @@ class EntrySeen:
 
 
 class Change:
-    """One entry of the result, which may stand for a whole directory.
-
-    Attributes:
-        what: ADDED, CHANGED or REMOVED; '' for what is left out.
-        left_out: something in it stays when the container goes.
-    """
+    """One entry of the result, which may stand for a whole directory. what is ADDED, CHANGED or REMOVED, '' for what is left out;
+    left_out: something in it stays when the container goes."""
 
     __slots__ = ("bytes", "files", "kind", "left_out", "path", "what")
 
@@ -73,16 +63,8 @@ class Change:
 
 
 class Comparison:
-    """The file system compared with the list of the image.
-
-    Args:
-        root: the directory that plays the file system's own.
-        store: the path of the store, to which links are left out.
-        left_out: relative paths that are not looked at.
-
-    Attributes:
-        totals: of all changes, once they were read.
-    """
+    """The file system compared with the list of the image. root plays the file system's own root; links into the store are left
+    out, and the relative paths in left_out are not looked at. totals are of all changes, once they were read."""
 
     def __init__(self, root: str, store: str, left_out: Set[bytes]):
         self._root, self._store, self._left_out = root, os.path.realpath(store), left_out
@@ -90,11 +72,8 @@ class Comparison:
         self.totals = {ADDED: 0, CHANGED: 0, REMOVED: 0, "files": 0, "bytes": 0}
 
     def largest(self, list_path: str, limit: int) -> List[dict]:
-        """The changes, the largest first, at most so many, 0 for all.
-
-        Raises:
-            PathError: there is no list of the image, or something cannot be read.
-        """
+        """The changes, the largest first, at most so many, 0 for all. Raises PathError if there is no list of the image, or if
+        something cannot be read."""
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         with _open_list(list_path) as file, reading(self._root), Opened(os.open(self._root, flags)) as top:
             found = self._counted(side_by_side(_seen_below(top, self._left_out), self._read(file, list_path)))
@@ -179,10 +158,8 @@ class Comparison:
 
 
 def count(dir_fd: int, name: bytes) -> Tuple[int, int]:
-    """How many files are at a name in an open directory, directories not counted, and the bytes of their data.
-
-    Whatever comes and goes meanwhile is no error.
-    """
+    """How many files are at a name in an open directory, directories not counted, and the bytes of their data. Whatever comes and
+    goes meanwhile is no error."""
     status = lstat(name, dir_fd)
     if status is None:
         return 0, 0
@@ -221,10 +198,8 @@ def _unquoted(path):
 
 
 def _is_same(fields, own) -> bool:
-    """True if what is on the disk is what a line of the list says.
-
-    Times count of files alone; if nothing but the time differs, the content decides, if there is a digest of it.
-    """
+    """True if what is on the disk is what a line of the list says. Times count of files alone; if nothing but the time differs,
+    the content decides, if there is a digest of it."""
     try:
         found = line(own, b"").split(b" ")
         if own.is_directory:  # its time is that of the last name that came or went

@@ -23,12 +23,7 @@ from .verify import SeededPath
 
 
 class PathReport:
-    """A state path; what is wrong with it goes to the problems of the report.
-
-    Args:
-        report: the StatusReport that it is part of.
-        spec: the path.
-    """
+    """A state path; what is wrong with it goes to the problems of the report (StatusReport) that it is part of."""
 
     def __init__(self, report, spec: StatePath):
         self._report, self._problems, self._store, self._spec = report, report.problems, report.store, spec

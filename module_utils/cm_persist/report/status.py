@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Report how a store and its state paths are, and what is wrong with them.
-
-Nothing is changed, and nothing made, no state directory and no lock. No error ends the report: it becomes a problem in it.
-"""
+"""Report how a store and its state paths are, and what is wrong with them. Nothing is changed, and nothing made, no state
+directory and no lock. No error ends the report: it becomes a problem in it."""
 
 import contextlib
 import os
@@ -65,12 +63,8 @@ class Info(NamedTuple):
 
 
 def report_status(settings: Settings, machine: Machine = THIS_MACHINE) -> Info:
-    """Look at a store and at its state paths.
-
-    Raises:
-        SpecError: the settings make no sense.
-        StoreError: the mount table cannot be read.
-    """
+    """Look at a store and at its state paths. Raises SpecError if the settings make no sense, StoreError if the mount table
+    cannot be read."""
     store_path, specs = parse_paths(settings.store, settings.paths)
     trigger_automount(store_path)
     report = StatusReport(settings, store_path, machine)
@@ -98,12 +92,8 @@ class BooksRead(NamedTuple):
 
 
 class StatusReport:
-    """One run of persist_info: the store as it was found, and all that is wrong.
-
-    Attributes:
-        store: open; None if it is not there, or cannot be opened.
-        image_list: the list of the image, with the mount table and the image's accounts.
-    """
+    """One run of persist_info: the store as it was found (None if it is not there, or cannot be opened), and all that is wrong.
+    image_list is the list of the image, with the mount table and the image's accounts."""
 
     def __init__(self, settings: Settings, store_path: str, machine: Machine):
         self.settings, self.problems = settings, Problems()

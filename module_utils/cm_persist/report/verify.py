@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the manifest of a state path, as it was seeded, shows: which files an image has newer, what became of the files, and
-whether a database lost what makes it one. Nothing is changed.
-"""
+whether a database lost what makes it one. Nothing is changed."""
 
 import errno
 import os
@@ -56,10 +55,8 @@ class SeededPath(NamedTuple):
     entry: dict
 
     def find_hidden(self, image: ParentDir, seen: LinkSeen, image_list: ImageList) -> Optional[Tuple[int, Tuple[bytes, ...]]]:
-        """How many files the image has newer than what was seeded, and the first of them.
-
-        None if the image has no list of the path, and does not show it.
-        """
+        """How many files the image has newer than what was seeded, and the first of them; None if the image has no list of the
+        path, and does not show it."""
         within = image_list.part_of(image, seen)
         if within is not None:
             return some_of(hidden(seeded_entries(self.store, self.entry), image_list.read(within)), NAMED)
@@ -71,12 +68,10 @@ class SeededPath(NamedTuple):
         return some_of(hidden(seeded_entries(self.store, self.entry), own), NAMED)
 
     def compare(self, accounts: Accounts) -> dict:
-        """How many files of the store are changed, missing and added since: the metadata of all, the content of small ones.
+        """How many files of the store are changed, missing and added since: the metadata of all, the content of small ones. Of
+        directories only a change of mode or owner counts. accounts are the names of the owners in the store.
 
-        Of directories only a change of mode or owner counts. accounts are the names of the owners in the store.
-
-        Raises:
-            OSError: something cannot be read, or came or went meanwhile.
+        Raises OSError if something cannot be read, or came or went meanwhile.
         """
         count = {"changed": 0, "missing": 0, "added": 0}
         with self.store.parent_of(self.spec.relative) as (parent, name):

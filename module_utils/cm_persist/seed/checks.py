@@ -15,11 +15,7 @@ BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest and entry; and the 
 
 
 def refuse_without_room(store: StoreSeen, specs: list, scans: List[ScanResult]):
-    """Refuse copies of state paths for which there is no room, or which this process may not make; scans say what each holds.
-
-    Raises:
-        PersistError: nothing has been changed.
-    """
+    """Refuse copies of state paths for which there is no room, or which this process may not make; scans say what each holds."""
     foreign = next((scan.others for scan in scans if scan.others), "")
     if foreign:
         raise PathError(foreign, "it belongs to another user, and this process is not root", "Run as root (become: true).")
@@ -83,11 +79,8 @@ def refuse_hazards(store: StoreSeen, path):
 
 
 def hazard_warnings(path, named: List[str]) -> List[str]:
-    """What programs will not find again of a state path (PathSeen); named are all state paths.
-
-    Raises:
-        PathError: naming the path does harm.
-    """
+    """What programs will not find again of a state path (PathSeen); named are all state paths. Raises PathError if naming the
+    path does harm."""
     own, hazards, warnings = path.spec.path, path.hazards, []
     here = {hazards.host, hazards.host.split(".")[0], "localhost"}
     if hazards.nodes and not any(name.rpartition("@")[2] in here for name in hazards.nodes):

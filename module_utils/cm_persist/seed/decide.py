@@ -26,10 +26,7 @@ class SeedPolicy(NamedTuple):
 def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str]) -> Decision:
     """What happens to a state path; the state in the result is already, adopted, merged, seeded (to be copied) or missing.
 
-    asides: where the originals of all state paths are kept.
-
-    Raises:
-        PersistError: a refusal.
+    asides: where the originals of all state paths are kept. Raises PersistError for a refusal.
     """
     store = seen.store
     refuse_stored_kind(store.path, path)
@@ -56,10 +53,8 @@ def refuse_stored_kind(store_path: str, path: PathSeen):
 
 
 def refuse_lost(store_path: str, seen, entry: dict):
-    """Refuse a recorded path whose copy is gone from the store, or was replaced by another kind of node.
-
-    seen has spec, stored and notes, as PathSeen and LinkSeen have them.
-    """
+    """Refuse a recorded path whose copy is gone from the store, or was replaced by another kind of node. seen has spec, stored
+    and notes, as PathSeen and LinkSeen have them."""
     place, path = store_path + seen.spec.path, seen.spec.path
     if seen.stored.kind == NONE:
         aside = seen.notes.first_aside

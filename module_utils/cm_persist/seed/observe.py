@@ -22,11 +22,8 @@ from ..upgrade.observe import ImageChange, Meeting, find_change, image_context
 
 
 class Obstacles(NamedTuple):
-    """What forbids the copy of an original.
-
-    mounts: at the path or below it. fixed: the original itself is immutable or append-only. other_mount: its place in the store
-    lies on another mount than the store. used_by: a process that has something of it open.
-    """
+    """What forbids the copy of an original: mounts at the path or below it; that it is itself immutable or append-only; that its
+    place in the store lies on another mount than the store; a process that has something of it open."""
 
     mounts: Tuple[str, ...] = ()
     fixed: bool = False
@@ -65,10 +62,8 @@ class Seen(NamedTuple):
 
 
 class Observer:
-    """Observes one open store and its state paths as often as it is asked to.
-
-    found says how the store was found; stopping are services whose use of a path does not count, as they are about to be stopped.
-    """
+    """Observes one open store and its state paths as often as it is asked to. found says how the store was found; stopping are
+    services whose use of a path does not count, as they are about to be stopped."""
 
     def __init__(self, store, found, specs: List[StatePath], settings, machine):
         self._store, self._found, self._specs, self._settings, self._machine = store, found, specs, settings, machine

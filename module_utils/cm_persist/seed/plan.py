@@ -23,11 +23,8 @@ from .steps import Copy, Make, Publish
 
 
 def plan_seed(seen: Seen, policy: SeedPolicy) -> Plan:
-    """The plan to seed a store: without steps if it is as it should be; resume_only if an interrupted run comes first.
-
-    Raises:
-        PersistError: a refusal; nothing must be changed.
-    """
+    """The plan to seed a store: without steps if it is as it should be; resume_only if an interrupted run comes first. Raises
+    PersistError for a refusal: nothing must be changed."""
     store, paths = seen.store, seen.paths
     recovery = plan_recovery(store, paths, policy.backups)
     if recovery:

@@ -44,8 +44,7 @@ class Settings(NamedTuple):
 def seed(settings: Settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
     """Bring the store to the state where it holds each state path.
 
-    Raises:
-        PersistError: a refusal, and nothing was changed; or a failure, after which a new start goes on.
+    Raises PersistError for a refusal, and nothing was changed; or for a failure, after which a new start goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
     _check(settings, store_path)

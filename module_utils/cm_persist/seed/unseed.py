@@ -95,8 +95,7 @@ class UnseedSeen(NamedTuple):
 def unseed(settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
     """Take the state paths out of the store; settings are seed.Settings.
 
-    Raises:
-        PersistError: a refusal, and nothing was changed; or a failure, after which another run goes on.
+    Raises PersistError for a refusal, and nothing was changed; or for a failure, after which another run goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
     with required_store(store_path, settings.require_mount, machine) as store:
@@ -111,11 +110,8 @@ def unseed(settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
 
 
 def plan_unseed(store: StoreSeen, paths: List[UnseedSeen]) -> Plan:
-    """The plan to take the paths out: without steps if the store has none of them. Pure.
-
-    Raises:
-        PersistError: a refusal; nothing must be changed.
-    """
+    """The plan to take the paths out: without steps if the store has none of them. Pure. Raises PersistError for a refusal:
+    nothing must be changed."""
     stored = [path for path in paths if path.stored.kind != NONE]
     known = [path for path in paths if path in stored or path.entry is not None]
     for path in stored:

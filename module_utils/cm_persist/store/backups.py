@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replaced trees are kept for some generations: <store>/.cm_persist/backups/<label>/<number>.
-
-Each generation holds a tree, its manifest, and the tree's entry in the record.
-"""
+"""Replaced trees are kept for some generations: <store>/.cm_persist/backups/<label>/<number>. Each holds a tree, its manifest,
+and the tree's entry in the record."""
 
 import contextlib
 import json
@@ -57,11 +55,8 @@ def numbers(generations_fd: int) -> List[bytes]:
 
 
 def newest(store, path: str) -> Optional[Tuple[bytes, dict]]:
-    """The last generation that was kept of a state path, and its entry; None if nothing is kept.
-
-    Raises:
-        StoreError: the generation does not say what it is.
-    """
+    """The last generation that was kept of a state path, and its entry; None if nothing is kept. Raises StoreError if the
+    generation does not say what it is."""
     try:
         generations = _open_own(store, store.state_fd, _directory_of(label(path)))
     except FileNotFoundError:

@@ -18,17 +18,11 @@ POLL = 0.2  # seconds
 
 @contextlib.contextmanager
 def locked(state_fd: int, state_path: str, timeout: float, sign: bool = True, clock=time):
-    """Hold the store's lock for the length of a with block. Nobody steals it: a run waits while the holder lives.
+    """Hold the store's lock for the length of a with block. Nobody steals it: a run waits, at most timeout seconds, while its
+    holder lives.
 
-    Args:
-        state_fd: the open state directory.
-        state_path: its path, for errors.
-        timeout: how long to wait, in seconds.
-        sign: write into the lock who holds it; not for a run that must leave the store's times as they are.
-        clock: has monotonic(), sleep(), gmtime() and strftime(), as the module time.
-
-    Raises:
-        StoreError: another process held it all the time, or the file system cannot lock.
+    sign: write into the lock who holds it; not for a run that must leave the store's times as they are. clock is used as the
+    module time. Raises StoreError if another process held the lock all the time, or if the file system cannot lock.
     """
     path = os.path.join(state_path, os.fsdecode(NAME))
     try:
@@ -60,15 +54,8 @@ def held(state_fd: int) -> bool:
 def open_lock(state_fd: int, name: bytes, path: str, make: bool = True) -> int:
     """The descriptor of a file that is locked as a whole; the caller closes it.
 
-    Args:
-        state_fd: the open state directory.
-        name: the file's name in it.
-        path: its path, for errors.
-        make: make the file if it is missing, and open it for writing where that is possible.
-
-    Raises:
-        OSError: it cannot be opened.
-        StoreError: it is no regular file.
+    make: make the file if it is missing, and open it for writing where that is possible. path is for errors. Raises OSError if it
+    cannot be opened, and StoreError if it is no regular file.
     """
     no_file = StoreError(path, "the lock is no regular file", "Remove it, after a look at where it came from.")
     try:
@@ -84,11 +71,8 @@ def open_lock(state_fd: int, name: bytes, path: str, make: bool = True) -> int:
 
 
 def try_lock(fd: int, shared: bool = False) -> bool:
-    """True if the open file is locked now; shared: only find out whether nobody has it locked, until the file is closed.
-
-    Raises:
-        OSError: the file system cannot lock.
-    """
+    """True if the open file is locked now; shared: only find out whether nobody has it locked, until the file is closed. Raises
+    OSError if the file system cannot lock."""
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
@@ -99,12 +83,9 @@ def try_lock(fd: int, shared: bool = False) -> bool:
 
 
 def write_signature(fd: int, path: str, text: str):
-    """Replace the text of an open lock, which says who holds it; path is for errors.
+    """Replace the text of an open lock, which says who holds it; path is for errors. Raises StoreError if the volume fails.
 
     A file that has another name as well is left alone: it may be somebody's file, or part of a backup.
-
-    Raises:
-        StoreError: the volume fails.
     """
     if os.fstat(fd).st_nlink != 1:
         return

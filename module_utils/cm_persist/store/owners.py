@@ -36,15 +36,8 @@ class Owners(NamedTuple):
 
 
 def read_owners(state_fd: int, state_path: str) -> Optional[Owners]:
-    """The names of the store's owners, None if nobody wrote them yet.
-
-    Args:
-        state_fd: the open state directory.
-        state_path: its path, for errors.
-
-    Raises:
-        StoreError: they cannot be read.
-    """
+    """The names of the store's owners, None if nobody wrote them yet; state_path is for errors. Raises StoreError if they cannot
+    be read."""
     path = os.path.join(state_path, os.fsdecode(NAME))
     try:
         with open(open_regular(NAME, state_fd, LARGEST), "rb") as file:
@@ -67,10 +60,8 @@ def write_owners(state_fd: int, owners: Owners):
 
 
 def plan_passes(owners: Owners, accounts: Accounts) -> Tuple[List[Pass], List[str]]:
-    """The passes by which the store's owners get the image's numbers (accounts), the started one first.
-
-    Also the names that cannot be followed: two names had one number, and the image gives them two.
-    """
+    """The passes by which the store's owners get the image's numbers (accounts), the started one first. Also the names that
+    cannot be followed: two names had one number, and the image gives them two."""
     passes = [owners.started] if owners.started else []
     recorded = after(owners.accounts, owners.started) if owners.started else owners.accounts
     (users, split_users), (groups, split_groups) = (_passes_of(names, current) for names, current in zip(recorded, accounts))

@@ -26,12 +26,8 @@ def read_record(state_fd: int, state_path: str) -> Optional[Dict[str, dict]]:
     path last met or None, "top": {"uid": int, "gid": int, "mode": int}}. An image is {"id": str, "name": str}; "seen" also has
     the "policy" of that time.
 
-    Args:
-        state_fd: the open state directory.
-        state_path: its path, for errors.
-
-    Raises:
-        StoreError: it is no regular file, not JSON, of another form, or of a newer schema (with store_state newer).
+    Raises StoreError if it is no regular file, not JSON, of another form, or of a newer schema (with store_state newer);
+    state_path is for that error.
     """
     path = os.path.join(state_path, os.fsdecode(NAME))
     try:

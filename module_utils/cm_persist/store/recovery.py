@@ -17,12 +17,8 @@ NOTHING = {"files": 0, "bytes": 0}
 def plan_recovery(store: StoreSeen, paths: list, backups: int) -> Optional[Plan]:
     """A plan that only completes interrupted runs, None if there is nothing to complete. Make another plan afterwards.
 
-    Args:
-        paths: the state paths (PathSeen).
-        backups: how many replaced trees are kept for each path.
-
-    Raises:
-        PersistError: it cannot be completed.
+    paths are PathSeen; backups is how many replaced trees are kept for each path. Raises PersistError if something cannot be
+    completed.
     """
     swaps = decide_swaps(store, backups)
     published = [path for path in paths if path.unrecorded and path.entry is None]
@@ -56,11 +52,7 @@ class SwapSteps(NamedTuple):
 
 
 def decide_swaps(store: StoreSeen, backups: int) -> SwapSteps:
-    """How to complete the swaps that interrupted runs started.
-
-    Raises:
-        PathError: a tree that is to be replaced is in use.
-    """
+    """How to complete the swaps that interrupted runs started. Raises PathError if a tree that is to be replaced is in use."""
     for swap in store.books.swaps:
         if swap.used_by:
             found = "the store's copy is in use: {}".format(swap.used_by.describe())

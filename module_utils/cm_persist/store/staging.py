@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies in progress: private directories in staging, each with an entry that says what the copy is.
-
-By that entry the next run completes a copy that was published but not recorded, instead of copying it again.
-"""
+"""Copies in progress: private directories in staging, each with an entry that says what the copy is. By that entry the next run
+completes a copy that was published but not recorded, instead of copying it again."""
 
 import contextlib
 import json
@@ -27,8 +25,8 @@ class Unrecorded(NamedTuple):
 def write_entry(private_fd: int, key: str, unrecorded: Unrecorded):
     """Write the entry of a copy into its private directory, before the sync; key is the state path as the record spells it.
 
-    A rename keeps the inode number and the times of a tree's top: together they identify it. The number alone is not enough,
-    as ext4 gives the number of a removed directory to the next one.
+    A rename keeps the inode number and the times of a tree's top: together they identify it. The number alone is not enough, as
+    ext4 gives the number of a removed directory to the next one.
     """
     top = lstat(TREE, private_fd)
     note = {"path": key, "inode": top.st_ino, "mtime": top.st_mtime_ns, "entry": unrecorded.entry}
@@ -37,10 +35,8 @@ def write_entry(private_fd: int, key: str, unrecorded: Unrecorded):
 
 
 def read_entry(staging_fd: int, name: str) -> Optional[Tuple[str, Inode, Unrecorded]]:
-    """The state path, inode and entry of a copy that was complete and is no longer in staging.
-
-    None for anything else in staging, which an interrupted run left: it can only be removed.
-    """
+    """The state path, inode and entry of a copy that was complete and is no longer in staging. None for anything else in staging,
+    which an interrupted run left: it can only be removed."""
     try:
         private_fd = open_directory(staging_fd, os.fsencode(name), name)
     except (StoreError, FileNotFoundError):
@@ -75,10 +71,8 @@ def create(dir_fd: int, name: bytes) -> int:
 
 
 def read_staging(store) -> Tuple[Optional[List[str]], Dict[Tuple[str, Inode], Unrecorded]]:
-    """The names in staging, None without such a directory; and the unrecorded copies, by state path and inode.
-
-    The store (Store) is open and has its state directory.
-    """
+    """The names in staging, None without such a directory; and the unrecorded copies, by state path and inode. The store (Store)
+    is open and has its state directory."""
     try:
         staging = os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)
     except FileNotFoundError:

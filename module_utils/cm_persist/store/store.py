@@ -43,11 +43,8 @@ def trigger_automount(path: str):
 
 
 def find_store(path: str, require_mount: bool, mounts: List[Mount]) -> Found:
-    """Whether the store is there. With require_mount it counts only on a mount of its own, not on the file system of /.
-
-    Raises:
-        StoreError: the path is something else than a directory, or a dangling link.
-    """
+    """Whether the store is there. With require_mount it counts only on a mount of its own, not on the file system of /. Raises
+    StoreError if the path is something else than a directory, or a dangling link."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -137,12 +134,8 @@ class Store:
 
     @contextlib.contextmanager
     def parent_of(self, relative: bytes) -> Iterator[Tuple[int, bytes]]:
-        """Open the directory in the store that holds a state path, and give it with the path's name in it.
-
-        Raises:
-            StoreError: a component on the way is no directory.
-            FileNotFoundError: the directory is missing.
-        """
+        """Open the directory in the store that holds a state path, and give it with the path's name in it. Raises StoreError if a
+        component on the way is no directory, and FileNotFoundError if the directory is missing."""
         with Opened(open_directory(self.fd, os.path.dirname(relative), self.path)) as fd:
             yield fd, os.path.basename(relative)
 
@@ -168,10 +161,8 @@ class Store:
         return os.path.join(self.state_path, os.fsdecode(MANIFESTS), name)
 
     def other_mount(self, relative: bytes) -> bool:
-        """True if the directory that is to hold a state path lies on another mount or subvolume, into which no rename leads.
-
-        Of directories that do not exist yet, the closest existing one counts.
-        """
+        """True if the directory that is to hold a state path, or the closest existing one above it, lies on another mount or
+        subvolume, into which no rename leads."""
         directory = os.path.dirname(relative)
         while directory:
             try:

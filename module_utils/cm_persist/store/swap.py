@@ -141,12 +141,10 @@ def read_note(private_fd: int) -> Optional[SwapNote]:
 
 
 def find_swaps(store, names: Iterable[str]) -> List[Swap]:
-    """The swaps among the names in staging that interrupted runs started.
+    """The swaps among the names in staging that interrupted runs started. Raises StoreError if how far one came cannot be
+    determined.
 
     All paths go back together: as soon as one rollback is past its start, the others are READY, whichever run comes next.
-
-    Raises:
-        StoreError: how far one came cannot be determined.
     """
     swaps = [_find_swap(store, name) for name in names if name.endswith((MERGE_SUFFIX, ROLLBACK_SUFFIX))]
     if any(swap.is_rollback and swap.state != BEFORE for swap in swaps):

@@ -41,12 +41,8 @@ def image_of(note: Optional[dict]) -> Optional[Image]:
 
 
 def identify(given: str, image_manifest: str) -> Optional[Image]:
-    """The running image, None if only its paths can be looked at.
-
-    Args:
-        given: what the user calls it, '' for nothing.
-        image_manifest: path of the list of the image; it may be missing.
-    """
+    """The running image, None if only its paths can be looked at. given is what the user calls it, '' for nothing; the list of
+    the image may be missing."""
     if given:
         return Image(given, given)
     identity = read_identity(image_manifest)
@@ -63,15 +59,8 @@ def fingerprint(parent: ParentDir, original: Node) -> Image:
 
 
 def refuse_older(image: Optional[Image], entries: Dict[str, dict]):
-    """Refuse an image that is older than the one the store was last used with, if both names are versions of one image.
-
-    Args:
-        image: the running one.
-        entries: of the record, by state path.
-
-    Raises:
-        StoreError: it is older.
-    """
+    """Refuse the running image if it is older than the one the store was last used with, and both names are versions of one
+    image. entries are the record's, by state path. Raises StoreError."""
     for path, entry in sorted(entries.items()):
         seen = image_of(entry["seen"])
         if image and seen and is_older(image.name, seen.name):

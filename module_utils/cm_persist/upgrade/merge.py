@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let a state path in the store follow a new image: build a merged tree in staging.
-
-The tree is a copy of the store's to which the image's changes are made. It then takes the place of the present one, which stays.
-"""
+"""Let a state path in the store follow a new image: build a merged tree in staging. It is a copy of the store's to which the
+image's changes are made; it then takes the place of the present one, which stays."""
 
 import contextlib
 import errno

@@ -62,11 +62,8 @@ def widened_top(stored: Node, original: Node) -> Optional[Node]:
 
 
 def decide_change(store: StoreSeen, path) -> Decision:
-    """What a new image means for a state path that the store has; path (PathSeen) has a change.
-
-    Raises:
-        PathError: the image cannot be started on it.
-    """
+    """What a new image means for a state path that the store has; path (PathSeen) has a change. Raises PathError if the image
+    cannot be started on it."""
     spec, change, entry = path.spec, path.change, path.entry
     warnings = change_warnings(spec, change, adopted=False)
     if change.policy == FAIL and change.differs:
@@ -84,11 +81,7 @@ def decide_change(store: StoreSeen, path) -> Decision:
 
 
 def change_warnings(spec, change: ImageChange, adopted: bool) -> List[str]:
-    """What the volume hides of a new image.
-
-    Raises:
-        PathError: the image has a database of another version.
-    """
+    """What the volume hides of a new image. Raises PathError if the image has a database of another version."""
     _refuse_other_database(change)
     own, warnings = printable(spec.path), []
     if change.reason:

@@ -66,8 +66,7 @@ class PathKept(NamedTuple):
 def roll_back(settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
     """Give each state path in the store the tree that its last merge replaced; settings are seed.Settings.
 
-    Raises:
-        PersistError: a refusal, and nothing was changed; or a failure, after which another run, or a start, goes on.
+    Raises PersistError for a refusal, and nothing was changed; or for a failure, after which another run, or a start, goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
     with required_store(store_path, settings.require_mount, machine) as store:
@@ -91,9 +90,7 @@ def plan_rollback(store: StoreSeen, paths: List[PathKept], backups: int) -> Plan
     """The plan of a rollback; resume_only if it only completes something else that an interrupted run started. Pure.
 
     Where an interrupted run was a rollback, this plan completes it and is all of it. backups is how many generations are kept.
-
-    Raises:
-        PersistError: a refusal.
+    Raises PersistError for a refusal.
     """
     swaps, owners = decide_swaps(store, backups), store.books.owners
     back = {swap.note.path for swap in store.books.swaps if swap.is_rollback and swap.state != BEFORE}

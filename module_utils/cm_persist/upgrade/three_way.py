@@ -148,23 +148,14 @@ def tally(actions: Iterable[Action], most: int = 10) -> Tally:
 def actions_of(
     base: Iterable[Entry], tree: Tuple[int, bytes], image: ParentDir, accounts: Tuple[Accounts, Accounts]
 ) -> Iterator[Action]:
-    """What happens to each file of a state path.
-
-    Args:
-        base: the path as it was seeded or merged last.
-        tree: an open directory, and the name in it of the store's tree.
-        image: the directory of the state path.
-        accounts: names of the tree's owners, and of the image's.
-    """
+    """What happens to each file of a state path. base is the path as it was seeded or merged last; tree an open directory, and
+    the name in it of the store's tree; accounts the names of the tree's owners, and of the image's."""
     return decide(base, from_tree(*tree, accounts[0]), from_tree(image.fd, image.name, accounts[1]))
 
 
 def seeded_entries(store, entry: dict) -> Iterator[Entry]:
-    """The files of a state path as it was seeded or merged last; entry is the record's.
-
-    Raises:
-        StoreError: its manifest is lost or broken.
-    """
+    """The files of a state path as it was seeded or merged last; entry is the record's. Raises StoreError if its manifest is lost
+    or broken."""
     path = store.manifest_path(entry["manifest"])
     try:
         fd = open_regular(path)
