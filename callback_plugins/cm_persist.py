@@ -6,12 +6,12 @@ name: cm_persist
 type: stdout
 short_description: What cm_persist did, a line for each state path
 description:
-  - Prints what the modules of cm_persist report, warnings, and at the end one closing line. What would be changed by a rehearsal
-    alone, as C(vm.yml) has one before it stops anything, is told at the end, and only where it was not done.
-  - Where something failed, the last two lines say what was found, where, and what to do.
-  - A copy that takes longer tells every five seconds how far it is, on a terminal as a bar.
-  - With C(CM_PERSIST_LOG=json) in the environment each line is a JSON object instead, with the keys C(time), C(level), C(event),
-    C(host) and C(message), and with what the message is made of.
+  - Prints the results of the modules of cm_persist, their warnings, and at the end one closing line. C(vm.yml) checks what it
+    has to do before it stops anything; the log shows the result of that check at the end, and only if it was not done.
+  - If something failed, the last two lines say what was found, where, and what to do.
+  - Shows the progress of a long copy every five seconds, on a terminal as a bar.
+  - With C(CM_PERSIST_LOG=json) in the environment, each line is a JSON object instead, with the keys C(time), C(level),
+    C(event), C(host) and C(message), and with the values that the message is made of.
 """
 
 import contextlib
@@ -27,21 +27,25 @@ from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 
 HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.append(HOME)
+
+from module_utils.cm_persist.text import files, size  # noqa: E402
+
 PROGRESS = "CM_PERSIST_PROGRESS"  # as module_utils/cm_persist/tree/progress.py has it
-MENDED = "Mend that, then start again. With ANSIBLE_STDOUT_CALLBACK=default Ansible shows each task."
+FIX = "Fix this, then run again. With ANSIBLE_STDOUT_CALLBACK=default Ansible shows each task."
 CORRECTED = "Correct the variables; the README says what each of them takes."
 
 STORE_STATES = {
     "absent": "no persistence",
     "empty": "first run",
-    "foreign": "first run, beside other content",
+    "foreign": "first run, next to other content",
     "partial": "start with a store that lacked something",
     "seeded": "restart",
 }
 
 
 class CallbackModule(CallbackBase):
-    """Takes the results of the modules of cm_persist; other tasks show only when they fail."""
+    """Shows the results of the modules of cm_persist; other tasks only if they fail."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -53,39 +57,40 @@ class CallbackModule(CallbackBase):
         self._seeded = {}  # host -> the result of persist_seed
         self._closing = {}  # host -> the sentence to end with
         self._warned = set()  # of (host, warning)
-        self._rehearsed = {}  # host -> results of what was only tried; forgotten when it is done
+        self._rehearsed = {}  # host -> results in check mode, until the real run reports the same
         self._failures = []  # (host, what was found, what to do, the result's values)
-        self._check_mode = bool(context.CLIARGS.get("check"))  # of the run: vm.yml rehearses in every one
+        self._check_mode = bool(context.CLIARGS.get("check"))  # of the whole run: vm.yml runs tasks in check mode in every run
         self._json = {"": False, "text": False, "json": True}.get(os.environ.get("CM_PERSIST_LOG", ""))
         if self._json is None:
             raise AnsibleError("CM_PERSIST_LOG is {}; it takes text or json.".format(os.environ["CM_PERSIST_LOG"]))
         # Before any process of Ansible's is forked: modules on this machine inherit it.
         self._scratch = tempfile.mkdtemp(prefix="cm_persist-")
         os.environ[PROGRESS] = os.path.join(self._scratch, "progress")
-        self._teller, self._told = None, 0.0
+        self._progress, self._progress_since = None, 0.0
 
     def v2_runner_on_start(self, host, task):
-        """Have somebody watch a copy."""
-        if task.action.split(".")[-1] == "persist_seed" and self._teller is None:
-            teller = os.path.join(HOME, "container", "progress.py")
-            command = [sys.executable, "-B", teller, os.environ[PROGRESS], str(os.getpid())]
+        """Start the program that shows the progress of a copy."""
+        if task.action.split(".")[-1] == "persist_seed" and self._progress is None:
+            program = os.path.join(HOME, "container", "progress.py")
+            command = [sys.executable, "-B", program, os.environ[PROGRESS], str(os.getpid())]
             # Named one by one: newer releases of Ansible let no child inherit them.
-            self._teller, self._told = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=1, stderr=2), time.monotonic()
+            self._progress = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=1, stderr=2)
+            self._progress_since = time.monotonic()
 
     def v2_runner_on_ok(self, result):
-        """Say what a module did."""
-        self._end_teller()
+        """Show the result of a module."""
+        self._end_progress()
         host = self._name(result)
         if result._task.check_mode and not self._check_mode:
             before = self._rehearsed.setdefault(host, [])
-            if before or result._result.get("steps"):  # it may be done for real, and is told then
+            if before or result._result.get("steps"):  # a real run may follow, which reports the same
                 before.append(result)
                 return
         elif result._task.action.split(".")[-1] in ("persist_seed", "persist_link"):
             self._rehearsed.pop(host, None)
-        self._tell(result)
+        self._show(result)
 
-    def _tell(self, result):
+    def _show(self, result):
         values, host = result._result, self._name(result)
         action = result._task.action.split(".")[-1]
         if action == "persist_seed":
@@ -97,8 +102,8 @@ class CallbackModule(CallbackBase):
                 self._closing[host] = values["msg"]
             back = [entry for entry in values["paths"] if entry["state"] == "rolled_back"]
             for entry in back:
-                said = "{}: {}rolled back, {}; what was there is kept"
-                text = said.format(entry["path"], "would be " if result._task.check_mode else "", _amount(entry))
+                would = "would be " if result._task.check_mode else ""
+                text = "{}: {}rolled back, {}; the replaced tree is kept".format(entry["path"], would, _amount(entry))
                 self._say(text, "path", host, **entry)
             if back:
                 self._closing[host] = "rolled back"
@@ -118,22 +123,22 @@ class CallbackModule(CallbackBase):
             self._closing[host] = values["msg"]
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
-        """Keep the reason for the end."""
-        self._end_teller()
+        """Note the failure for the end of the log."""
+        self._end_progress()
         if not ignore_errors:
             values = result._result
             self._warn(self._name(result), values)
             wrong = values.get("argument_errors")
             reasons = wrong or [values.get("msg") or values.get("module_stderr") or "unknown reason"]
-            found, hint = " ".join("; ".join(map(str, reasons)).split()), values.get("hint") or (CORRECTED if wrong else MENDED)
+            found, hint = " ".join("; ".join(map(str, reasons)).split()), values.get("hint") or (CORRECTED if wrong else FIX)
             if found.endswith(hint):
                 found = found[: -len(hint)].rstrip(" .")
             self._failures.append((self._name(result), found, hint, values))
 
     def v2_runner_on_unreachable(self, result):
-        """Keep the reason for the end."""
+        """Note the failure for the end of the log."""
         found = "unreachable: {}".format(result._result.get("msg"))
-        self._failures.append((self._name(result), found, "Mend the connection, then start again.", {}))
+        self._failures.append((self._name(result), found, "Fix the connection, then run again.", {}))
 
     def v2_on_file_diff(self, result):
         """Show the plan."""
@@ -143,9 +148,9 @@ class CallbackModule(CallbackBase):
                 self._say(line, "step", self._name(result))
 
     def v2_playbook_on_stats(self, stats):
-        """Say the closing line, or what failed: the last line of the log is the one that is read."""
+        """Print the closing line, or the failures: people read the last line of a log."""
         for result in [each for results in self._rehearsed.values() for each in results]:
-            self._tell(result)
+            self._show(result)
         seconds = time.monotonic() - self._begin
         for host, sentence in sorted(self._closing.items()):
             if not self._failures:
@@ -159,22 +164,22 @@ class CallbackModule(CallbackBase):
                 continue
             self._say("FAILED: {}".format(found), "failure", host)
             self._say("what to do: {}".format(hint), "failure", host)
-        self._end_teller()
+        self._end_progress()
         with contextlib.suppress(OSError):
             os.unlink(os.environ[PROGRESS])
         os.rmdir(self._scratch)
 
-    def _end_teller(self):
-        if self._teller is not None:
-            # It says nothing in the first four seconds, but on a terminal, and need not even have begun then.
-            young = time.monotonic() - self._told < 4 and not os.isatty(1)
-            (self._teller.kill if young else self._teller.terminate)()
-            self._teller.wait()
-            self._teller = None
+    def _end_progress(self):
+        if self._progress is not None:
+            # In the first four seconds it prints nothing, except on a terminal, and may not even have started.
+            silent = time.monotonic() - self._progress_since < 4 and not os.isatty(1)
+            (self._progress.kill if silent else self._progress.terminate)()
+            self._progress.wait()
+            self._progress = None
 
     def _warn(self, host, values):
         for warning in values.get("warnings") or ():
-            # One that is the message will be the closing line; one of a rehearsal comes again.
+            # A warning that is the message will be the closing line; the real run repeats those of a check.
             if warning != values.get("msg") and (host, str(warning)) not in self._warned:
                 self._warned.add((host, str(warning)))
                 self._say(warning if self._json else "warning: {}".format(warning), "warning", host, "warning")
@@ -214,13 +219,13 @@ def _seed_words(entry, check):
 
 
 def _amount(entry):
-    return "{}, {}".format(_count(entry["files"]), _size(entry["bytes"]))
+    return "{}, {}".format(files(entry["files"]), size(entry["bytes"]))
 
 
 def _changes(counts):
     words = ["{} {}".format(counts[what], what) for what in ("changed", "added", "removed") if counts.get(what)]
     if counts.get("beside"):
-        words.append("{} beside as .cm_persist-new".format(counts["beside"]))
+        words.append("{} kept with .cm_persist-new next to them".format(counts["beside"]))
     return ", ".join(words) or "nothing to be done"
 
 
@@ -233,21 +238,9 @@ def _link_words(entry, check, leaving):
     }[entry["state"]]
     if entry["state"] == "already" or entry["original"] == "none":
         return words
-    what = "what stood there, which may be newer," if entry["diverged"] else "original"
+    what = "content that may be newer" if entry["diverged"] else "original"
     if entry["original"] == "discarded":
         return words + ", original left to the image"
     if leaving and entry["aside"]:
-        return words + ", what was put aside is still at " + entry["aside"]
+        return words + ", the original is still at " + entry["aside"]
     return words + ", {} kept {}".format(what, "at " + entry["aside"] if entry["aside"] else "under it")
-
-
-def _size(count):
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return "{:.1f} {}".format(count, unit) if unit != "bytes" else "{} bytes".format(count)
-        count /= 1000
-    return ""
-
-
-def _count(number):
-    return "1 file" if number == 1 else "{:,} files".format(number)

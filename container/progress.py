@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells how far a copy is: every five seconds a line in the log, on a terminal a bar. Ends with the process that has started it.
+"""Shows the progress of a copy: every five seconds a line in the log, on a terminal a bar. Ends with the process that started it.
 
 usage: progress.py FILE PID
 
@@ -17,12 +17,12 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from module_utils.cm_persist.text import files, size  # noqa: E402
 from module_utils.cm_persist.tree.progress import read  # noqa: E402
 
-INTERVAL = 4.5  # seconds, and a look each quarter: a line at least every five
+INTERVAL = 4.5  # seconds; read each quarter of a second, that gives a line at least every five
 WIDTH = 24  # of a bar
 
 
-class Teller:
-    """Says what was seen.
+class ProgressLog:
+    """Prints what was read.
 
     Args:
         stream (text file): where to.
@@ -32,26 +32,26 @@ class Teller:
 
     def __init__(self, stream, as_json=False, terminal=False):
         self._stream, self._json, self._terminal = stream, as_json, terminal and not as_json
-        self._last, self._told = None, 0.0
+        self._last, self._shown_at = None, 0.0
 
     def see(self, seen, now):
-        """Take what was read (Seen or None) at a time (float, seconds), and say it when it is time."""
+        """Take what was read (Seen or None) at a time (float, seconds), and print it if the last line is old enough."""
         if self._last is not None and (seen is None or (seen.path, seen.began) != (self._last.path, self._last.began)):
             if seen is None:
                 return
             self.finish(now)
         if seen is None:
             return
-        self._told = self._told or seen.began
-        if now - self._told < (0.5 if self._terminal else INTERVAL):
+        self._shown_at = self._shown_at or seen.began
+        if now - self._shown_at < (0.5 if self._terminal else INTERVAL):
             if self._last is not None:
                 self._last = seen
             return
-        self._last, self._told = seen, now
+        self._last, self._shown_at = seen, now
         self._say(seen, now, False)
 
     def finish(self, now):
-        """Say the totals of what was told of before, if anything was."""
+        """Print the totals, if progress was printed before."""
         last, self._last = self._last, None
         if last is not None:
             self._say(last, now, True)
@@ -101,11 +101,11 @@ def _event(seen, seconds, rate, left, over):
 
 
 def main():
-    """Tell until SIGTERM comes, or whoever started this is gone."""
+    """Print progress until SIGTERM comes, or the process that started this one is gone."""
     file, parent = sys.argv[1], int(sys.argv[2])
     over = []
     signal.signal(signal.SIGTERM, lambda *_what: over.append(True))
-    teller = Teller(sys.stdout, os.environ.get("CM_PERSIST_LOG") == "json", sys.stdout.isatty())
+    teller = ProgressLog(sys.stdout, os.environ.get("CM_PERSIST_LOG") == "json", sys.stdout.isatty())
     while not over and os.getppid() == parent:
         teller.see(read(file), time.monotonic())
         time.sleep(0.25)

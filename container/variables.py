@@ -69,8 +69,8 @@ def in_force(environment=os.environ):
         values.update(variables)
     profile = values["cm_persist_profile"]
     if profile == "auto":
-        told = _load("vars/detection.yml")["__cm_persist_detection"]
-        profile = next((each["profile"] for each in told if any(map(glob.glob, each["evidence"].split()))), "")
+        detection = _load("vars/detection.yml")["__cm_persist_detection"]
+        profile = next((each["profile"] for each in detection if any(map(glob.glob, each["evidence"].split()))), "")
     if profile and os.path.isfile(os.path.join(ROLE, "vars", str(profile) + ".yml")):
         values["cm_persist_paths"] = _load("vars/{}.yml".format(profile))["__cm_persist_profile_paths"]
     return values
@@ -92,8 +92,8 @@ def _parse(source, name):
     )
     unknown = sorted(name for name in variables or () if str(name).startswith("cm_persist_") and name not in known)
     if unknown:
-        said = "%s names %s, which is no variable of the role" % (name, ", ".join(unknown))
-        raise UnusableError(said, "Name one that it has: %s." % ", ".join(sorted(known)))
+        found = "%s names %s, which is no variable of the role" % (name, ", ".join(unknown))
+        raise UnusableError(found, "Name one that it has: %s." % ", ".join(sorted(known)))
     return variables or {}
 
 

@@ -5,12 +5,12 @@ DOCUMENTATION = r"""
 module: persist_seed
 short_description: Copy state from the image into a persistent volume, once
 description:
-  - Brings a mounted volume, the store, to the state where it holds each state path under the same absolute path.
-  - A path that the store does not have yet is copied from the image into private staging on the store, written to disk,
-    and published by one rename. Interrupted at any moment, the store has the whole path or nothing of it.
-  - A path that was seeded before is left alone, and what is in the store is the truth.
-  - Content that an earlier tool left at a state path is adopted as it is, with a warning.
-  - Without a store nothing is done.
+  - Makes sure that a mounted volume, the store, holds each state path under the same absolute path.
+  - Copies a path that the store does not have yet into private staging on the store, writes it to disk, and publishes it by one
+    rename. If the run is interrupted at any moment, the store has the whole path or nothing of it.
+  - Leaves a path alone that was seeded before. From then on the store's content is the truth.
+  - Adopts content that an earlier tool left at a state path as it is, with a warning.
+  - Does nothing without a store.
 options:
   store:
     description: Absolute path where the volume is mounted.
@@ -20,14 +20,13 @@ options:
     description:
       - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method)
         (see M(cm_persist.cm_persist.persist_link)), C(on_image_change) and C(missing).
-      - C(on_image_change) says what is done when a path in the store meets another image. C(keep), the store's files are used,
-        and a warning tells how many files of the image they hide. C(merge), files that nobody touched since they were seeded
-        follow the image, those that were touched stay, with the image's version beside them as C(NAME.cm_persist-new), and those
-        that were deleted stay deleted; a path that holds a database is kept. C(fail), nothing is started where the image has
-        changed the path's files.
-      - C(missing) is as O(missing), for this path alone. It can also be C(ignore), to pass over it without a warning, and
-        C(make), to begin with an empty directory, of the owner and mode of the one that it is to stand in, as for what a
-        program makes when it runs for the first time.
+      - C(on_image_change) says what to do when a path in the store meets another image. With C(keep), the store's files are used,
+        and a warning counts the files of the image that they hide. With C(merge), files that nobody touched since they were
+        seeded follow the image. Touched files stay, with the image's version next to them as C(NAME.cm_persist-new). Deleted
+        files stay deleted. A path that holds a database is kept. With C(fail), an image that changed the path's files is refused.
+      - C(missing) is like O(missing), for this path only. It can also be C(ignore), to skip the path without a warning, or
+        C(make), to start with an empty directory that has the owner and mode of its parent, for a path that a program makes when
+        it runs for the first time.
     type: list
     elements: raw
     required: true
@@ -36,7 +35,7 @@ options:
     type: bool
     default: true
   required:
-    description: Whether no store is an error. Otherwise it means that there is no persistence.
+    description: Whether a missing store is an error. Otherwise a missing store means that there is no persistence.
     type: bool
     default: false
   missing:
@@ -45,15 +44,16 @@ options:
     choices: [fail, skip]
     default: fail
   allow_foreign:
-    description: Whether to seed beside content that no state path claims.
+    description: Whether to seed a store that holds content which no state path claims.
     type: bool
     default: false
   state:
     description:
-      - V(unseeded) takes the paths out of the store again, as after a move that failed. Each must have been seeded, and have
-        content of its own; what may be all that there is of it is not removed. What merges kept of it goes with it.
-      - V(rolled_back) puts the trees back that were replaced by the last merge of each path. What is there now is kept in their
-        place, so that doing it again undoes it. Nothing may use the paths.
+      - V(unseeded) takes the paths out of the store again, as after a failed move. Each path must have been seeded, and must have
+        content of its own. A copy in the store that may be the only one is not removed. Trees that merges kept of the path are
+        removed too.
+      - V(rolled_back) puts the trees back that the last merge of each path replaced. The present trees are kept instead, so
+        doing it again undoes it. Nothing may use the paths.
     type: str
     choices: [seeded, unseeded, rolled_back]
     default: seeded
@@ -63,34 +63,34 @@ options:
     default: 300
   lease:
     description:
-      - Whether to hold the store's lease, so that no second manager starts on it. A process that does nothing else keeps it
-        until the container ends; where systemd is up already, a unit, from then on at each boot.
-      - A machine that is neither a container nor has systemd holds it during the run alone, with a warning.
+      - Whether to hold the store's lease, so that no second manager starts on it. In a container, a process that does nothing
+        else keeps the lease until the container ends. Where systemd runs, a unit keeps it, now and at each boot.
+      - A machine that is neither a container nor has systemd holds the lease during the run only, with a warning.
     type: bool
     default: true
   lease_timeout:
-    description: How long to wait for another manager to let go of the lease, in seconds. It is never taken from one that lives.
+    description:
+      - How long to wait until another manager gives up the lease, in seconds. The lease of a running manager is never taken away.
     type: float
     default: 60
   lease_holder:
-    description: What those who wait are told of the holder. Empty for the host's name.
+    description: How to name the holder to those who wait for the lease. Empty for the host's name.
     type: str
     default: ""
   services:
     description:
-      - Services that the caller stops before this is done for real, and has wait for store and lease from then on, by their
-        names.
-      - In check mode a path that only these use counts as free, and a lease that another manager holds is refused, not waited
-        for. Otherwise all that it does is that there is no warning of services that do not wait for the lease.
+      - Services, by their names, that the caller stops before the real run, and makes wait for store and lease from then on.
+      - In check mode, a path that only these services use counts as free, and a lease that another manager holds is refused
+        without waiting. In a real run, this only suppresses the warning about services that do not wait for the lease.
     type: list
     elements: str
     default: []
   image:
     description:
-      - Which image this is, such as C(manager:18.9.23). Whether the image has changed is told by it. Where it ends in a colon and
-        a version, an older one of the same name is refused on a store that a newer one has used.
-      - Empty for what O(image_manifest) says of itself; without that, a path's image is told by how the path and its first level
-        look, and a path is never merged.
+      - Which image this is, such as C(manager:18.9.23). Another name means that the image has changed. If the name ends in a
+        colon and a version, an older version of the same name is refused on a store that a newer one has used.
+      - If empty, the name is taken from O(image_manifest). Without that, an image is recognised by a path and its first level,
+        and paths are never merged.
     type: str
     default: ""
   image_manifest:
@@ -102,22 +102,22 @@ options:
     type: int
     default: 1
   allow_downgrade:
-    description: Whether an older version of the image is started on a store that a newer one has used.
+    description: Whether to accept an older version of the image on a store that a newer one has used.
     type: bool
     default: false
 attributes:
   check_mode:
     support: full
-    description: Everything is looked at and counted, nothing is changed.
+    description: Reads and counts everything, changes nothing.
   diff_mode:
     support: full
     description: Shows the steps that are, or would be, taken.
   idempotent:
     support: full
-    description: A seeded store is not written to, but for the name of the lease's holder, and is not walked.
+    description: Does not write to a seeded store, except the name of the lease's holder, and does not walk it.
 notes:
   - Needs root, unless all files to be copied belong to the user who runs it.
-  - Sockets are not copied, with a warning. All else is, with hard links, holes, ACLs, capabilities and times.
+  - Does not copy sockets, and warns of them. Copies everything else, with hard links, holes, ACLs, capabilities and times.
 author:
   - the cm_persist authors (!UNKNOWN)
 """
@@ -130,12 +130,12 @@ EXAMPLES = r"""
       - /var/lib/pgsql/9.5/data
       - /opt/manager/resources
 
-- name: Take out of the volume what a failed move has left there
+- name: Take out of the volume what a failed move left there
   persist_seed:
     paths: [/opt/manager/resources]
     state: unseeded
 
-- name: Let what nobody touched follow the image, and refuse one that changes the plug-ins
+- name: Let untouched files follow the image, and refuse an image that changes the plug-ins
   persist_seed:
     paths:
       - /var/lib/pgsql/9.5/data
@@ -144,7 +144,7 @@ EXAMPLES = r"""
     image: cloudify-manager:18.9.24
     backups: 2
 
-- name: Refuse to go on without a volume, and pass over what this image does not have
+- name: Require a volume, and skip paths that this image does not have
   persist_seed:
     paths: [/var/lib/pgsql/9.5/data, /opt/mgmtworker/env/plugins]
     required: true
@@ -155,9 +155,9 @@ RETURN = r"""
 store_state:
   description:
     - The store as it was found. C(absent), there is none; C(empty); C(partial), some paths were not seeded, or a run was
-      interrupted; C(seeded); C(foreign), it holds content that no state path claims; C(newer), its record was written
-      by a newer cm_persist.
-    - On failure too, where it is known.
+      interrupted; C(seeded); C(foreign), it holds content that no state path claims; C(newer), a newer cm_persist wrote its
+      record.
+    - Also returned on failure, if it is known.
   type: str
   returned: always
   sample: empty
@@ -174,8 +174,8 @@ paths:
       description:
         - C(seeded), C(already), C(merged), C(adopted) or C(missing); with O(state=unseeded), C(unseeded) or C(missing); with
           O(state=rolled_back), C(rolled_back) or C(already).
-        - In check mode C(begun), where what an earlier run began on another path is completed first. What is done with this
-          one is only known after that.
+        - In check mode C(begun), if an interrupted run on another path is completed first. Only then it is known what happens
+          to this path.
       type: str
     files:
       description: How many files were seeded or adopted, directories not counted.
@@ -188,13 +188,14 @@ paths:
       type: float
     image_change:
       description:
-        - Only where the path has met another image. C(from) and C(to) are what the two are called, C(hidden) counts the files
-          that the image has newer than the volume, C(removed) those that it no longer has; of a merge, C(changed), C(added) and
-          C(removed) count files that followed, C(beside) those whose image's version lies beside. C(names) are some of the files.
+        - Only if the path met another image. C(from) and C(to) are the names of both, C(hidden) counts the files that the image
+          has newer than the volume, C(removed) those that it no longer has. After a merge, C(changed), C(added) and C(removed)
+          count the files that followed the image, C(beside) those that were kept with the image's version next to them. C(names)
+          are some of the files.
       type: dict
   sample: [{path: /opt/manager/resources, state: seeded, files: 812, bytes: 5242880, seconds: 0.1}]
 steps:
-  description: What was done, or would be in check mode, in this order.
+  description: The steps taken, or in check mode to be taken, in their order.
   type: list
   elements: str
   returned: success

@@ -105,7 +105,7 @@ def test_the_log_of_those_that_only_look(site, wanted):
 def test_the_log_of_a_restore(site, wanted):
     site.start()
     lines = play("restore.yml", wanted, "--check", ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
-    said = "off the store, what was put aside is still at {}-initial".format(site.path())
+    said = "off the store, the original is still at {}-initial".format(site.path())
     assert "cm_persist: {}: would be {}".format(site.path(), said) in lines
     lines = play("restore.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
     assert "cm_persist: {}: {}".format(site.path(), said) in lines
@@ -124,7 +124,7 @@ def test_the_log_of_a_link_that_an_application_replaced(site, wanted):
     lines = play("start.yml", wanted, ANSIBLE_STDOUT_CALLBACK="cm_persist").stdout.splitlines()
     kept = site.path("data-initial.1")
     assert any("warning: " + site.path() in line and kept in line for line in lines)
-    assert any(line.endswith("what stood there, which may be newer, kept at " + kept) for line in lines)
+    assert any(line.endswith("content that may be newer kept at " + kept) for line in lines)
 
 
 @pytest.mark.root

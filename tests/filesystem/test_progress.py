@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from container.progress import Teller
+from container.progress import ProgressLog
 from module_utils.cm_persist.tree import progress as progress
 from module_utils.cm_persist.tree import workers as crew
 from module_utils.cm_persist.tree.progress import ProgressSeen as Seen
@@ -57,7 +57,7 @@ def test_who_cannot_be_told_is_not(site):
 def said(seen, as_json=False, terminal=False):
     """str: what a teller says of what was seen, a list of (seconds, Seen or None)."""
     stream = io.StringIO()
-    teller = Teller(stream, as_json, terminal)
+    teller = ProgressLog(stream, as_json, terminal)
     for now, each in seen:
         teller.see(each, now)
     teller.finish(seen[-1][0])
