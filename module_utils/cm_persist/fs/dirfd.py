@@ -10,6 +10,7 @@ import stat
 from typing import Any, List, Optional, Tuple
 
 from ..errors import StoreError, printable
+from . import syscalls
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_LEVELS = 64
@@ -86,8 +87,6 @@ def sync_directory(path: str) -> None:
 
 def is_fixed(name: bytes, dir_fd: int) -> bool:
     """True if a file or directory is itself immutable or append-only (chattr +i, +a)."""
-    from . import syscalls
-
     with Opened(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)) as fd:
         return bool(syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND))
 

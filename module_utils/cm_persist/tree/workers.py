@@ -25,10 +25,8 @@ LIMITS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of processe
 UNKNOWN = float("inf")
 SETTLE = 0.02  # seconds to measure before the pool grows; a fork takes some 2 ms
 WINDOW = 256  # batches that may be ahead of the oldest that is not done
-FIRST, MOST_ITEMS = (
-    4,
-    32,
-)  # items of a batch: the first ones show soon how slow it goes; a large one takes ten times its transfer
+# Items of a batch: small first ones show soon how slow it goes; copying a large one takes ten times as long as handing it over.
+FIRST, MOST_ITEMS = 4, 32
 MOST_DATA = 8 << 20  # bytes of a batch
 
 
