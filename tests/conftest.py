@@ -9,7 +9,7 @@ import tempfile
 
 import pytest
 
-from module_utils.cm_persist.tree import workers as crew
+from module_utils.cm_persist.tree import workers as pool
 
 from .site import Site, is_mounted, run
 
@@ -36,8 +36,8 @@ def pytest_runtest_makereport():
 
 @pytest.fixture(autouse=True)
 def in_one_process(monkeypatch):
-    """Copy in the test's own process, as its monkeypatches and kills are there; a test of the crew asks for one itself."""
-    monkeypatch.setattr(crew, "wanted", lambda *_load: 0)
+    """Copy in the test's own process, as its monkeypatches and kills are there; a test of the workers asks for some itself."""
+    monkeypatch.setattr(pool, "wanted", lambda *_load: 0)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 
-from module_utils.cm_persist.fs import syscalls as syscalls
+from module_utils.cm_persist.fs import syscalls
 
 CHANGES = (
     "mkdir", "rename", "unlink", "rmdir", "symlink", "link", "mknod", "chmod", "chown", "fchown", "fchmod", "utime",

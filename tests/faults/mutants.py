@@ -11,7 +11,7 @@ THING = "tests/faults/test_hostile_stores.py::test_a_thing_at_a_place"
 LINKS, OVERLAY = "tests/faults/test_link_faults.py", "tests/filesystem/test_overlay.py"
 UNITS, CUT = "tests/unit/test_systemd.py", "tests/filesystem/test_killed.py"
 LEASES, SECRETS = "tests/filesystem/test_lease.py", "tests/filesystem/test_secret.py"
-USED, UNSEED = "tests/filesystem/test_in_use.py", "tests/filesystem/test_unseed.py"
+USED, UNSEED = "tests/filesystem/test_processes.py", "tests/filesystem/test_unseed.py"
 TRAPS = "tests/filesystem/test_hazards.py"
 CHANGE, BACK, OWNERS = (
     "tests/filesystem/test_image_change.py", "tests/filesystem/test_rollback.py", "tests/filesystem/test_owners.py"
@@ -225,8 +225,8 @@ MUTANTS = (
     Mutant(
         "an original removed that is only the beginning of what the image has",
         CORE + "tree/manifest.py",
-        "                    return\n                fields[PATH]",
-        "                    continue\n                fields[PATH]",
+        "                return\n            fields[PATH]",
+        "                continue\n            fields[PATH]",
         ("tests/unit/test_manifest.py", "-k", "part"),
     ),
     Mutant(

@@ -4,7 +4,7 @@
 import os
 import warnings
 
-from module_utils.cm_persist.tree import workers as crew
+from module_utils.cm_persist.tree import workers as pool
 from tests.site import Site
 from tests.tree import differences, footprint, read_tree
 
@@ -17,7 +17,7 @@ OPTIONS = {"ext4": ("128M", "-b", "4096")}  # the block size of a volume of any 
 
 def force_workers(monkeypatch, number):
     """Copy with that many processes from the first file on."""
-    monkeypatch.setattr(crew, "wanted", lambda *_load: number)
+    monkeypatch.setattr(pool, "wanted", lambda *_load: number)
 
 
 class Places:

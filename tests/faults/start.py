@@ -22,7 +22,7 @@ from module_utils.cm_persist.link import observe as link_look  # noqa: E402
 from module_utils.cm_persist.seed import observe as seed_look  # noqa: E402
 from module_utils.cm_persist.seed import seed as seed  # noqa: E402
 from module_utils.cm_persist.store import swap as swap  # noqa: E402
-from module_utils.cm_persist.tree import workers as crew  # noqa: E402
+from module_utils.cm_persist.tree import workers as pool  # noqa: E402
 from module_utils.cm_persist.upgrade import observe as image_look  # noqa: E402
 from module_utils.cm_persist.upgrade import rollback as rollback  # noqa: E402
 
@@ -34,7 +34,7 @@ def main():
     timeout = os.environ.get("LOCK_TIMEOUT")
     if timeout:
         options["lock_timeout"] = float(timeout)
-    # Which call is whose must not depend on what else runs on this machine; who uses a path is tested in test_in_use.py.
+    # Which call is whose must not depend on what else runs on this machine; who uses a path is tested in test_processes.py.
     for module in (seed_look, image_look, link_look, rollback, swap):
         module.find_process_using = lambda *_paths, **_options: None
     lease = {"seed": {"lease": os.environ.get("LEASE") != "0"}}
@@ -55,7 +55,7 @@ def main():
 def _force_workers(number):
     """Copy with that many processes from the first file on: which call is whose must not depend on the clock."""
     if number:
-        crew.wanted = lambda *_load: int(number)
+        pool.wanted = lambda *_load: int(number)
 
 
 def _prepare(names):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from module_utils.cm_persist.errors import PersistError
-from module_utils.cm_persist.fs import syscalls as syscalls
+from module_utils.cm_persist.fs import syscalls
 from tests.tree import differences
 
 from .generated import make, trees
@@ -38,7 +38,7 @@ def places(file_system, mounts, top):
 
 @pytest.fixture
 def ways(monkeypatch, top):
-    """callable: gives the set of ways that data took so far, in this process and in those of the crew."""
+    """callable: gives the set of ways that data took so far, in this process and in those of the workers."""
     log = os.path.join(top, "ways")
     fd = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 

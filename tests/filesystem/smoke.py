@@ -27,9 +27,9 @@ def main(repository, top):
     from module_utils.cm_persist.secret import secret as secret
     from module_utils.cm_persist.seed import seed as seed
     from module_utils.cm_persist.store.store import Store
-    from module_utils.cm_persist.tree import workers as crew
+    from module_utils.cm_persist.tree import workers as pool
 
-    crew.wanted = lambda *_load: 2  # as for a large tree
+    pool.wanted = lambda *_load: 2  # as for a large tree
 
     path, store = os.path.join(top, "image", "data"), os.path.join(top, "store")
     os.makedirs(os.path.join(path, "sub"))

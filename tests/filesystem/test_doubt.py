@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from module_utils.cm_persist.errors import PersistError
-from module_utils.cm_persist.fs import syscalls as syscalls
+from module_utils.cm_persist.fs import syscalls
 from module_utils.cm_persist.link import steps as link_steps
 from module_utils.cm_persist.store.steps import WriteRecord
 from tests.site import read, write

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from module_utils.cm_persist.fs import syscalls as syscalls
+from module_utils.cm_persist.fs import syscalls
 from tests.tree import read_tree
 
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from module_utils.cm_persist.fs import syscalls as syscalls
+from module_utils.cm_persist.fs import syscalls
 from tests.site import is_mounted, read, run, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -23,7 +23,7 @@ CALLS = ["renameat2", "copy_file_range", "syncfs", "prctl"]
 WITHOUT_IOCTL = """
 import errno, fcntl, runpy, sys
 def missing(fd, request, *_more):
-    print("no ioctl", hex(request), flush=True)  # a process of the crew ends without
+    print("no ioctl", hex(request), flush=True)  # a worker ends without
     raise OSError(errno.ENOTTY, "no such ioctl")
 fcntl.ioctl = missing
 sys.argv = sys.argv[1:]

@@ -13,8 +13,8 @@ import pytest
 
 from container.progress import ProgressLog
 from module_utils.cm_persist.tree import progress as progress
-from module_utils.cm_persist.tree import workers as crew
-from module_utils.cm_persist.tree.progress import ProgressSeen as Seen
+from module_utils.cm_persist.tree import workers as pool
+from module_utils.cm_persist.tree.progress import ProgressSeen
 from tests.faults.blocklog import BlockLog
 from tests.faults.power import make_disk, mounted
 from tests.plays import play
@@ -29,7 +29,7 @@ LINE = re.compile(
 
 @pytest.mark.parametrize("workers", [0, 3])
 def test_what_is_counted_is_what_was_copied(site, workers, monkeypatch):
-    monkeypatch.setattr(crew, "wanted", lambda *_load: workers)
+    monkeypatch.setattr(pool, "wanted", lambda *_load: workers)
     for number in range(300):
         write(site.path("data/{:03}".format(number)), "x" * number * 100)
     with open(site.path("data/large"), "wb") as file:
@@ -65,7 +65,7 @@ def said(seen, as_json=False, terminal=False):
 
 
 def copying(path, began, megabytes):
-    return Seen(path, megabytes, megabytes * 10**6, 100, 100 * 10**6, began)
+    return ProgressSeen(path, megabytes, megabytes * 10**6, 100, 100 * 10**6, began)
 
 
 def test_a_short_copy_says_nothing():
@@ -92,7 +92,7 @@ def test_many_short_ones_are_not_silent_together():
 
 
 def test_writing_to_disk_is_told_and_nothing_where_nothing_is_seen():
-    disk = [(100.0 + second, Seen("", 0, 0, 0, 0, 100.0)) for second in range(8)]
+    disk = [(100.0 + second, ProgressSeen("", 0, 0, 0, 0, 100.0)) for second in range(8)]
     assert said([(99.0, None), *disk]) == "cm_persist: writing to disk, 5 s\ncm_persist: written to disk, 7 s\n"
     assert said([(99.0, None)]) == ""
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import PersistError, StoreError
-from module_utils.cm_persist.tree import workers as crew
+from module_utils.cm_persist.tree import workers as pool
 from tests.site import write
 from tests.tree import footprint
 
@@ -94,7 +94,7 @@ def test_running_out_of_it_on_the_way_publishes_nothing_and_frees_all(site, monk
 
 def test_a_large_file_with_several_names_is_never_there_twice(site, volume, monkeypatch):
     """Several processes come to its names at the same time."""
-    monkeypatch.setattr(crew, "wanted", lambda *_load: 4)
+    monkeypatch.setattr(pool, "wanted", lambda *_load: 4)
     site.store = volume("32M")
     large(site, 16 << 20)
     for number in range(8):

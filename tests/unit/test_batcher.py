@@ -22,45 +22,45 @@ class WorkerPool:
 
 
 @pytest.fixture
-def crew():
+def pool():
     return WorkerPool()
 
 
-def test_items_are_kept_by_directory_and_in_order(crew):
-    batches = Batcher(crew)
+def test_items_are_kept_by_directory_and_in_order(pool):
+    batches = Batcher(pool)
     for directory, item in ((b"a", 1), (b"a", 2), (b"b", 3), (b"a", 4)):
         batches.add(directory, item)
     batches.submit()
-    assert crew.got == [[(b"a", [1, 2]), (b"b", [3]), (b"a", [4])]]
+    assert pool.got == [[(b"a", [1, 2]), (b"b", [3]), (b"a", [4])]]
 
 
-def test_nothing_is_handed_over_as_nothing(crew):
-    batches = Batcher(crew)
+def test_nothing_is_handed_over_as_nothing(pool):
+    batches = Batcher(pool)
     batches.submit()
-    assert crew.got == [] and batches.next == 0
+    assert pool.got == [] and batches.next == 0
 
 
-def test_a_batch_is_full_by_its_items(crew):
-    batches = Batcher(crew)
+def test_a_batch_is_full_by_its_items(pool):
+    batches = Batcher(pool)
     sizes = [FIRST, 2 * FIRST, 4 * FIRST, MOST_ITEMS, MOST_ITEMS]
     for item in range(sum(sizes) + 1):
         batches.add(b".", item)
-    assert [len(batch[0][1]) for batch in crew.got] == sizes
+    assert [len(batch[0][1]) for batch in pool.got] == sizes
     batches.submit()
-    assert sum((batch[0][1] for batch in crew.got), []) == list(range(sum(sizes) + 1))
+    assert sum((batch[0][1] for batch in pool.got), []) == list(range(sum(sizes) + 1))
 
 
-def test_or_by_their_data(crew):
-    batches = Batcher(crew)
+def test_or_by_their_data(pool):
+    batches = Batcher(pool)
     batches.add(b".", "large", MOST_DATA)
     batches.add(b".", "half", MOST_DATA // 2)
-    assert crew.got == [[(b".", ["large"])]]
+    assert pool.got == [[(b".", ["large"])]]
     batches.add(b".", "rest", MOST_DATA // 2)
-    assert len(crew.got) == 2
+    assert len(pool.got) == 2
 
 
-def test_the_next_batch_is_the_first_without_what_was_added(crew):
-    batches = Batcher(crew)
+def test_the_next_batch_is_the_first_without_what_was_added(pool):
+    batches = Batcher(pool)
     assert batches.next == 0
     batches.add(b".", 1)
     assert batches.next == 1, "it is going to be in batch 0"

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import CopyError
-from module_utils.cm_persist.fs import syscalls as syscalls
+from module_utils.cm_persist.fs import syscalls
 from module_utils.cm_persist.tree.copy_data import NO_CLONE_AT_ALL, NO_SHORTCUT, FileData, data_ranges
 
 

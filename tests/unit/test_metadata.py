@@ -7,7 +7,7 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import CopyError
-from module_utils.cm_persist.tree import metadata as inode
+from module_utils.cm_persist.tree import metadata
 
 
 @pytest.fixture
@@ -33,27 +33,27 @@ def attributes(monkeypatch, name, error):
 def test_an_attribute_that_is_not_taken_is_an_error(files, monkeypatch, name, error):
     attributes(monkeypatch, name, error)
     with pytest.raises(CopyError) as failure:
-        inode.copy_metadata(*files, "/the/source")
+        metadata.copy_metadata(*files, "/the/source")
     assert failure.value.path == "/the/source" and name in str(failure.value) and failure.value.hint
 
 
-@pytest.mark.parametrize("name", inode.LABELS)
+@pytest.mark.parametrize("name", metadata.LABELS)
 @pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EPERM, errno.EACCES])
 def test_a_label_that_the_store_gives_out_itself_is_told_of(files, monkeypatch, name, error):
     attributes(monkeypatch, name, error)
-    assert inode.copy_metadata(*files, "/the/source") == {name}
+    assert metadata.copy_metadata(*files, "/the/source") == {name}
 
 
 def test_a_label_that_there_is_no_room_for_is_an_error(files, monkeypatch):
-    attributes(monkeypatch, inode.LABELS[0], errno.ENOSPC)
+    attributes(monkeypatch, metadata.LABELS[0], errno.ENOSPC)
     with pytest.raises(CopyError):
-        inode.copy_metadata(*files, "/the/source")
+        metadata.copy_metadata(*files, "/the/source")
 
 
 def test_an_attribute_that_is_right_already_is_as_good_as_set(files, monkeypatch):
     attributes(monkeypatch, "user.note", errno.EPERM)
     monkeypatch.setattr(os, "getxattr", lambda *_arguments, **_options: b"the same")
-    assert inode.copy_metadata(*files, "/the/source") == set()
+    assert metadata.copy_metadata(*files, "/the/source") == set()
 
 
 @pytest.mark.parametrize("call", ["chown", "chmod", "utime"])
@@ -63,5 +63,5 @@ def test_what_cannot_be_set_is_an_error_that_names_the_file(files, monkeypatch, 
 
     monkeypatch.setattr(os, call, refuse)
     with pytest.raises(CopyError) as failure:
-        inode.copy_metadata(*files, "/the/source")
+        metadata.copy_metadata(*files, "/the/source")
     assert failure.value.path == "/the/source" and "root" in failure.value.hint

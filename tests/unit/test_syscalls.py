@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from module_utils.cm_persist.fs import syscalls as syscalls
+from module_utils.cm_persist.fs import syscalls
 
 
 def failing(number):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The crew of copying processes: all batches are done once, whatever ends ends clearly, and nobody outlives the parent."""
+"""The pool of copying processes: all batches are done once, whatever ends ends clearly, and nobody outlives the parent."""
 
 import errno
 import fcntl
@@ -11,7 +11,7 @@ import time
 import pytest
 
 from module_utils.cm_persist.errors import CopyError, StoreError
-from module_utils.cm_persist.fs import syscalls as syscalls
+from module_utils.cm_persist.fs import syscalls
 from module_utils.cm_persist.tree import workers as module
 from module_utils.cm_persist.tree.workers import MOST, SETTLE, WINDOW, WorkerPool, wanted
 
@@ -19,18 +19,18 @@ LONG = 10 * SETTLE
 
 
 @pytest.fixture
-def hire(monkeypatch):
-    """callable: takes a number of processes, a function, and where its results go; gives a WorkerPool that is ended after."""
-    crews = []
+def make_pool(monkeypatch):
+    """A function that makes a WorkerPool: of how many processes, its work, and a list for the results; closed after the test."""
+    pools = []
 
     def make(number, work, results):
         monkeypatch.setattr(module, "wanted", lambda *_load: number)
-        crews.append(WorkerPool(work, lambda _number, result: results.append(result)))
-        return crews[-1]
+        pools.append(WorkerPool(work, lambda _number, result: results.append(result)))
+        return pools[-1]
 
     yield make
-    for crew in crews:
-        crew.close()
+    for pool in pools:
+        pool.close()
 
 
 @pytest.fixture
@@ -63,82 +63,82 @@ def test_how_many_pay_off(members, ready, processors, expected):
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
-def test_every_batch_is_done_once(hire, number):
+def test_every_batch_is_done_once(make_pool, number):
     results = []
-    crew = hire(number, lambda batch: [os.getpid(), batch * 2], results)
+    pool = make_pool(number, lambda batch: [os.getpid(), batch * 2], results)
     for batch in range(WINDOW + 50):
-        crew.submit(batch)
-    crew.finish()
+        pool.submit(batch)
+    pool.finish()
     assert sorted(doubled for _pid, doubled in results) == [batch * 2 for batch in range(WINDOW + 50)]
     assert len({pid for pid, _doubled in results} - {os.getpid()}) == number
-    assert crew.done == crew.submitted == WINDOW + 50
+    assert pool.done == pool.submitted == WINDOW + 50
 
 
-def test_a_batch_may_be_larger_than_a_pipe(hire):
+def test_a_batch_may_be_larger_than_a_pipe(make_pool):
     results = []
-    crew = hire(2, lambda batch: batch * 2, results)
+    pool = make_pool(2, lambda batch: batch * 2, results)
     for _time in range(4):
-        crew.submit(b"x" * (1 << 20))
-    crew.finish()
+        pool.submit(b"x" * (1 << 20))
+    pool.finish()
     assert [len(result) for result in results] == [2 << 20] * 4
 
 
-def test_done_waits_for_the_oldest(hire):
+def test_done_waits_for_the_oldest(make_pool):
     gate, opened = os.pipe()
-    crew = hire(2, lambda batch: b"" if batch else os.read(gate, 1), [])
-    crew.submit(0)
+    pool = make_pool(2, lambda batch: b"" if batch else os.read(gate, 1), [])
+    pool.submit(0)
     for batch in range(1, 20):
-        crew.submit(batch)
-    assert crew.done == 0, "the first is not done, whatever came after it"
+        pool.submit(batch)
+    assert pool.done == 0, "the first is not done, whatever came after it"
     os.write(opened, b".")
-    crew.finish()
-    assert crew.done == 20
+    pool.finish()
+    assert pool.done == 20
     os.close(gate)
     os.close(opened)
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
-def test_an_error_arrives_as_it_was_raised(hire, number):
+def test_an_error_arrives_as_it_was_raised(make_pool, number):
     def work(batch):
         raise StoreError("/p\udce9", "found", "do this")
 
-    crew = hire(number, work, [])
+    pool = make_pool(number, work, [])
     with pytest.raises(StoreError) as failure:
-        crew.submit(b"")
-        crew.finish()
+        pool.submit(b"")
+        pool.finish()
     assert (failure.value.path, failure.value.found, failure.value.hint) == ("/p\udce9", "found", "do this")
 
 
-def test_a_defect_arrives_with_its_traceback(hire):
-    crew = hire(1, lambda batch: batch["no such"], [])
+def test_a_defect_arrives_with_its_traceback(make_pool):
+    pool = make_pool(1, lambda batch: batch["no such"], [])
     with pytest.raises(RuntimeError, match="KeyError"):
-        crew.submit({})
-        crew.finish()
+        pool.submit({})
+        pool.finish()
 
 
 @pytest.mark.parametrize("when", ["at work", "idle", "just before it is given work"])
-def test_a_process_that_is_killed_is_an_error(hire, when):
+def test_a_process_that_is_killed_is_an_error(make_pool, when):
     def work(batch):
         if when == "at work":
             os.kill(os.getpid(), signal.SIGKILL)
         return os.getpid()
 
     results = []
-    crew = hire(1, work, results)
+    pool = make_pool(1, work, results)
     with pytest.raises(CopyError, match="killed by signal 9") as failure:
-        crew.submit(0)
-        crew.finish()
+        pool.submit(0)
+        pool.finish()
         os.kill(results[0], signal.SIGKILL)
         os.waitid(os.P_PID, results[0], os.WEXITED | os.WNOWAIT)
         if when == "idle":
-            crew._wait()
-        crew.submit(1)
-        crew.finish()
+            pool._wait()
+        pool.submit(1)
+        pool.finish()
     assert "memory" in failure.value.hint
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_where_no_more_processes_may_be_made_those_that_there_are_do_it(hire, monkeypatch, first):
+def test_where_no_more_processes_may_be_made_those_that_there_are_do_it(make_pool, monkeypatch, first):
     fork, made = os.fork, []
 
     def scarce():
@@ -149,35 +149,35 @@ def test_where_no_more_processes_may_be_made_those_that_there_are_do_it(hire, mo
 
     results = []
     monkeypatch.setattr(os, "fork", scarce)
-    crew = hire(3, lambda batch: os.getpid(), results)
+    pool = make_pool(3, lambda batch: os.getpid(), results)
     for batch in range(10):
-        crew.submit(batch)
-    crew.finish()
+        pool.submit(batch)
+    pool.finish()
     assert set(results) == ({os.getpid()} if first == 0 else set(made)) and len(results) == 10
 
 
-def test_another_failure_to_fork_is_an_error(hire, monkeypatch):
+def test_another_failure_to_fork_is_an_error(make_pool, monkeypatch):
     def forbidden():
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "fork", forbidden)
     with pytest.raises(PermissionError):
-        hire(1, lambda batch: batch, []).submit(0)
+        make_pool(1, lambda batch: batch, []).submit(0)
 
 
-def test_close_leaves_no_process_and_no_descriptor(hire):
+def test_close_leaves_no_process_and_no_descriptor(make_pool):
     before, results = sorted(os.listdir("/proc/self/fd")), []
-    crew = hire(3, lambda batch: os.getpid(), results)
+    pool = make_pool(3, lambda batch: os.getpid(), results)
     for batch in range(20):
-        crew.submit(batch)
-    crew.close()
+        pool.submit(batch)
+    pool.close()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_a_parent_that_is_killed_takes_its_crew_along(tmp_path, monkeypatch, told):
+def test_a_parent_that_is_killed_takes_its_workers_along(tmp_path, monkeypatch, told):
     """Also where the kernel does not tell the children (told=False), and then its lock is free when the last is gone."""
     if not told:
         monkeypatch.setattr(syscalls, "die_with_parent", lambda _parent: None)
@@ -190,9 +190,9 @@ def test_a_parent_that_is_killed_takes_its_crew_along(tmp_path, monkeypatch, tol
         try:
             mine = os.open(tmp_path / "lock", os.O_RDWR)
             fcntl.flock(mine, fcntl.LOCK_EX)
-            crew = WorkerPool(lambda batch: os.write(say, b".") and os.read(gate, 1), print)
-            crew.submit(0)
-            crew.submit(1)
+            pool = WorkerPool(lambda batch: os.write(say, b".") and os.read(gate, 1), print)
+            pool.submit(0)
+            pool.submit(1)
             os.read(gate, 1)
         finally:
             os._exit(0)
@@ -209,32 +209,32 @@ def test_a_parent_that_is_killed_takes_its_crew_along(tmp_path, monkeypatch, tol
 
 
 @pytest.mark.parametrize("soon", [True, False])
-def test_a_parent_that_ignores_its_children_can_still_end_them(hire, soon):
+def test_a_parent_that_ignores_its_children_can_still_end_them(make_pool, soon):
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     results = []
     try:
-        crew = hire(3, lambda batch: os.getpid(), results)
+        pool = make_pool(3, lambda batch: os.getpid(), results)
         for batch in range(9):
-            crew.submit(batch)
+            pool.submit(batch)
         if not soon:
-            crew.finish()
-        crew.close()
+            pool.finish()
+        pool.close()
     finally:
         signal.signal(signal.SIGCHLD, before)
     assert not any(os.path.exists("/proc/{}".format(pid)) for pid in results)
 
 
-def test_too_few_descriptors_are_no_failure(hire):
+def test_too_few_descriptors_are_no_failure(make_pool):
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     before, results = len(os.listdir("/proc/self/fd")), []
-    crew = hire(8, lambda batch: os.getpid(), results)
+    pool = make_pool(8, lambda batch: os.getpid(), results)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before + 8, limits[1]))
     try:
         for batch in range(20):
-            crew.submit(batch)
-        crew.finish()
+            pool.submit(batch)
+        pool.finish()
         assert len(results) == 20 and 0 < len(set(results)) < 8
-        crew.close()
+        pool.close()
         assert len(os.listdir("/proc/self/fd")) == before
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
@@ -243,7 +243,7 @@ def test_too_few_descriptors_are_no_failure(hire):
 @pytest.mark.usefixtures("as_it_is")
 def test_work_that_waits_gets_more_processes_than_processors():
     results = []
-    crew = WorkerPool(lambda batch: time.sleep(0.05) or os.getpid(), lambda _number, result: results.append(result))
+    pool = WorkerPool(lambda batch: time.sleep(0.05) or os.getpid(), lambda _number, result: results.append(result))
     processors = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(processors)})  # where a new process has not run yet when it is first looked at
     try:
@@ -251,9 +251,9 @@ def test_work_that_waits_gets_more_processes_than_processors():
             if not int(file.read().split()[0]):
                 pytest.skip("this kernel does not count who waits for what")
         for batch in range(150):
-            crew.submit(batch)
-        crew.finish()
+            pool.submit(batch)
+        pool.finish()
         assert len(set(results) - {os.getpid()}) == MOST
     finally:
         os.sched_setaffinity(0, processors)
-        crew.close()
+        pool.close()

@@ -121,20 +121,16 @@ def list_kinds(fd: int) -> Tuple[List[bytes], List[bytes]]:
     if os.scandir in os.supports_fd:  # from Python 3.7 on
         with os.scandir(fd) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    directories.append(os.fsencode(entry.name))
-                elif entry.is_file(follow_symlinks=False):
-                    files.append(os.fsencode(entry.name))
-                elif not entry.is_symlink():
-                    others.append(os.fsencode(entry.name))
+                if not entry.is_symlink():
+                    is_dir, is_file = entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
+                    (directories if is_dir else files if is_file else others).append(os.fsencode(entry.name))
     else:
         others = list_names(fd)
     for name in others:
         status = lstat(name, fd)
-        if status and stat.S_ISDIR(status.st_mode):
-            directories.append(name)
-        elif status and stat.S_ISREG(status.st_mode):
-            files.append(name)
+        kind = stat.S_IFMT(status.st_mode) if status else 0
+        if kind in (stat.S_IFDIR, stat.S_IFREG):
+            (directories if kind == stat.S_IFDIR else files).append(name)
     return sorted(directories), sorted(files)
 
 

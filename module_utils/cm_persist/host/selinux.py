@@ -159,8 +159,7 @@ def plan_labels(store_path: str, labels: Labels, tops: Iterable[str], filled: bo
     if not read_only and (filled or not (labels.equal and labels.done)):
         steps.append(Relabel(store_path, tuple("{}/{}".format(store_path, top) for top in sorted(set(tops)))))
     if steps and labels.lacking:
-        found = "SELinux is enabled, and {} is not installed, so the store cannot be labelled".format(
-            " and ".join(labels.lacking)
-        )
+        lacking = " and ".join(labels.lacking)
+        found = "SELinux is enabled, and {} is not installed, so the store cannot be labelled".format(lacking)
         raise StoreError(store_path, found, PACKAGE)
     return Decision(tuple(steps))

@@ -72,22 +72,28 @@ def _try_as(reader, paths) -> Tuple[str, int, List[int]]:
     if os.geteuid() not in (0, entry.pw_uid):
         return "only root can look for user {}".format(reader.user), 0, []
     # Only the kernel knows for sure: modes, ACLs, and every directory on the way. So a child becomes that user.
-    answers, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.close(answers)
-            os.write(writer, json.dumps(_errors_as(entry, reader.directory, paths)).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(answers, "rb") as file:
-        answer = file.read()
-    os.waitpid(child, 0)
+    answer = _in_child(lambda: json.dumps(_errors_as(entry, reader.directory, paths)).encode())
     if not answer:
         return "this process may not become user {}".format(reader.user), 0, []
     barred, *errors = json.loads(answer.decode())
     return "", barred, errors
+
+
+def _in_child(act) -> bytes:
+    """The bytes that act() returns in a child process; none if it failed there."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(reader)
+            os.write(writer, act())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        answer = file.read()
+    os.waitpid(child, 0)
+    return answer
 
 
 def _errors_as(entry, directory, paths) -> List[int]:

@@ -68,14 +68,11 @@ def copy_tree(
     try:
         os.mkdir(LINKS, 0o700, dir_fd=target.dir_fd)
         metadata.drop_default_acl(target.dir_fd)
-        copying = _Copying(source, target, ManifestWriter(manifest_file, accounts), only)
-        try:
+        with _Copying(source, target, ManifestWriter(manifest_file, accounts), only) as copying:
             for visit in walk(source.dir_fd, source.name):
                 path = visit.path
                 copying.take(visit)
             return copying.finish()
-        finally:
-            copying.close()
     except OSError as error:
         raise failed(source.path, path, error) from error
 
@@ -97,6 +94,16 @@ class _Copying:
         self._sockets = []
         self._unlabelled = set()
         self._coarse_times = not metadata.keeps_nanoseconds(target.dir_fd)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_unused):
+        try:
+            self._pool.close()
+        finally:
+            self._leaves.close()
+            self._stack.close()
 
     def take(self, visit):
         if stat.S_ISSOCK(visit.status.st_mode):
@@ -122,13 +129,6 @@ class _Copying:
         self._manifest.finish()
         unlabelled = tuple(sorted(self._unlabelled))
         return Copied(self._files, self._bytes, tuple(self._sockets), unlabelled, self._coarse_times)
-
-    def close(self):
-        try:
-            self._pool.close()
-        finally:
-            self._leaves.close()
-            self._stack.close()
 
     def _enter(self, visit):
         self._lines.add(visit)

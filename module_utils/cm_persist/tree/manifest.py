@@ -182,28 +182,36 @@ def read_fields(file, within: bytes = b"", owners: Optional[Dict[Tuple[bytes, by
         within: as for compare().
         owners: receives the names of owners, from (USER or GROUP, number) to name, each before its first entry.
     """
+    if file.readline(LONGEST) != FIRST:
+        yield CUT_SHORT
+        return
     top = quote_from_bytes(within).encode("ascii")
-    if file.readline(LONGEST) == FIRST:
-        if within and not _go_to(file, top):
-            return  # it does not list that path
-        count = 0
-        for text in iter(lambda: file.readline(LONGEST), b""):
-            fields = text.rstrip(b"\n").split(b" ")
-            # For a part, the count in the last line includes the others.
-            if fields[0] == END and (within or fields[1:2] == [b"%d" % count]) and text.endswith(b"\n"):
+    if within and not _go_to(file, top):
+        return  # it does not list that path
+    for fields in _entries(file, owners, bool(within)):
+        if within and fields is not CUT_SHORT:
+            if fields[PATH] != top and not fields[PATH].startswith(top + b"/"):
                 return
-            if fields[0] in (USER, GROUP) and len(fields) == 3:
-                if owners is not None:
-                    owners[fields[0], fields[1]] = unquote_to_bytes(fields[2])
-                continue
-            if not text.endswith(b"\n") or len(fields) != DIGEST + 1:
-                break
-            count += 1
-            if within:
-                if fields[PATH] != top and not fields[PATH].startswith(top + b"/"):
-                    return
-                fields[PATH] = fields[PATH][len(top) + 1 :] or b"."
-            yield fields
+            fields[PATH] = fields[PATH][len(top) + 1 :] or b"."
+        yield fields
+
+
+def _entries(file, owners, part):
+    count = 0
+    for text in iter(lambda: file.readline(LONGEST), b""):
+        fields = text.rstrip(b"\n").split(b" ")
+        if not text.endswith(b"\n"):
+            break
+        if fields[0] == END and (part or fields[1:2] == [b"%d" % count]):  # of a part, the other entries are in its count too
+            return
+        if fields[0] in (USER, GROUP) and len(fields) == 3:
+            if owners is not None:
+                owners[fields[0], fields[1]] = unquote_to_bytes(fields[2])
+            continue
+        if len(fields) != DIGEST + 1:
+            break
+        count += 1
+        yield fields
     yield CUT_SHORT
 
 

@@ -65,15 +65,20 @@ def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
             if uid and status.st_uid != uid and not others:
                 others = str(Where(path, visit.path))
             lines += LINE + 3 * len(visit.path)
-            files += not stat.S_ISDIR(status.st_mode)
-            if stat.S_ISDIR(status.st_mode) or not links.is_counted(status):
-                inodes += 1
-                data += status.st_size if stat.S_ISREG(status.st_mode) else 0
-                lines += 3 * status.st_size if stat.S_ISLNK(status.st_mode) else 0
-                space += _space(status)
+            is_directory = stat.S_ISDIR(status.st_mode)
+            files += not is_directory
+            if is_directory or not links.is_counted(status):
+                size, target = _size_and_target(status)
+                inodes, data, lines, space = inodes + 1, data + size, lines + 3 * target, space + _space(status)
     except OSError as error:
         raise unreadable(path, error) from error
     return ScanResult(files, data, space, inodes, lines, others)
+
+
+def _size_and_target(status):
+    """The bytes of a file's data, and of a link's text."""
+    size = status.st_size
+    return (size, 0) if stat.S_ISREG(status.st_mode) else (0, size) if stat.S_ISLNK(status.st_mode) else (0, 0)
 
 
 def _space(status):

@@ -45,16 +45,13 @@ def _sync_each(dir_fd, name):
                 for each in names:
                     _sync_one(each, directory_fd)
 
-    pool = WorkerPool(sync, lambda _number, _nothing: None)
-    batches = Batcher(pool)
-    try:
+    with WorkerPool(sync, lambda _number, _nothing: None) as pool:
+        batches = Batcher(pool)
         for directory, names in _files_and_directories(dir_fd, name):
             for each in names:
                 batches.add(directory, each)
         batches.submit()
         pool.finish()
-    finally:
-        pool.close()
 
 
 def _files_and_directories(dir_fd, name) -> Iterator[Tuple[bytes, List[bytes]]]:

@@ -48,7 +48,7 @@ def wanted(workers: int, elapsed: float, ready: float, processors: int) -> int:
 
 
 class WorkerPool:
-    """Works on batches, in this process or in workers, in any order.
+    """Works on batches, in this process or in workers, in any order. A context manager, which closes it.
 
     Args:
         work: takes a batch and returns a result, both of types that marshal knows; raises PersistError or OSError.
@@ -62,6 +62,12 @@ class WorkerPool:
         self._busy = {}  # the descriptor of a worker's results -> (the worker, the number of its batch)
         self._submitted = 0
         self._measure()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_unused):
+        self.close()
 
     @property
     def done(self) -> int:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from module_utils.cm_persist.errors import LinkError, PathError
-from module_utils.cm_persist.host import processes as in_use
+from module_utils.cm_persist.host import processes
 from module_utils.cm_persist.original.notes import copy_name
 from tests.site import Site, as_nobody
 
@@ -42,9 +42,11 @@ def refused(site, act, kind, process, *words):
     before = site.untouched()
     with pytest.raises(kind) as refusal:
         act()
-    said = str(refusal.value)
-    assert refusal.value.path == site.path() and "process {} (python".format(process.pid) in said and site.untouched() == before
-    assert all(word in said for word in words) and refusal.value.hint.startswith("Stop it")
+    reported = str(refusal.value)
+    assert (
+        refusal.value.path == site.path() and "process {} (python".format(process.pid) in reported and site.untouched() == before
+    )
+    assert all(word in reported for word in words) and refusal.value.hint.startswith("Stop it")
 
 
 @pytest.mark.parametrize("how", ["a file", "a file further down", "a directory"])
@@ -110,7 +112,7 @@ def test_a_way_by_a_link_leads_to_the_same(top, user):
     site.fill("real/data")
     os.symlink("real", site.path("alias"))
     process = user(site.path("real/data/one"))
-    assert in_use.find_process_using(site.path("alias/data")).pid == process.pid
+    assert processes.find_process_using(site.path("alias/data")).pid == process.pid
 
 
 def test_this_process_and_those_that_started_it_are_no_users(site):
@@ -130,8 +132,8 @@ def test_this_process_and_those_that_started_it_are_no_users(site):
 def test_a_process_that_may_not_be_looked_into_is_judged_by_what_it_was_started_with(site, user, word):
     # As root in a container without SYS_PTRACE, here a user who is not root.
     process = user(program="print(flush=True); import sys; sys.stdin.read() #", file=word.format(site.path()))
-    said = as_nobody(lambda: refuse(in_use.find_process_using(site.path())))
-    assert "process {} (python".format(process.pid) in said and "was started with {}".format(site.path()) in said
+    reported = as_nobody(lambda: refuse(processes.find_process_using(site.path())))
+    assert "process {} (python".format(process.pid) in reported and "was started with {}".format(site.path()) in reported
 
 
 def refuse(found):
@@ -162,7 +164,7 @@ def test_tidying_beside_a_path_in_use_is_no_harm_to_it(site, user):
 @pytest.mark.root
 def test_one_that_was_started_with_another_path_is_no_user(site, user):
     user(program="print(flush=True); import sys; sys.stdin.read() #", file=site.path() + "-other")
-    assert "NoneType" in as_nobody(lambda: refuse(in_use.find_process_using(site.path())))
+    assert "NoneType" in as_nobody(lambda: refuse(processes.find_process_using(site.path())))
 
 
 @pytest.mark.root
@@ -215,8 +217,8 @@ def postmaster(site, user):
 def test_a_live_database_is_known_by_its_note(site, postmaster):
     # That it works there cannot be seen, as in a container without SYS_PTRACE, and its directory is not in its command line.
     process = postmaster()
-    said = as_nobody(lambda: refuse(in_use.find_process_using(site.path())))
-    assert "process {} (postgres".format(process.pid) in said and "is the database of {}".format(site.path()) in said
+    reported = as_nobody(lambda: refuse(processes.find_process_using(site.path())))
+    assert "process {} (postgres".format(process.pid) in reported and "is the database of {}".format(site.path()) in reported
 
 
 @pytest.mark.parametrize("stale", ["another program", "another database", "nobody", "no number", "this process"])
@@ -232,7 +234,7 @@ def in_group(process, group, monkeypatch, tmp_path):
         os.makedirs(str(tmp_path / str(process.pid)), exist_ok=True)
         os.symlink("/proc/%d/%s" % (process.pid, name), str(tmp_path / str(process.pid) / name))
     (tmp_path / str(process.pid) / "cgroup").write_text("1:name=systemd:{}\n0::/\n".format(group))
-    monkeypatch.setattr(in_use, "PROC", str(tmp_path))
+    monkeypatch.setattr(processes, "PROC", str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,7 @@ def in_group(process, group, monkeypatch, tmp_path):
 def test_the_service_is_named(site, user, monkeypatch, tmp_path, group):
     process = user(site.path() + "/one")
     in_group(process, group, monkeypatch, tmp_path)
-    found = in_use.find_process_using(site.path())
+    found = processes.find_process_using(site.path())
     assert found.describe().endswith(" of postgresql-9.5.service) has {}/one open".format(site.path()))
     assert found.hint == "Stop it with systemctl stop postgresql-9.5.service, then start again."
 
@@ -254,7 +256,7 @@ def test_the_service_is_named(site, user, monkeypatch, tmp_path, group):
 @pytest.mark.parametrize("group", ["/user.slice/user-0.slice/session-3.scope", "/system.slice/ssh.service", "/"])
 def test_no_service_is_made_up(site, user, monkeypatch, tmp_path, group):
     in_group(user(site.path() + "/one"), group, monkeypatch, tmp_path)
-    assert in_use.find_process_using(site.path()).service == ""
+    assert processes.find_process_using(site.path()).service == ""
 
 
 @pytest.mark.parametrize("slice_", ["/system.slice", "/db.slice", "/machine.slice/x/system.slice"])
