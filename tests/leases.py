@@ -13,7 +13,7 @@ import pytest
 from module_utils.cm_persist.errors import CopyError, StoreError
 from module_utils.cm_persist.host.machine import Machine
 from module_utils.cm_persist.host.systemd import Systemd
-from module_utils.cm_persist.seed import seed as seed
+from module_utils.cm_persist.seed import seed
 from tests.clock import Clock
 
 

@@ -21,11 +21,11 @@ def main(repository, top):
 
     sys.path.insert(0, repository)
     from module_utils.cm_persist.host.machine import THIS_MACHINE, Machine
-    from module_utils.cm_persist.lease import lease as lease
-    from module_utils.cm_persist.lease import plan as lease_steps
-    from module_utils.cm_persist.link import link as link
-    from module_utils.cm_persist.secret import secret as secret
-    from module_utils.cm_persist.seed import seed as seed
+    from module_utils.cm_persist.lease import lease
+    from module_utils.cm_persist.lease import plan as lease_plan
+    from module_utils.cm_persist.link import link
+    from module_utils.cm_persist.secret import secret
+    from module_utils.cm_persist.seed import seed
     from module_utils.cm_persist.store.store import Store
     from module_utils.cm_persist.tree import workers as pool
 
@@ -59,7 +59,7 @@ def main(repository, top):
 
     # What it leaves behind is ended by what gives the lease up; only root sees either.
     if os.geteuid() == 0:
-        lease_steps.keeper = lambda _systemd: lease.BY_PROCESS
+        lease_plan.keeper = lambda _systemd: lease.BY_PROCESS
         for _twice in (1, 2):
             seed.seed(seeding)
             with Store(store) as opened:

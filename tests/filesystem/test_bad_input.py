@@ -8,7 +8,7 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import PathError, PersistError, SpecError, StoreError
-from module_utils.cm_persist.tree import copy_tree as treecopy
+from module_utils.cm_persist.tree import copy_tree as copying
 from module_utils.cm_persist.tree.walk import walk
 from tests.site import run, write
 
@@ -75,7 +75,7 @@ def test_a_store_that_leads_into_a_state_path(site, monkeypatch):
     os.mkdir(site.path("data/volume"))
     os.symlink(site.path("data/volume"), site.store)
     # Copied into itself it would never end.
-    monkeypatch.setattr(treecopy, "walk", lambda *arguments: itertools.islice(walk(*arguments), 100))
+    monkeypatch.setattr(copying, "walk", lambda *arguments: itertools.islice(walk(*arguments), 100))
     refused(site, site.seed, site.path(), site.store)
 
 

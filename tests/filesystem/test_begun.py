@@ -16,7 +16,7 @@ from module_utils.cm_persist.host.machine import THIS_MACHINE
 from module_utils.cm_persist.plan import execute
 from module_utils.cm_persist.seed.seed import Settings
 from module_utils.cm_persist.seed.unseed import unseed
-from module_utils.cm_persist.store import steps as seed_steps_steps
+from module_utils.cm_persist.store import steps as store_steps
 from module_utils.cm_persist.store.layout import label
 from module_utils.cm_persist.store.store import Store
 from tests.kill import killed_before_change
@@ -157,13 +157,13 @@ def test_a_way_back_is_not_undone_under_a_process_that_works_there(tmp_path):
 @pytest.mark.parametrize("backups", [0, 1])
 def test_what_is_written_while_it_is_merged_is_not_left_behind(tmp_path, monkeypatch, backups):
     site = upgraded(str(tmp_path), "site")
-    sync = seed_steps_steps.Sync.execute
+    sync = store_steps.Sync.execute
 
     def late(step, run):
         sync(step, run)
         write(site.stored() + "/own/late", "late")
 
-    monkeypatch.setattr(seed_steps_steps.Sync, "execute", late)
+    monkeypatch.setattr(store_steps.Sync, "execute", late)
     with pytest.raises(PathError, match="written to while it was merged"):
         site.start_as(policy="merge", backups=backups)
     assert read(site.stored() + "/own/late") == "late" and not kept_trees(site)
@@ -176,10 +176,10 @@ def test_a_directory_of_another_run_is_not_cleaned_up(site):
     """Whatever comes in the way of making one: what is in it is another's, and may be all that there is."""
     site.seed()
     with Store(site.store) as store:
-        run = seed_steps_steps.Run(store, {}, THIS_MACHINE)
+        run = store_steps.Run(store, {}, THIS_MACHINE)
         with run.private("other-merge") as private:
             os.mkdir("precious", dir_fd=private)
-        mine = seed_steps_steps.Run(store, {}, THIS_MACHINE)
+        mine = store_steps.Run(store, {}, THIS_MACHINE)
 
         class Step:
             def describe(self):

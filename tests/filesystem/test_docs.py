@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from module_utils.cm_persist.errors import PersistError
-from module_utils.cm_persist.store import steps as seed_steps_steps
+from module_utils.cm_persist.store import steps as store_steps
 from module_utils.cm_persist.store.steps import Sync
 from tests.site import read, run, write
 from tests.tree import assert_same, read_tree
@@ -316,7 +316,7 @@ def test_lost(site):
 def test_killed(site, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt(patch, Sync)
-        patch.setattr(seed_steps_steps.Run, "abandon", lambda _run: None)  # which a kill would not have let happen
+        patch.setattr(store_steps.Run, "abandon", lambda _run: None)  # which a kill would not have let happen
         with pytest.raises(SimulatedError):
             site.seed()
     assert os.listdir(site.books + "/staging") and not os.path.lexists(site.stored())

@@ -11,11 +11,11 @@ import pytest
 
 from module_utils.cm_persist.errors import CopyError, LinkError, SpecError
 from module_utils.cm_persist.fs.accounts import Accounts
-from module_utils.cm_persist.lease import lease as lease
-from module_utils.cm_persist.lease import plan as lease_steps
+from module_utils.cm_persist.lease import lease
+from module_utils.cm_persist.lease import plan as lease_plan
 from module_utils.cm_persist.report import state_path, verify
 from module_utils.cm_persist.report.status import Settings, report_status
-from module_utils.cm_persist.store import backups as backups
+from module_utils.cm_persist.store import backups
 from tests.leases import Container, held_elsewhere
 from tests.plays import play, results
 from tests.site import as_nobody, read, run, write
@@ -184,7 +184,7 @@ def test_the_lease_is_looked_at(site):
 
 @pytest.mark.root
 def test_the_lease_of_this_container(site, monkeypatch):
-    monkeypatch.setattr(lease_steps, "keeper", lambda _systemd: lease.BY_PROCESS)
+    monkeypatch.setattr(lease_plan, "keeper", lambda _systemd: lease.BY_PROCESS)
     container = Container(site)
     try:
         container.start(lease_holder="manager-0")

@@ -17,8 +17,8 @@ import sys
 import pytest
 
 from module_utils.cm_persist.errors import CopyError, PersistError, SpecError, StoreError
-from module_utils.cm_persist.lease import lease as lease
-from module_utils.cm_persist.lease import plan as lease_steps
+from module_utils.cm_persist.lease import lease
+from module_utils.cm_persist.lease import plan as lease_plan
 from module_utils.cm_persist.seed.steps import Copy
 from module_utils.cm_persist.store.store import Store
 from tests.leases import Container, fails, held_elsewhere, links_of, wait_for
@@ -32,7 +32,7 @@ START = os.path.join(HERE, "..", "faults", "start.py")
 
 @pytest.fixture
 def container(site, monkeypatch):
-    monkeypatch.setattr(lease_steps, "keeper", lambda _systemd: lease.BY_PROCESS)
+    monkeypatch.setattr(lease_plan, "keeper", lambda _systemd: lease.BY_PROCESS)
     made = Container(site)
     yield made
     made.end()
@@ -378,7 +378,7 @@ def test_of_many_containers_that_start_at_once_one_gets_it(site):
 
 
 def test_where_nothing_can_keep_it_that_is_said_and_no_restart_changes_the_store(container, monkeypatch):
-    monkeypatch.setattr(lease_steps, "keeper", lambda _systemd: lease.BY_NOBODY)
+    monkeypatch.setattr(lease_plan, "keeper", lambda _systemd: lease.BY_NOBODY)
     (warning,) = container.start().warnings
     assert "second manager" in warning and container.is_free()
     before = container.site.untouched()

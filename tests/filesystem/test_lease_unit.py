@@ -16,7 +16,7 @@ import pytest
 
 from module_utils.cm_persist.errors import CopyError, LinkError
 from module_utils.cm_persist.host.systemd import Systemd
-from module_utils.cm_persist.lease import lease as lease
+from module_utils.cm_persist.lease import lease
 from module_utils.cm_persist.lease import unit as lease_unit
 from module_utils.cm_persist.seed.steps import Copy
 from tests.leases import Container, fails, held_elsewhere

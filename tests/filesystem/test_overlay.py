@@ -10,7 +10,7 @@ import pytest
 from module_utils.cm_persist.errors import LinkError
 from module_utils.cm_persist.link import steps as link_steps
 from module_utils.cm_persist.link.steps import Discard
-from module_utils.cm_persist.tree import copy_tree as treecopy
+from module_utils.cm_persist.tree import copy_tree as copying
 from tests.site import Site, read, run, write
 from tests.tree import assert_same, footprint, read_tree
 
@@ -321,7 +321,7 @@ def test_an_inode_number_that_the_kernel_gives_anew_is_no_change(top, mounts, mo
         os.mkdir(os.path.join(top, "upper", name))
     layers = "lowerdir={0}/lower,upperdir={0}/upper/layer,workdir={0}/upper/work,xino=off".format(top)
     mounts("-t", "overlay", "overlay", "-o", layers, made.image)
-    finish = treecopy._Copying._finish_directory
+    finish = copying._Copying._finish_directory
     numbers = []
 
     def after_a_while(copier, relative, status):
@@ -329,6 +329,6 @@ def test_an_inode_number_that_the_kernel_gives_anew_is_no_change(top, mounts, mo
         numbers.append((status.st_ino, os.stat(os.path.join(made.path(), os.fsdecode(relative))).st_ino))
         finish(copier, relative, status)
 
-    monkeypatch.setattr(treecopy._Copying, "_finish_directory", after_a_while)
+    monkeypatch.setattr(copying._Copying, "_finish_directory", after_a_while)
     assert made.seed().paths[0]["state"] == "seeded"
     assert any(then != now for then, now in numbers)

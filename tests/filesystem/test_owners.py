@@ -9,7 +9,7 @@ import pytest
 
 from module_utils.cm_persist.errors import StoreError
 from module_utils.cm_persist.fs.accounts import Accounts
-from module_utils.cm_persist.store import renumber as owner_steps
+from module_utils.cm_persist.store import renumber
 from tests.kill import killed_before_change
 from tests.site import read, write
 from tests.upgrades import FIRST, NEW, OLD, Upgraded, ship, upgraded
@@ -103,9 +103,9 @@ def test_a_widened_top_gets_the_number_that_its_owner_has_now(site):
 
 def test_numbers_that_the_user_namespace_lacks_are_refused_before_anything_is_begun(tmp_path):
     write(str(tmp_path / "uid_map"), "         0     100000      65536\n")
-    owner_steps._refuse_unmapped("/store", "uid", [0, 65535], str(tmp_path))
+    renumber._refuse_unmapped("/store", "uid", [0, 65535], str(tmp_path))
     with pytest.raises(StoreError, match="uid 65536, which this user namespace does not have"):
-        owner_steps._refuse_unmapped("/store", "uid", [995, 65536], str(tmp_path))
+        renumber._refuse_unmapped("/store", "uid", [995, 65536], str(tmp_path))
 
 
 @pytest.mark.parametrize("path", ["../victim", "a/../../victim", ""])

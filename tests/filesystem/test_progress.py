@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from container.progress import ProgressLog
-from module_utils.cm_persist.tree import progress as progress
+from module_utils.cm_persist.tree import progress
 from module_utils.cm_persist.tree import workers as pool
 from module_utils.cm_persist.tree.progress import ProgressSeen
 from tests.faults.blocklog import BlockLog

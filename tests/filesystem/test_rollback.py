@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from module_utils.cm_persist.errors import PathError
-from module_utils.cm_persist.store import layout as swap_layout
-from module_utils.cm_persist.store import swap as swap
+from module_utils.cm_persist.store import layout as layout_module
+from module_utils.cm_persist.store import swap
 from module_utils.cm_persist.store.layout import label
 from tests.kill import killed_before_change
 from tests.site import read, write
@@ -183,7 +183,7 @@ def unavailable(*_unused):
 
 
 def test_a_note_that_leads_out_of_the_store_is_not_followed(site):
-    note, number = os.path.join(site.books, "staging", swap_layout.swap_name(site.path(), swap.MERGE_SUFFIX), "swap.json"), 0
+    note, number = os.path.join(site.books, "staging", layout_module.swap_name(site.path(), swap.MERGE_SUFFIX), "swap.json"), 0
     while not os.path.exists(note):  # as a run leaves it that was killed before it was done
         killed_before_change(number, lambda: site.start_as(policy="merge"))
         number += 1

@@ -8,9 +8,9 @@ import signal
 import pytest
 
 from module_utils.cm_persist.errors import StoreError
-from module_utils.cm_persist.seed import observe as seed_look
+from module_utils.cm_persist.seed import observe as seed_observe
 from module_utils.cm_persist.seed.steps import Copy
-from module_utils.cm_persist.store import lock as lock
+from module_utils.cm_persist.store import lock
 from tests.site import write
 from tests.tree import assert_same
 
@@ -128,14 +128,14 @@ def test_a_look_during_which_another_finishes_is_no_failure(site, monkeypatch, w
     os.makedirs(os.path.join(left, "tree"))
     os.chmod(site.books, 0o700)
     write(os.path.join(left, "tree", "part"), "of a copy")
-    look = getattr(seed_look, when)
+    look = getattr(seed_observe, when)
 
     def overtaken(*arguments):
         monkeypatch.undo()
         site.seed()
         return look(*arguments)
 
-    monkeypatch.setattr(seed_look, when, overtaken)
+    monkeypatch.setattr(seed_observe, when, overtaken)
     assert site.seed().paths[0]["state"] == "already"
     assert_same(site.path(), site.stored())
 
@@ -145,7 +145,7 @@ def test_room_that_the_other_takes_meanwhile_is_no_shortage(site, volume, reques
     site.store = volume("8M")
     with open(site.path("data/large"), "wb") as file:
         file.write(os.urandom(4 << 20))
-    seeding, count = request.getfixturevalue("seeding"), seed_look._scan_leftovers
+    seeding, count = request.getfixturevalue("seeding"), seed_observe._scan_leftovers
 
     def overtaken(*arguments):
         monkeypatch.undo()
@@ -153,6 +153,6 @@ def test_room_that_the_other_takes_meanwhile_is_no_shortage(site, volume, reques
         seeding.end()
         return count(*arguments)
 
-    monkeypatch.setattr(seed_look, "_scan_leftovers", overtaken)
+    monkeypatch.setattr(seed_observe, "_scan_leftovers", overtaken)
     outcome = site.seed()
     assert outcome.paths[0]["state"] == "already"

@@ -113,16 +113,16 @@ def test_an_empty_directory_that_came_meanwhile_is_not_replaced_either(site, mon
 
 @pytest.mark.parametrize("when", ["grown", "cut", "touched"])
 def test_a_file_that_changes_while_it_is_copied_is_an_error(site, monkeypatch, when):
-    from module_utils.cm_persist.tree import copy_data as filedata
+    from module_utils.cm_persist.tree import copy_data
 
-    copy = filedata.FileData.copy
+    copy = copy_data.FileData.copy
 
     def meanwhile(self, source, target, status, path):
         if str(path) == site.path("data/one"):
             write(str(path), {"grown": "first and more", "cut": "", "touched": "FIRST"}[when])
         return copy(self, source, target, status, path)
 
-    monkeypatch.setattr(filedata.FileData, "copy", meanwhile)
+    monkeypatch.setattr(copy_data.FileData, "copy", meanwhile)
     with pytest.raises(CopyError) as failure:
         site.seed()
     assert failure.value.path == site.path("data/one") and not os.path.lexists(site.store + site.top)
@@ -130,9 +130,9 @@ def test_a_file_that_changes_while_it_is_copied_is_an_error(site, monkeypatch, w
 
 @pytest.mark.parametrize("happens", ["comes", "goes"])
 def test_a_directory_that_changes_while_it_is_copied_is_an_error(site, monkeypatch, happens):
-    from module_utils.cm_persist.tree import copy_data as filedata
+    from module_utils.cm_persist.tree import copy_data
 
-    copy = filedata.FileData.copy
+    copy = copy_data.FileData.copy
 
     def meanwhile(self, source, target, status, path):
         digest = copy(self, source, target, status, path)
@@ -140,7 +140,7 @@ def test_a_directory_that_changes_while_it_is_copied_is_an_error(site, monkeypat
             write(site.path("data/a"), "came") if happens == "comes" else os.unlink(str(path))
         return digest
 
-    monkeypatch.setattr(filedata.FileData, "copy", meanwhile)
+    monkeypatch.setattr(copy_data.FileData, "copy", meanwhile)
     with pytest.raises(CopyError) as failure:
         site.seed()
     assert site.path() in str(failure.value) and not os.path.lexists(site.store + site.top)

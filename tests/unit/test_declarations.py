@@ -12,8 +12,8 @@ import yaml
 
 from module_utils.cm_persist.link import link
 from module_utils.cm_persist.report import audit, status
-from module_utils.cm_persist.secret import secret as secret
-from module_utils.cm_persist.seed import seed as seed
+from module_utils.cm_persist.secret import secret
+from module_utils.cm_persist.seed import seed
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LOGIC = os.path.join(ROOT, "module_utils", "cm_persist")

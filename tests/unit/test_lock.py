@@ -6,7 +6,7 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import StoreError
-from module_utils.cm_persist.store import lock as lock
+from module_utils.cm_persist.store import lock
 from tests.clock import Clock
 
 

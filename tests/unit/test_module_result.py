@@ -3,7 +3,7 @@
 
 import pytest
 
-from module_utils.cm_persist import errors as errors
+from module_utils.cm_persist import errors
 from module_utils.cm_persist.module_result import exit_module
 from module_utils.cm_persist.plan import Outcome
 from module_utils.cm_persist.secret.secret import SecretOutcome

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from module_utils.cm_persist.errors import StoreError
-from module_utils.cm_persist.store import record as record
+from module_utils.cm_persist.store import record
 
 ENTRY = {
     "origin": "seeded", "kind": "directory", "files": 1, "bytes": 2, "manifest": "m", "at": 3,

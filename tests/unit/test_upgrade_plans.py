@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from module_utils.cm_persist.fs.accounts import Accounts
-from module_utils.cm_persist.store import owners as owners
+from module_utils.cm_persist.store import owners
 from module_utils.cm_persist.tree.compare import Entry
 from module_utils.cm_persist.upgrade.image import is_older
 from module_utils.cm_persist.upgrade.three_way import ADD, CHANGE, HIDDEN, KEEP_BOTH, PART, REMOVE, REPLACE, decide
