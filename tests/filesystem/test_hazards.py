@@ -104,8 +104,8 @@ def test_data_that_is_named_after_another_host_is_told_of(bare, when):
     write(bare.path("data/mnesia/rabbit@builder.pid"), "1")
     if when == "restart":
         bare.start()
-    said = [warning for warning in bare.seed().warnings if "RabbitMQ" in warning]
-    assert len(said) == 1 and "data of rabbit@builder there" in said[0] and socket.gethostname() in said[0]
+    warnings = [warning for warning in bare.seed().warnings if "RabbitMQ" in warning]
+    assert len(warnings) == 1 and "data of rabbit@builder there" in warnings[0] and socket.gethostname() in warnings[0]
 
 
 @pytest.mark.parametrize("here", ["localhost", socket.gethostname(), socket.gethostname().split(".")[0]])
@@ -123,9 +123,9 @@ def test_what_the_manager_removes_cannot_be_a_path_of_its_own():
         hazard_warnings(seen(MNESIA, manager=True), [MNESIA])
 
 
-@pytest.mark.parametrize("named, told", [([RABBITMQ], 1), ([RABBITMQ, CONFIGURED], 0)])
-def test_the_manager_s_queue_needs_its_configuration(named, told):
-    assert len(hazard_warnings(seen(RABBITMQ, manager=True), named)) == told
+@pytest.mark.parametrize("named, expected", [([RABBITMQ], 1), ([RABBITMQ, CONFIGURED], 0)])
+def test_the_manager_s_queue_needs_its_configuration(named, expected):
+    assert len(hazard_warnings(seen(RABBITMQ, manager=True), named)) == expected
 
 
 @pytest.mark.parametrize("path", [MNESIA, RABBITMQ])

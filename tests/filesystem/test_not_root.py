@@ -13,13 +13,13 @@ pytestmark = pytest.mark.root  # to have something that belongs to root, and to 
 
 
 def refused(site, act):
-    """str: the refusal of an act as nobody: typed, names a path, tells to be root; nothing has changed."""
+    """str: the refusal of an act as nobody: typed, names a path, says to run as root; nothing has changed."""
     before = site.untouched()
-    said = as_nobody(act)
-    assert said.split(":")[0] in ("PathError", "StoreError", "LinkError", "CopyError", "SecretError"), said
-    assert "become: true" in said and site.top in said
+    message = as_nobody(act)
+    assert message.split(":")[0] in ("PathError", "StoreError", "LinkError", "CopyError", "SecretError"), message
+    assert "become: true" in message and site.top in message
     assert site.untouched() == before
-    return said
+    return message
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +39,8 @@ def test_a_single_file_that_cannot_be_read(site):
 
 
 def test_an_original_of_another_user(site):
-    said = refused(site, site.seed)
-    assert site.path() in said and "another user" in said
+    message = refused(site, site.seed)
+    assert site.path() in message and "another user" in message
 
 
 @pytest.mark.parametrize("verb", ["seed", "link"])

@@ -51,9 +51,9 @@ def test_without_these_calls(top, calls):
 
 
 def test_without_clones_and_flags(top):
-    said = run(sys.executable, "-I", "-c", WITHOUT_IOCTL, SMOKE, ROOT, top)
-    assert "all is well" in said
-    assert all("no ioctl " + hex(request) in said for request in (syscalls.FICLONE, syscalls.FS_IOC_GETFLAGS))
+    output = run(sys.executable, "-I", "-c", WITHOUT_IOCTL, SMOKE, ROOT, top)
+    assert "all is well" in output
+    assert all("no ioctl " + hex(request) in output for request in (syscalls.FICLONE, syscalls.FS_IOC_GETFLAGS))
 
 
 @pytest.fixture

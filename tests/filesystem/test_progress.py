@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a copy is: counted by all who copy, and told in the log of a start whose volume is slow."""
+"""The progress of a copy: every copying process counts, and the log of a start on a slow volume shows it."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def test_who_cannot_be_told_is_not(site):
     assert site.seed().paths[0]["state"] == "seeded" and progress.read(os.path.join(site.top, "nowhere")) is None
 
 
-def said(seen, as_json=False, terminal=False):
+def shown(seen, as_json=False, terminal=False):
     """str: what a teller says of what was seen, a list of (seconds, Seen or None)."""
     stream = io.StringIO()
     teller = ProgressLog(stream, as_json, terminal)
@@ -69,18 +69,18 @@ def copying(path, began, megabytes):
 
 
 def test_a_short_copy_says_nothing():
-    assert said([(second, copying("/a", 100.0, int(second) - 99)) for second in (100.0, 102.0, 104.0)]) == ""
+    assert shown([(second, copying("/a", 100.0, int(second) - 99)) for second in (100.0, 102.0, 104.0)]) == ""
 
 
 def test_a_long_one_says_where_it_is_and_the_totals():
     seen = [(100.0 + second / 4, copying("/a", 100.0, second * 2)) for second in range(49)]
-    lines = said(seen).splitlines()
+    lines = shown(seen).splitlines()
     assert lines == [
         "cm_persist: /a: copying, 36 of 100 files, 36.0 MB of 100.0 MB, 8.0 MB/s, 8 s left",
         "cm_persist: /a: copying, 72 of 100 files, 72.0 MB of 100.0 MB, 8.0 MB/s, 4 s left",
         "cm_persist: /a: copied 96 files, 96.0 MB in 12.0 s, 8.0 MB/s",
     ]
-    events = [json.loads(line) for line in said(seen, as_json=True).splitlines()]
+    events = [json.loads(line) for line in shown(seen, as_json=True).splitlines()]
     assert [(each["files"], each["of_bytes"]) for each in events] == [(36, 10**8), (72, 10**8), (96, 10**8)]
     assert [each["done"] for each in events] == [False, False, True]
     assert all(each["event"] == "progress" and each["path"] == "/a" for each in events)
@@ -88,17 +88,17 @@ def test_a_long_one_says_where_it_is_and_the_totals():
 
 def test_many_short_ones_are_not_silent_together():
     seen = [(100.0 + second, copying("/{}".format(second // 2), 100.0 + second // 2 * 2, 50)) for second in range(12)]
-    assert "cm_persist: /2: copying" in said(seen)
+    assert "cm_persist: /2: copying" in shown(seen)
 
 
 def test_writing_to_disk_is_told_and_nothing_where_nothing_is_seen():
     disk = [(100.0 + second, ProgressSeen("", 0, 0, 0, 0, 100.0)) for second in range(8)]
-    assert said([(99.0, None), *disk]) == "cm_persist: writing to disk, 5 s\ncm_persist: written to disk, 7 s\n"
-    assert said([(99.0, None)]) == ""
+    assert shown([(99.0, None), *disk]) == "cm_persist: writing to disk, 5 s\ncm_persist: written to disk, 7 s\n"
+    assert shown([(99.0, None)]) == ""
 
 
 def test_on_a_terminal_it_is_a_bar():
-    text = said([(100.0 + second, copying("/a", 100.0, 50 * second)) for second in range(3)], terminal=True)
+    text = shown([(100.0 + second, copying("/a", 100.0, 50 * second)) for second in range(3)], terminal=True)
     bars = text.split("\r\x1b[K")
     assert bars[1].startswith("cm_persist: [############............]  50 % /a: copying, 50 of 100 files")
     assert bars[2].startswith("cm_persist: [########################] 100 %") and text.endswith("\n")
@@ -138,14 +138,14 @@ def test_the_log_of_a_start_with_a_slow_volume(site, top, form):
     lines = done.stdout.splitlines()
     if form == "json":
         events = [json.loads(line) for line in lines]
-        told = [event for event in events if event["event"] == "progress" and event["path"]]
-        assert told[-1]["done"] and told[-1]["files"] == told[-1]["of_files"] == 103 and len(told) > 1
+        reports = [event for event in events if event["event"] == "progress" and event["path"]]
+        assert reports[-1]["done"] and reports[-1]["files"] == reports[-1]["of_files"] == 103 and len(reports) > 1
         (path,) = [event for event in events if event["event"] == "path"]
         assert path["path"] == site.path() and path["seeded"]["files"] == 103 and events[-1]["event"] == "end"
         return
-    told = [LINE.match(line) for line in lines]
-    copying = [match for match in told if match and match.group(1)]
-    (total,) = [match for match in told if match and match.group(4)]
+    reports = [LINE.match(line) for line in lines]
+    copying = [match for match in reports if match and match.group(1)]
+    (total,) = [match for match in reports if match and match.group(4)]
     assert {match.group(1) for match in copying} == {total.group(4)} == {site.path()}
     assert [match.group(3) for match in copying] == ["103"] * len(copying) and total.group(5) == "103"
     # At least every five seconds, but for the one who looks being late once.

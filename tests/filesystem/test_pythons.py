@@ -18,5 +18,5 @@ def test_seed_link_and_secret(version, top):
     if python is None:
         warnings.warn("NOT TESTED on Python {}: no such interpreter on PATH or in pyenv".format(version), stacklevel=1)
         pytest.skip("no Python {} on this machine".format(version))
-    said = run(python, "-I", os.path.join(HERE, "smoke.py"), os.path.dirname(os.path.dirname(HERE)), top)
-    assert "all is well on " + version in said
+    output = run(python, "-I", os.path.join(HERE, "smoke.py"), os.path.dirname(os.path.dirname(HERE)), top)
+    assert "all is well on " + version in output

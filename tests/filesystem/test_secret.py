@@ -239,10 +239,10 @@ def test_the_time_that_a_token_has_left(credentials, case):
         file.write(text)
     outcome = credentials.link()
     assert [words in warning for warning in outcome.warnings] == ([True] if words else [])
-    # Neither the token nor what it claims is told.
-    said = repr(outcome)
-    assert not text or text not in said
-    assert str(NOW) not in said and "serviceaccount:onap" not in said
+    # The outcome has neither the token nor its claims.
+    text_of_outcome = repr(outcome)
+    assert not text or text not in text_of_outcome
+    assert str(NOW) not in text_of_outcome and "serviceaccount:onap" not in text_of_outcome
 
 
 @pytest.mark.root
@@ -386,8 +386,8 @@ def test_source_and_target_in_each_other(credentials):
 @pytest.mark.root
 def test_not_root_where_root_is_needed(credentials):
     before = footprint(credentials.top)
-    said = as_nobody(credentials.link)
-    assert said.startswith("SecretError") and "become: true" in said and credentials.target in said
+    error = as_nobody(credentials.link)
+    assert error.startswith("SecretError") and "become: true" in error and credentials.target in error
     assert footprint(credentials.top) == before
 
 
@@ -395,5 +395,5 @@ def test_not_root_where_root_is_needed(credentials):
 def test_a_target_s_directory_that_cannot_be_read(credentials):
     os.makedirs(os.path.dirname(credentials.target), mode=0o700)
     os.chmod(os.path.dirname(credentials.target), 0o700)
-    said = as_nobody(credentials.link)
-    assert said.split(":")[0] in ("SecretError", "PathError") and "become: true" in said
+    error = as_nobody(credentials.link)
+    assert error.split(":")[0] in ("SecretError", "PathError") and "become: true" in error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happened is told to Ansible in one place."""
+"""Ansible gets results, warnings and failures from one place."""
 
 import pytest
 
@@ -29,7 +29,7 @@ class Module:
         raise LeftError("fail", results)
 
 
-def told(act, diff=False):
+def reported(act, diff=False):
     module = Module(diff)
     with pytest.raises(LeftError) as left:
         exit_module(module, act)
@@ -40,20 +40,20 @@ OUTCOME = Outcome(True, "empty", ["copy a", "publish a"], [{"path": "/a"}], ["ca
 
 
 def test_results_and_warnings():
-    how, results, warned = told(lambda: OUTCOME)
+    how, results, warned = reported(lambda: OUTCOME)
     assert how == "exit" and warned == ["careful"]
     expected = {"changed": True, "store_state": "empty", "steps": OUTCOME.steps, "paths": OUTCOME.paths, "msg": "done"}
     assert results == expected
 
 
 def test_the_diff_is_the_list_of_steps():
-    _how, results, _warned = told(lambda: OUTCOME, diff=True)
+    _how, results, _warned = reported(lambda: OUTCOME, diff=True)
     assert results["diff"] == {"prepared": "+ copy a\n+ publish a\n"}
 
 
 def test_a_secret_is_told_alike():
     outcome = SecretOutcome(False, "already", [], ["it expires soon"], "it is linked")
-    _how, results, warned = told(lambda: outcome)
+    _how, results, warned = reported(lambda: outcome)
     assert warned == ["it expires soon"]
     assert results == {"changed": False, "state": "already", "steps": [], "msg": "it is linked"}
 
@@ -66,7 +66,7 @@ def test_each_typed_error_is_a_failure_with_path_and_remedy(kind):
     def act():
         raise kind("/a", "it is blue", "Paint it.", store_state="newer")
 
-    how, results, _warned = told(act)
+    how, results, _warned = reported(act)
     expected = {"msg": "/a: it is blue. Paint it.", "where": "/a", "hint": "Paint it.", "store_state": "newer"}
     assert (how, results) == ("fail", expected)
 
@@ -77,7 +77,7 @@ def test_what_else_a_failed_run_has_to_say_is_said():
         error.warnings = ["/b: newer content is kept at /b-initial.1."]
         raise error
 
-    how, _results, warned = told(act)
+    how, _results, warned = reported(act)
     assert how == "fail" and warned == ["/b: newer content is kept at /b-initial.1."]
 
 

@@ -41,8 +41,8 @@ def test_what_is_done(labels, filled, read_only, steps):
 
 
 def test_a_file_system_without_labels_is_told_of():
-    steps, (told,) = plan(NEW._replace(held=False), filled=True)
-    assert not steps and STORE in told and "context=" in told
+    steps, (text,) = plan(NEW._replace(held=False), filled=True)
+    assert not steps and STORE in text and "context=" in text
 
 
 def test_one_label_for_all_is_somebodys_choice():

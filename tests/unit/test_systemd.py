@@ -193,8 +193,8 @@ def test_the_names_are_those_that_systemd_wants(path, name):
 )
 def test_whether_a_store_waits_for_the_network_systemd_knows(fs_type, before, network):
     def answer(command, **_options):
-        said = "srv-state.mount" if command[0] == "systemd-escape" else "Before=" + before
-        return SimpleNamespace(returncode=0, stdout=said + "\n", stderr="")
+        answered = "srv-state.mount" if command[0] == "systemd-escape" else "Before=" + before
+        return SimpleNamespace(returncode=0, stdout=answered + "\n", stderr="")
 
     mount = Mount(1, "/", "/srv/state", (), fs_type, "/dev/sdb")
     assert Systemd(call=answer).waits_for_network(mount) is network

@@ -176,10 +176,10 @@ def test_close_leaves_no_process_and_no_descriptor(make_pool):
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_parent_that_is_killed_takes_its_workers_along(tmp_path, monkeypatch, told):
-    """Also where the kernel does not tell the children (told=False), and then its lock is free when the last is gone."""
-    if not told:
+@pytest.mark.parametrize("notified", [True, False])
+def test_a_parent_that_is_killed_takes_its_workers_along(tmp_path, monkeypatch, notified):
+    """Also where the kernel does not notify the children (notified=False), and then its lock is free when the last is gone."""
+    if not notified:
         monkeypatch.setattr(syscalls, "die_with_parent", lambda _parent: None)
     monkeypatch.setattr(module, "wanted", lambda *_load: 2)
     gate, opened = os.pipe()
@@ -199,7 +199,7 @@ def test_a_parent_that_is_killed_takes_its_workers_along(tmp_path, monkeypatch, 
     assert os.read(hear, 1) + os.read(hear, 1) == b".."
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
-    if not told:
+    if not notified:
         with pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.write(opened, b"..")  # both go on, and find nobody to report to
