@@ -66,4 +66,9 @@ def execute(steps, run):
 
 def path_result(spec, state: str, files: int, size: int) -> dict:
     """The result of a state path (StatePath) whose content has that many files and bytes."""
-    return {"path": spec.path, "state": state, "files": files, "bytes": size}
+    return {"path": spec.path, "state": state, "files": files, "bytes": size, "seconds": 0.0}
+
+
+def outcome_of(state: str, steps, paths, warnings, message: str = "") -> Outcome:
+    """The Outcome of these steps, taken or planned."""
+    return Outcome(bool(steps), state, [step.describe() for step in steps], list(paths), list(warnings), message)

@@ -67,15 +67,15 @@ MUTANTS = (
     Mutant(
         "no fsync of the parent",
         CORE + "seed/steps.py",
-        "                ) from error\n            os.fsync(parent)\n",
-        "                ) from error\n",
+        "found, hint) from error\n            os.fsync(parent)\n",
+        "found, hint) from error\n",
         (POWER, "-k", "btrfs"),
     ),
     Mutant(
         "no fsync of the parent, by the order of calls",
         CORE + "seed/steps.py",
-        "                ) from error\n            os.fsync(parent)\n",
-        "                ) from error\n",
+        "found, hint) from error\n            os.fsync(parent)\n",
+        "found, hint) from error\n",
         (ORDER, "-k", "test_everything"),
     ),
     Mutant(
@@ -505,8 +505,8 @@ MUTANTS = (
     Mutant(
         "a merge that is not on disk when it takes its place",
         CORE + "seed/plan.py",
-        "            Sync(store.path),\n",
-        "            *([Sync(store.path)] if copies else []),\n",
+        "            Sync(),\n",
+        "            *([Sync()] if copies else []),\n",
         (UPGRADES, "-k", "power_loss and ext4"),
     ),
     Mutant(

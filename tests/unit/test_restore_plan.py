@@ -6,10 +6,9 @@ import pytest
 from module_utils.cm_persist.errors import LinkError
 from module_utils.cm_persist.fs.node import LINK, Node
 from module_utils.cm_persist.link.restore import plan_restore
-from module_utils.cm_persist.link.seen import Room
 from module_utils.cm_persist.original.notes import BY_START, BY_UNIT
 from module_utils.cm_persist.tree.manifest import Difference
-from module_utils.cm_persist.tree.scan import ScanResult
+from module_utils.cm_persist.tree.scan import Room, ScanResult
 
 from .test_link_plan import BOUND, GONE, INITIAL, LINKED, NEXT, OF_IMAGE, PLACE, REAL, names, seen
 
@@ -125,8 +124,8 @@ REFUSALS = {
     "a mount that is not ours": ("aside", seen(mounted_by=BY_START, others=("/var/data",)), ["/var/data", "Unmount"]),
     "a mount below ours": ("store", seen(bound=True, others=("/var/data/m",)), ["/var/data/m", "Unmount"]),
     "immutable": ("store", seen(LINKED, fixed=True), ["chattr", PLACE]),
-    "too little space": ("store", seen(LINKED, scan=ScanResult(space=9999), room=Room(1, 9998, None)), ["10.0 kB free", "aside"]),
-    "too few inodes": ("store", seen(LINKED, scan=ScanResult(inodes=99), room=Room(1, 1 << 40, 98)), ["98 free"]),
+    "too little space": ("store", seen(LINKED, scan=ScanResult(space=9999), room=Room(9998)), ["10.0 kB free", "aside"]),
+    "too few inodes": ("store", seen(LINKED, scan=ScanResult(inodes=99), room=Room(1 << 40, 98)), ["98 free"]),
 }
 
 
@@ -141,7 +140,7 @@ def test_refusal(case):
 
 def test_space_is_counted_for_each_file_system():
     def one(device, space):
-        return seen(LINKED, scan=ScanResult(space=space), room=Room(device, 1_000_000, None))
+        return seen(LINKED, scan=ScanResult(space=space), room=Room(1_000_000), device=device)
 
     assert plan_restore("/store", [one(1, 900_000), one(2, 900_000)], "store").steps
     with pytest.raises(LinkError):

@@ -13,9 +13,9 @@ from module_utils.cm_persist.seed.observe import Obstacles, PathSeen, Seen
 from module_utils.cm_persist.seed.plan import plan_seed
 from module_utils.cm_persist.store.owners import Owners
 from module_utils.cm_persist.store.staging import Unrecorded
-from module_utils.cm_persist.store.state import Books, Room, StoreSeen, Volume, store_state
+from module_utils.cm_persist.store.state import Books, StoreSeen, Volume, store_state
 from module_utils.cm_persist.text import size
-from module_utils.cm_persist.tree.scan import ScanResult
+from module_utils.cm_persist.tree.scan import Room, ScanResult
 from module_utils.cm_persist.upgrade.image import Image
 from module_utils.cm_persist.upgrade.observe import ImageContext
 
@@ -121,7 +121,7 @@ PLANS = {
 def test_plan(case):
     found, path, state, files, size, steps = PLANS[case]
     plan = plan_of(found, path)
-    assert list(plan.paths) == [{"path": "/var/data", "state": state, "files": files, "bytes": size}]
+    assert list(plan.paths) == [{"path": "/var/data", "state": state, "files": files, "bytes": size, "seconds": 0.0}]
     assert names(plan) == steps and all(step.describe() for step in plan.steps)
 
 

@@ -12,7 +12,7 @@ from ..lease.unit import NAME as LEASE_UNIT
 from ..original.links import leads_into, refuse_dangling
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import StatePath, parse_paths
-from ..plan import Outcome, Plan, execute
+from ..plan import Outcome, Plan, execute, outcome_of
 from ..store.lock import locked
 from ..store.record import read_record
 from ..store.store import Found, Store, find_store, trigger_automount, working_on
@@ -98,7 +98,7 @@ class Linking:
         state, plan = self.plan(closely=self.check_mode)
         if plan.steps and not self.check_mode:
             state, plan = self._execute()
-        return _outcome(state, plan, [], "")
+        return outcome_of(state, plan.steps, plan.paths, plan.warnings)
 
     def _unlink(self):
         state, plan = self.plan(closely=self.check_mode)
@@ -111,7 +111,7 @@ class Linking:
         if not self.check_mode:
             lease_end.execute()
         message = RESTORED[self.restore] if plan.steps else "nothing led into the store"
-        return _outcome(state, plan._replace(warnings=(*plan.warnings, *warnings)), lease_end.steps, message)
+        return outcome_of(state, [*plan.steps, *lease_end.steps], plan.paths, [*plan.warnings, *warnings], message)
 
     def _execute(self) -> Tuple[str, Plan]:
         """Plan again under the lock, and execute that; the plan is given back with what turned out."""
@@ -160,8 +160,3 @@ def _others_lead_into(store, specs) -> bool:
         return False
     named = {spec.key for spec in specs}
     return any(leads_into(store, key) for key in read_record(store.state_fd, store.state_path) or () if key not in named)
-
-
-def _outcome(state, plan, lease_steps, message) -> Outcome:
-    steps = [step.describe() for step in [*plan.steps, *lease_steps]]
-    return Outcome(bool(steps), state, steps, list(plan.paths), list(plan.warnings), message)

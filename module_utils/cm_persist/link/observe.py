@@ -16,9 +16,9 @@ from ..paths import StatePath
 from ..store.layout import MANIFESTS, label
 from ..store.record import read_record
 from ..store.store import Store
-from ..tree.scan import ScanResult, scan
+from ..tree.scan import Room, ScanResult, room_of, scan
 from .restore import RESTORE_ASIDE, RESTORE_NEWEST
-from .seen import AtPath, CopyBackSeen, Evidence, LinkSeen, MountSeen, Room
+from .seen import AtPath, CopyBackSeen, Evidence, LinkSeen, MountSeen
 
 
 class Purpose(NamedTuple):
@@ -151,7 +151,7 @@ class Observer:
         with self._store.parent_of(seen.spec.relative) as (parent, name):
             counted = scan(parent, name, self._store.place(seen.spec.path), 0)
             fixed = is_fixed(name, parent)
-        return CopyBackSeen(counted, _find_room(image, seen), fixed)
+        return CopyBackSeen(counted, _find_room(image, seen), os.fstat(image.fd).st_dev, fixed)
 
 
 def _compare(image, seen, pretended) -> LinkSeen:
@@ -179,9 +179,7 @@ def _find_original(image, seen) -> Evidence:
 
 
 def _find_room(image, seen) -> Room:
-    space = os.fstatvfs(image.fd)
-    leftover = ScanResult()
+    room, leftover = room_of(os.fstatvfs(image.fd)), ScanResult()
     if seen.notes.leftover_copy:  # which is removed before the copy
         leftover = scan(image.fd, copy_name(image.name), seen.spec.path, 0)
-    free_inodes = space.f_favail + leftover.inodes if space.f_files else None  # btrfs counts none
-    return Room(os.fstat(image.fd).st_dev, space.f_bavail * space.f_frsize + leftover.space, free_inodes)
+    return Room(room.bytes + leftover.space, None if room.inodes is None else room.inodes + leftover.inodes)

@@ -7,8 +7,6 @@ from ..errors import LinkError, printable
 from ..fs.node import LINK, NONE
 from ..original.notes import BY_UNIT
 from ..plan import Decision, Plan
-from ..text import size
-from ..tree.scan import BLOCK
 from .bind import ForgetMount, RemoveUnit, Unmount
 from .checks import how_to_begin_again
 from .plan import kept_before, move_away, plan_of, refuse_untouchable, result_of
@@ -145,23 +143,11 @@ def _warn_of_put_back(path):
 
 def _refuse_without_room(paths):
     counted = [path for path in paths if path.copy_back.room is not None]
-    for device in {path.copy_back.room.device for path in counted}:
-        _refuse_on_device([path for path in counted if path.copy_back.room.device == device])
-
-
-def _refuse_on_device(paths):
-    room, scans = paths[0].copy_back.room, [path.copy_back.scan for path in paths]
-    books = BOOKS_OF_A_COPY * len(paths)
-    need_bytes = sum(scan.space + scan.lines for scan in scans) + books * BLOCK
-    need_inodes = sum(scan.inodes for scan in scans) + books
-    short = []
-    if need_bytes > room.free_bytes:
-        short.append("{} needed, {} free".format(size(need_bytes), size(room.free_bytes)))
-    if room.free_inodes is not None and need_inodes > room.free_inodes:
-        short.append("{} inodes needed, {} free".format(need_inodes, room.free_inodes))
-    if short:
-        raise LinkError(
-            paths[0].spec.path,
-            "its file system is too small for what the store has: {}".format("; ".join(short)),
-            "Free some space there; or restore the original that is kept (restore: aside).",
-        )
+    for device in {path.copy_back.device for path in counted}:
+        together = [path for path in counted if path.copy_back.device == device]
+        scans = [path.copy_back.scan for path in together]
+        short = together[0].copy_back.room.shortage(scans, BOOKS_OF_A_COPY * len(together))
+        if short:
+            found = "its file system is too small for what the store has: {}".format(short)
+            hint = "Free some space there; or restore the original that is kept (restore: aside)."
+            raise LinkError(together[0].spec.path, found, hint)

@@ -10,7 +10,7 @@ from ..original.notes import PathNotes
 from ..original.pristine import Manifest
 from ..paths import StatePath
 from ..tree.manifest import Difference
-from ..tree.scan import ScanResult
+from ..tree.scan import Room, ScanResult
 
 
 class AtPath(NamedTuple):
@@ -46,19 +46,12 @@ class Evidence(NamedTuple):
     unwritten: bool = False  # the store still has exactly what was seeded from it; False: it has not, or nobody has looked
 
 
-class Room(NamedTuple):
-    """The free space of a file system."""
-
-    device: int
-    free_bytes: int
-    free_inodes: Optional[int]  # None: unlimited
-
-
 class CopyBackSeen(NamedTuple):
     """What a copy from the store back to the path needs."""
 
     scan: ScanResult = ScanResult()
-    room: Optional[Room] = None  # None: nobody has counted
+    room: Optional[Room] = None  # of the path's file system; None: nobody has counted
+    device: int = 0  # the number of that file system
     fixed: bool = False  # the store's copy is itself immutable or append-only
 
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is kept next to a state path: originals, a copy that is being made, and the notes that complete an interrupted run."""
 
-import json
 import os
 from typing import NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, because, printable
-from ..fs.atomic import write_file
+from ..fs.atomic import INVALID, read_json, write_json
 from ..fs.dirfd import open_regular
 from ..fs.node import NONE, ParentDir
 from ..fs.rmtree import remove_tree
@@ -98,27 +97,24 @@ class RemovalNote(NamedTuple):
 def write_removal(image: ParentDir, manifest: Manifest, aside: Optional[str]):
     """Note, durably, that the removal of the original starts; the arguments are the fields of RemovalNote."""
     note = {"manifest": manifest.file, "within": manifest.within, "aside": aside}
-    write_file(image.fd, removal_name(image.name), json.dumps(note).encode("ascii"))
+    write_json(image.fd, removal_name(image.name), note)
 
 
 def read_removal(image: ParentDir) -> RemovalNote:
     """The note of a removal, which has to be there. Raises StoreError if its content makes no sense."""
     name = removal_name(image.name)
     try:
-        with open(open_regular(name, image.fd, LARGEST), "rb") as file:
-            note = json.loads(file.read().decode("ascii"))
+        note = read_json(image.fd, name, LARGEST)
         aside = note["aside"]
         if aside is not None and not is_name(os.path.basename(aside)):
             raise ValueError(aside)
         return RemovalNote(Manifest(str(note["manifest"]), str(note["within"])), aside)
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            path_next_to(image, name),
-            "the note of a removal is broken",
-            "Re-create the container from its image; or look at what is left of {} and remove the note.".format(
-                printable(image.path)
-            ),
-        ) from error
+    except OSError:
+        raise
+    except INVALID as error:
+        hint = "Re-create the container from its image; or look at what is left of {} and remove the note."
+        where, found = path_next_to(image, name), "the note of a removal is broken"
+        raise StoreError(where, found, hint.format(printable(image.path))) from error
 
 
 def read_mounted_by(image: ParentDir) -> str:
@@ -132,11 +128,8 @@ def read_mounted_by(image: ParentDir) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise StoreError(
-            path_next_to(image, bound_name(image.name)),
-            "the note of a mount cannot be read: {}".format(because(error)),
-            "Find out where it came from, and remove it.",
-        ) from error
+        where, found = path_next_to(image, bound_name(image.name)), "the note of a mount cannot be read: {}"
+        raise StoreError(where, found.format(because(error)), "Find out where it came from, and remove it.") from error
 
 
 def remove_notes(image: ParentDir):

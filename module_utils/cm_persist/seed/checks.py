@@ -6,8 +6,7 @@ from typing import List
 from ..errors import PathError, StoreError, printable
 from ..host.applications import CONFIGURED, MNESIA, RABBITMQ
 from ..store.state import StoreSeen
-from ..text import size
-from ..tree.scan import BLOCK, ScanResult
+from ..tree.scan import ScanResult
 
 BOOKS = 5  # files and directories: staging, manifests, the owners, the record and the one that replaces it
 BOOKS_OF_STATE = 2  # the state directory and its lock
@@ -21,17 +20,9 @@ def refuse_without_room(store: StoreSeen, specs: list, scans: List[ScanResult]):
         raise PathError(foreign, "it belongs to another user, and this process is not root", "Run as root (become: true).")
     books = BOOKS + (0 if store.books.exist else BOOKS_OF_STATE)
     books += sum(BOOKS_OF_A_COPY + spec.relative.count(b"/") for spec in specs)
-    need_bytes = sum(scan.space + scan.lines for scan in scans) + books * BLOCK
-    need_inodes = sum(scan.inodes for scan in scans) + books
-    room, short = store.room, []
-    if need_bytes > room.bytes:
-        text = "{} short: {} needed, {} free"
-        short.append(text.format(size(need_bytes - room.bytes), size(need_bytes), size(room.bytes)))
-    if room.inodes is not None and need_inodes > room.inodes:
-        short.append("{} inodes short: {} needed, {} free".format(need_inodes - room.inodes, need_inodes, room.inodes))
+    short = store.room.shortage(scans, books)
     if short:
-        found = "the store is too small, {}".format("; ".join(short))
-        raise StoreError(store.path, found, "Mount a larger volume, or free space on it.")
+        raise StoreError(store.path, "the store is too small, {}".format(short), "Mount a larger volume, or free space on it.")
 
 
 def general_warnings(store: StoreSeen, paths: list) -> List[str]:
@@ -61,21 +52,18 @@ def refuse_hazards(store: StoreSeen, path):
     databases = path.hazards.databases
     for database in databases:
         if database.elsewhere:
-            elsewhere = ", ".join(map(printable, database.elsewhere))
-            raise PathError(
-                database.directory,
-                "PostgreSQL keeps part of this database elsewhere, at {}".format(elsewhere),
-                "Name that in cm_persist_paths as well.",
-            )
+            where = ", ".join(map(printable, database.elsewhere))
+            found = "PostgreSQL keeps part of this database elsewhere, at {}".format(where)
+            raise PathError(database.directory, found, "Name that in cm_persist_paths as well.")
     if databases and store.databases:
         there, here = store.databases[0], databases[0]
         found = "the store has a database of PostgreSQL {} there, which no state path names any more; {} ({}) has none of it"
-        raise StoreError(
-            there.directory,
-            found.format(printable(there.version), printable(here.directory), printable(here.version)),
+        found = found.format(printable(there.version), printable(here.directory), printable(here.version))
+        hint = (
             "Name its path again, with the image that fits; or move its data over (pg_upgrade, or a dump). To begin without it, "
-            "move it away from there.",
+            "move it away from there."
         )
+        raise StoreError(there.directory, found, hint)
 
 
 def hazard_warnings(path, named: List[str]) -> List[str]:

@@ -35,7 +35,9 @@ def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str
     _refuse_recorded_neighbours(store, path.spec)
     if path.stored.empty and path.original.kind == LINK:
         return _decide_without_original(store, path, policy, asides)
-    if path.stored.real and not _is_replaceable(path):
+    # An empty directory holds nothing to adopt: a killed copy of the earlier tool, or a subPath that kubelet made.
+    replaceable = path.stored.empty and path.original.real and not path.original.empty and path.original.kind == path.stored.kind
+    if path.stored.real and not replaceable:
         return _adopt(seen, path)
     refuse_older_original(store.path, path)
     if not path.original.real:
@@ -59,18 +61,15 @@ def refuse_lost(store_path: str, seen, entry: dict):
     if seen.stored.kind == NONE:
         aside = seen.notes.first_aside
         put_back = ", remove the link {}, and move {} back to it".format(path, aside) if aside else ""
-        raise StoreError(
-            place,
-            "the record says that it was {} with {}, but nothing is there".format(entry["origin"], files(entry["files"])),
+        found = "the record says that it was {} with {}, but nothing is there".format(entry["origin"], files(entry["files"]))
+        hint = (
             "Restore it from a backup. Or, to begin again from the image: move {}/.cm_persist/record.json away{}; the other "
-            "paths in the store are then adopted as they are.".format(store_path, put_back),
+            "paths in the store are then adopted as they are."
         )
+        raise StoreError(place, found, hint.format(store_path, put_back))
     if seen.stored.kind != entry["kind"]:
-        raise StoreError(
-            place,
-            "the record says that it is a {}, but a {} is there".format(entry["kind"], seen.stored.kind),
-            "Find out who replaced it, and restore it from a backup.",
-        )
+        found = "the record says that it is a {}, but a {} is there".format(entry["kind"], seen.stored.kind)
+        raise StoreError(place, found, "Find out who replaced it, and restore it from a backup.")
 
 
 def how_emptied(seen, entry: dict) -> str:
@@ -84,17 +83,12 @@ def refuse_older_original(store_path: str, path: PathSeen):
     """Refuse to copy an original that is older than what a lost store has."""
     place, notes = store_path + path.spec.path, path.notes
     if notes.removal_begun:
-        raise PathError(
-            path.spec.path,
-            "its original is removed, half or whole, by a start that linked it to a store that is no longer mounted",
-            "Mount that volume again, or re-create the container from its image.",
-        )
+        found = "its original is removed, half or whole, by a start that linked it to a store that is no longer mounted"
+        raise PathError(path.spec.path, found, "Mount that volume again, or re-create the container from its image.")
     if notes.mount_noted:
-        raise PathError(
-            path.spec.path,
-            "a store that had it was mounted over it, and this one has nothing at {}; what is there now is older".format(place),
-            "Mount that volume again; or put the original back (restore.yml with cm_persist_restore: aside).",
-        )
+        found = "a store that had it was mounted over it, and this one has nothing at {}; what is there now is older"
+        hint = "Mount that volume again; or put the original back (restore.yml with cm_persist_restore: aside)."
+        raise PathError(path.spec.path, found.format(place), hint)
 
 
 def refuse_obstacles(store_path: str, path: PathSeen):
@@ -103,11 +97,8 @@ def refuse_obstacles(store_path: str, path: PathSeen):
     if obstacles.fixed:
         raise PathError(own, "it is itself immutable or append-only (lsattr)", "Clear that with chattr -ia, on it alone.")
     if obstacles.other_mount:
-        raise StoreError(
-            store_path + own,
-            "its directory in the store is another mount, or a subvolume, into which nothing can be renamed",
-            "Unmount it there, or make it a plain directory.",
-        )
+        found = "its directory in the store is another mount, or a subvolume, into which nothing can be renamed"
+        raise StoreError(store_path + own, found, "Unmount it there, or make it a plain directory.")
     if obstacles.mounts:
         found = "something is mounted at {}".format(some(obstacles.mounts))
         raise PathError(own, found, "Unmount it, or name paths that have no mount in them.")
@@ -121,30 +112,19 @@ def _decide_recorded(store, path):
     emptied = how_emptied(path, entry)
     warnings = ["{}: {}.".format(printable(store.path + path.spec.path), emptied)] if emptied else []
     repair = decide_repair(store, path.spec, path.stored, entry["top"])
+    decision = Decision(result=path_result(path.spec, "already", entry["files"], entry["bytes"]))
     if path.change is not None:
         decision = decide_change(store, path)
-    else:
-        decision = Decision(result=path_result(path.spec, "already", entry["files"], entry["bytes"]))
-    return Decision(
-        steps=(*repair.steps, *decision.steps),
-        result=decision.result,
-        warnings=(*warnings, *repair.warnings, *decision.warnings),
-    )
+    warnings = (*warnings, *repair.warnings, *decision.warnings)
+    return Decision((*repair.steps, *decision.steps), decision.result, warnings)
 
 
 def _refuse_recorded_neighbours(store, spec):
     for other in store.books.record or {}:
         if inside(other, spec.path) or inside(spec.path, other):
-            raise PathError(
-                spec.path,
-                "it overlaps {}, which this store was seeded with".format(other),
-                "Keep naming {} in cm_persist_paths, or begin with an empty volume.".format(other),
-            )
-
-
-def _is_replaceable(path):
-    # An empty directory holds nothing to adopt: a killed copy of the earlier tool, or a subPath that kubelet made.
-    return path.stored.empty and path.original.real and not path.original.empty and path.original.kind == path.stored.kind
+            found = "it overlaps {}, which this store was seeded with".format(other)
+            hint = "Keep naming {} in cm_persist_paths, or begin with an empty volume.".format(other)
+            raise PathError(spec.path, found, hint)
 
 
 def _adopt(seen, path):

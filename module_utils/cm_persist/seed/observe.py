@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find out how a store and the state paths are before they are seeded. Changes nothing."""
 
+import contextlib
 import os
 from typing import List, NamedTuple, Optional, Tuple
 
@@ -16,8 +17,8 @@ from ..original.notes import PathNotes, read_notes
 from ..paths import StatePath, inside, relative_of
 from ..store.layout import STAGING, unseeded_name
 from ..store.staging import Unrecorded
-from ..store.state import Room, StoreSeen, Volume, foreign_names, read_books, room_of
-from ..tree.scan import ScanResult, scan, unreadable
+from ..store.state import StoreSeen, Volume, foreign_names, read_books
+from ..tree.scan import Room, ScanResult, room_of, scan, unreadable
 from ..upgrade.observe import ImageChange, Meeting, find_change, image_context
 
 
@@ -83,7 +84,7 @@ class Observer:
     def _seen_store(self, books, paths, machine):
         store, mount, record = self._store, self._found.mount, books.record or {}
         dropped = sorted(set(record) - {spec.key for spec in self._specs})
-        room, back = room_of(store), _scan_leftovers(store, books.leftovers)
+        room, back = room_of(os.fstatvfs(store.fd)), _scan_leftovers(store, books.leftovers)
         return StoreSeen(
             path=store.path,
             books=books,
@@ -194,19 +195,12 @@ def _refuse_shared_places(store, paths):
 
 def _scan_leftovers(store, names) -> ScanResult:
     """The space and inodes that removing leftovers gives back."""
-    if not names:
-        return ScanResult()
+    counts = []
     try:
-        staging = Opened(os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd))
+        with Opened(os.open(STAGING, OPEN_DIRECTORY, dir_fd=store.state_fd)) if names else contextlib.ExitStack() as staging:
+            for name in names:
+                with contextlib.suppress(CopyError):  # it cannot be read, and nobody can count on what it gives back
+                    counts.append(scan(staging, os.fsencode(name), os.path.join(store.state_path, name), 0))
     except FileNotFoundError:
-        return ScanResult()  # another run removed it just now; what counts is observed again under the lock
-    with staging as fd:
-        counts = [_scan_leftover(store, fd, name) for name in names]
+        pass  # another run removed it just now; what counts is observed again under the lock
     return ScanResult(space=sum(count.space for count in counts), inodes=sum(count.inodes for count in counts))
-
-
-def _scan_leftover(store, staging, name):
-    try:
-        return scan(staging, os.fsencode(name), os.path.join(store.state_path, name), 0)
-    except CopyError:
-        return ScanResult()  # as above; or it cannot be read, and nobody can count on what it gives back

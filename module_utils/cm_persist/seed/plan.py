@@ -38,7 +38,8 @@ def plan_seed(seen: Seen, policy: SeedPolicy) -> Plan:
     # Before anything comes into the store, and in all that is there; but a store that stays empty gets no file with names.
     renumber = owners.steps if here or trees.copy or store.books.record is not None else ()
     writes = bool(renumber or here or trees.copy)
-    labels = _decide_labels(store, [decision.result for decision in decisions], writes)
+    tops = [path.spec.path.split("/")[1] for path, decision in zip(paths, decisions) if decision.result["state"] != "missing"]
+    labels = plan_labels(store.path, store.volume.labels, tops, writes, store.volume.read_only)
     if writes and store.volume.read_only:
         raise read_only_error(store, store_state=store_state(store, paths))
     writable = not store.volume.read_only
@@ -88,11 +89,15 @@ def _new_trees(seen, decisions, backups):
     scans = [path.scan for path in copies] + [path.change.scan for path in merges]
     refuse_without_room(store, [path.spec for path in copies + merges], scans)
     names = [swap_name(path.spec.path, MERGE_SUFFIX) for path in merges]
+    copying = [
+        Copy(path.spec, store.path, path.scan.files, path.scan.data) if path.original.real else Make(path.spec, store.path)
+        for path in copies
+    ]
     return NewTrees(
         copy=(
-            *(_copy(store, path) for path in copies),
+            *copying,
             *(Merge(path.spec, store.path, path.change.new, image.accounts, path.change.scan) for path in merges),
-            Sync(store.path),
+            Sync(),
         ),
         publish=(
             *(Publish(path.spec, store.path) for path in copies),
@@ -102,22 +107,13 @@ def _new_trees(seen, decisions, backups):
     )
 
 
-def _copy(store, path):
-    if not path.original.real:
-        return Make(path.spec, store.path)
-    return Copy(path.spec, store.path, path.scan.files, path.scan.data)
-
-
 def _refuse_store(seen, policy):
     store = seen.store
     state = store_state(store, seen.paths)
     if state == FOREIGN and not policy.allow_foreign:
-        raise StoreError(
-            store.path,
-            "the store holds content that no state path claims: {}".format(some(store.foreign)),
-            "Mount the right volume, or set cm_persist_allow_foreign to seed beside it.",
-            store_state=state,
-        )
+        found = "the store holds content that no state path claims: {}".format(some(store.foreign))
+        hint = "Mount the right volume, or set cm_persist_allow_foreign to seed beside it."
+        raise StoreError(store.path, found, hint, store_state=state)
     if not policy.allow_downgrade:
         refuse_older(seen.image.image, {path.spec.path: path.entry for path in seen.paths if path.entry is not None})
 
@@ -126,8 +122,3 @@ def _decide(seen, path, policy, asides):
     warnings = hazard_warnings(path, [each.spec.path for each in seen.paths])
     decision = decide_path(seen, path, policy, asides)
     return decision._replace(warnings=(*warnings, *decision.warnings))
-
-
-def _decide_labels(store, results, writes):
-    tops = [result["path"].split("/")[1] for result in results if result["state"] != "missing"]
-    return plan_labels(store.path, store.volume.labels, tops, writes, store.volume.read_only)

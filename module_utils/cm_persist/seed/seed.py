@@ -10,7 +10,7 @@ from ..lease.plan import holding, plan_lease
 from ..original.links import refuse_dangling
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import StatePath, parse_paths
-from ..plan import Outcome, execute
+from ..plan import Outcome, execute, outcome_of
 from ..store.lock import held, locked
 from ..store.state import store_state
 from ..store.steps import Run
@@ -66,6 +66,10 @@ class Done(NamedTuple):
     paths: Tuple[dict, ...]
     warnings: Tuple[str, ...]
 
+    def outcome(self, lease_steps, warnings) -> Outcome:
+        """The outcome of this and of what was done for the lease, with further warnings."""
+        return outcome_of(self.state, (*lease_steps, *self.steps), self.paths, (*self.warnings, *warnings))
+
 
 class Seeding:
     """One run of seeding on an open store; found says how the store was found."""
@@ -87,14 +91,14 @@ class Seeding:
                 raise Lease(self._store).refusal(holder, 0)
             text = "{}: another manager uses this store, {}; a start would wait for it for {:g} seconds"
             warnings.append(text.format(Lease(self._store).path, holder, lease.request.timeout))
-        return _outcome(planned, lease.steps, (*lease.warnings, *warnings))
+        return planned.outcome(lease.steps, (*lease.warnings, *warnings))
 
     def run(self) -> Outcome:
         """Seed the store."""
         lease = self._plan_lease()
         done = self._first_plan(lease, wait=True)
         if done is not None and not done.steps and self._store.state_fd is None:
-            return _outcome(done, (), lease.warnings)  # nothing is in it, and nothing will be
+            return done.outcome((), lease.warnings)  # nothing is in it, and nothing will be
         self._store.make_state()
         with holding(self._store, lease, self._machine, bool(self._settings.services)) as lease_held:
             if lease_held.waited and done is not None:
@@ -103,7 +107,7 @@ class Seeding:
             if done is None or done.steps:
                 with locked(self._store.state_fd, self._store.state_path, self._settings.lock_timeout):
                     done, warnings = self._executed(done)
-        return _outcome(done, lease_held.steps, (*lease.warnings, *lease_held.warnings, *warnings))
+        return done.outcome(lease_held.steps, (*lease.warnings, *lease_held.warnings, *warnings))
 
     def _plan_lease(self):
         settings = self._settings
@@ -164,9 +168,3 @@ def _without_store(found, specs, required):
     refuse_dangling(found, specs)
     message = "no persistence: {}; the state paths stay in the image".format(found.absent)
     return Outcome(False, "absent", [], [], [message], message)
-
-
-def _outcome(done, lease_steps, warnings):
-    paths = [result if "seconds" in result else dict(result, seconds=0.0) for result in done.paths]
-    steps = [step.describe() for step in (*lease_steps, *done.steps)]
-    return Outcome(bool(steps), done.state, steps, paths, [*done.warnings, *warnings], "")

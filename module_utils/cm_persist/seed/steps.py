@@ -132,11 +132,8 @@ class Publish(NamedTuple):
             try:
                 syscalls.rename_noreplace(TREE, os.path.basename(relative), private, parent)
             except FileExistsError as error:
-                raise StoreError(
-                    store.place(self.spec.path),
-                    "something was put there while it was copied",
-                    "Find out by whom, then start again.",
-                ) from error
+                found, hint = "something was put there while it was copied", "Find out by whom, then start again."
+                raise StoreError(store.place(self.spec.path), found, hint) from error
             os.fsync(parent)
 
 

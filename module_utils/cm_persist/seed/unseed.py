@@ -20,7 +20,7 @@ from ..lease.lease import refuse_held
 from ..original.notes import read_notes
 from ..original.pristine import is_as_seeded
 from ..paths import StatePath, parse_paths
-from ..plan import Outcome, Plan, execute, path_result
+from ..plan import Outcome, Plan, execute, outcome_of, path_result
 from ..store.backups import prune
 from ..store.layout import MANIFESTS, STAGING, label, unseeded_name
 from ..store.lock import locked
@@ -104,9 +104,7 @@ def unseed(settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
             with locked(store.state_fd, store.state_path, settings.lock_timeout):
                 seen, plan = _plan(store, specs)
                 execute(plan.steps, Run(store, seen.books.record, machine))
-        steps = [step.describe() for step in plan.steps]
-        state = EMPTY if seen.books.record is None else SEEDED
-        return Outcome(bool(steps), state, steps, list(plan.paths), list(plan.warnings))
+        return outcome_of(EMPTY if seen.books.record is None else SEEDED, plan.steps, plan.paths, plan.warnings)
 
 
 def plan_unseed(store: StoreSeen, paths: List[UnseedSeen]) -> Plan:
@@ -131,12 +129,8 @@ def plan_unseed(store: StoreSeen, paths: List[UnseedSeen]) -> Plan:
             ("forget", (forget, ClearStaging(names)) if known else ()),
             ("remove staging", (RemoveStaging(),) if known and empty else ()),
         ),
-        paths=tuple(_result(path, path in known) for path in paths),
+        paths=tuple(path_result(path.spec, "unseeded" if path in known else "missing", 0, 0) for path in paths),
     )
-
-
-def _result(path, known):
-    return dict(path_result(path.spec, "unseeded" if known else "missing", 0, 0), seconds=0.0)
 
 
 def _refuse(path, place):
@@ -150,11 +144,9 @@ def _refuse(path, place):
         found = "what the store has of it may be all that there is: what is there is {}".format(reason)
         raise PathError(spec.path, found, "Restore it first (restore.yml), or leave it in the store.")
     if not path.spare:
-        raise PathError(
-            place,
-            "it has been written to since it was seeded, and is not what is at {}".format(spec.path),
-            "See which is the newer: restore it (restore.yml), or move it away from there by hand.",
-        )
+        found = "it has been written to since it was seeded, and is not what is at {}".format(spec.path)
+        hint = "See which is the newer: restore it (restore.yml), or move it away from there by hand."
+        raise PathError(place, found, hint)
     if path.used_by:
         raise PathError(place, "it is in use: {}".format(path.used_by.describe()), path.used_by.hint)
 

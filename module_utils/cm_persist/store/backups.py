@@ -3,13 +3,12 @@
 and the tree's entry in the record."""
 
 import contextlib
-import json
 import os
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, printable
-from ..fs.atomic import write_file
-from ..fs.dirfd import Opened, list_names, lstat, open_directory, open_regular, same_mount
+from ..fs.atomic import INVALID, read_json, write_json
+from ..fs.dirfd import Opened, list_names, lstat, open_directory, same_mount
 from ..fs.node import NONE, look
 from ..fs.rmtree import remove_tree
 from .layout import BACKUPS, LARGEST, MANIFEST, MANIFESTS, STAGING, TREE, label
@@ -58,7 +57,7 @@ def newest(store, path: str) -> Optional[Tuple[bytes, dict]]:
     """The last generation that was kept of a state path, and its entry; None if nothing is kept. Raises StoreError if the
     generation does not say what it is."""
     try:
-        generations = _open_own(store, store.state_fd, _directory_of(label(path)))
+        generations = _open_generations(store, label(path))
     except FileNotFoundError:
         return None
     with generations as fd:
@@ -72,7 +71,7 @@ def newest(store, path: str) -> Optional[Tuple[bytes, dict]]:
 
 def take(store, path: str, number: bytes, name: str):
     """Move a generation of a state path to a name in staging, without the note of the swap that brought it there."""
-    with _open_own(store, store.state_fd, _directory_of(label(path))) as generations, store.private_dir(STAGING) as staging:
+    with _open_generations(store, label(path)) as generations, store.private_dir(STAGING) as staging:
         with _open_own(store, generations, number) as private:
             remove_tree(private, NOTE)
             os.fsync(private)
@@ -84,7 +83,7 @@ def take(store, path: str, number: bytes, name: str):
 
 def prune(store, name: str, most: int):
     """Remove all but the newest generations of the state path with that label; most is how many stay."""
-    with contextlib.suppress(FileNotFoundError), _open_own(store, store.state_fd, _directory_of(name)) as generations:
+    with contextlib.suppress(FileNotFoundError), _open_generations(store, name) as generations:
         for number in numbers(generations)[most:]:
             with _open_own(store, generations, number) as private, contextlib.suppress(FileNotFoundError):
                 # The tree first, so that nobody takes a generation whose removal has started for a whole one.
@@ -101,7 +100,7 @@ def _prepare(store, private):
     if lstat(TREE, private) is None:
         os.rename(OLD, TREE, src_dir_fd=private, dst_dir_fd=private)
     entry = note.entry if lstat(TREE, private).st_ino == note.new else note.previous
-    write_file(private, KEPT, json.dumps(entry).encode("ascii"))
+    write_json(private, KEPT, entry)
     if entry["manifest"] and lstat(MANIFEST, private) is None:
         # A manifest that is gone: an earlier run came so far.
         with store.private_dir(MANIFESTS) as manifests, contextlib.suppress(FileNotFoundError):
@@ -115,18 +114,13 @@ def _kept_entry(store, private, where):
         kind = look(private, TREE).kind
         if kind == NONE:
             return None  # its removal has started
-        with open(open_regular(KEPT, private, LARGEST), "rb") as file:
-            entry = check_entry(json.loads(file.read().decode("ascii")))
+        entry = check_entry(read_json(private, KEPT, LARGEST))
         if kind != entry["kind"]:
             raise ValueError(entry["kind"])
         return entry
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except INVALID as error:
         path = os.path.join(store.state_path, os.fsdecode(BACKUPS), where)
         raise StoreError(path, "what is kept there does not say what it is", "Look at it, and move it away.") from error
-
-
-def _directory_of(name):
-    return BACKUPS + b"/" + os.fsencode(name)
 
 
 def _make_generations(store, name):
@@ -134,7 +128,11 @@ def _make_generations(store, name):
         os.mkdir(name, 0o700, dir_fd=backups)
         os.fsync(backups)
         os.fsync(store.state_fd)
-    return _open_own(store, store.state_fd, _directory_of(name))
+    return _open_generations(store, name)
+
+
+def _open_generations(store, name):
+    return _open_own(store, store.state_fd, BACKUPS + b"/" + os.fsencode(name))
 
 
 def _open_own(store, top_fd, relative):

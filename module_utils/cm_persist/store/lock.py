@@ -41,14 +41,10 @@ def locked(state_fd: int, state_path: str, timeout: float, sign: bool = True, cl
 def held(state_fd: int) -> bool:
     """True if another process holds the store's lock now. Changes nothing."""
     try:
-        lock = Opened(open_lock(state_fd, NAME, "", make=False))
+        with Opened(open_lock(state_fd, NAME, "", make=False)) as fd:
+            return not try_lock(fd, shared=True)
     except (OSError, StoreError):
         return False  # taking the lock will report whatever is wrong with it
-    with lock as fd:
-        try:
-            return not try_lock(fd, shared=True)
-        except OSError:
-            return False
 
 
 def open_lock(state_fd: int, name: bytes, path: str, make: bool = True) -> int:
@@ -112,19 +108,12 @@ def utc(clock) -> str:
 
 def _wait_for(fd, path, timeout, clock):
     until = clock.monotonic() + max(timeout, POLL)  # held() takes it for a moment
-    while not _try(fd, path):
-        if clock.monotonic() >= until:
-            raise StoreError(
-                path,
-                "the store is locked by {} for more than {:g} seconds".format(signature(fd), timeout),
-                "Wait until that run has ended, or end it; the lock goes with its process.",
-            )
-        clock.sleep(POLL)
-
-
-def _try(fd, path):
     try:
-        return try_lock(fd)
+        while not try_lock(fd):
+            if clock.monotonic() >= until:
+                found = "the store is locked by {} for more than {:g} seconds".format(signature(fd), timeout)
+                raise StoreError(path, found, "Wait until that run has ended, or end it; the lock goes with its process.")
+            clock.sleep(POLL)
     except OSError as error:
         found = "the file system cannot lock: {}".format(because(error))
         raise StoreError(path, found, "Mount it with locks (NFS: without nolock).") from error

@@ -5,14 +5,12 @@
 number that it also takes away: an interrupted pass can simply be done again, whatever image comes next.
 """
 
-import json
 import os
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, because
 from ..fs.accounts import Accounts
-from ..fs.atomic import write_file
-from ..fs.dirfd import open_regular
+from ..fs.atomic import INVALID, read_json, write_json
 
 NAME = b"owners.json"
 LARGEST = 16 << 20  # bytes
@@ -40,13 +38,13 @@ def read_owners(state_fd: int, state_path: str) -> Optional[Owners]:
     be read."""
     path = os.path.join(state_path, os.fsdecode(NAME))
     try:
-        with open(open_regular(NAME, state_fd, LARGEST), "rb") as file:
-            content = json.loads(file.read().decode("ascii"))
-        started = content["begun"] and Pass(*(_pairs(content["begun"][key]) for key in ("users", "groups")))
+        content = read_json(state_fd, NAME, LARGEST)
+        begun = content["begun"]
+        started = begun and Pass(*(tuple((int(old), int(new)) for old, new in begun[key]) for key in Pass._fields))
         return Owners(Accounts(_numbers(content["users"]), _numbers(content["groups"])), started or None)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except INVALID as error:
         found = because(error) if isinstance(error, OSError) else "{}: {}".format(type(error).__name__, error)[:300]
         hint = "Move it away: the owners in the store are then taken for what this image calls them."
         raise StoreError(path, "the names of the store's owners cannot be read: {}".format(found), hint) from error
@@ -54,9 +52,7 @@ def read_owners(state_fd: int, state_path: str) -> Optional[Owners]:
 
 def write_owners(state_fd: int, owners: Owners):
     """Write the names of the store's owners, durably."""
-    started = owners.started and {"users": owners.started.users, "groups": owners.started.groups}
-    content = {"users": owners.accounts.users, "groups": owners.accounts.groups, "begun": started}
-    write_file(state_fd, NAME, json.dumps(content, sort_keys=True).encode("ascii") + b"\n")
+    write_json(state_fd, NAME, dict(owners.accounts._asdict(), begun=owners.started and owners.started._asdict()))
 
 
 def plan_passes(owners: Owners, accounts: Accounts) -> Tuple[List[Pass], List[str]]:
@@ -111,15 +107,8 @@ def _in_order(moves: Dict[int, int]) -> List[Pairs]:
     return passes
 
 
-def _is_number(value):
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def _numbers(names):
-    if not all(isinstance(name, str) and _is_number(number) for name, number in names.items()):
+    # By its type, as isinstance() takes True for a number.
+    if not all(isinstance(name, str) and type(number) is int and number >= 0 for name, number in names.items()):
         raise ValueError("no numbers")
     return dict(names)
-
-
-def _pairs(pairs):
-    return tuple((int(old), int(new)) for old, new in pairs)

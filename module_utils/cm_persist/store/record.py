@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The record: which state paths the store has, in <store>/.cm_persist/record.json."""
 
-import json
 import os
 from typing import Dict, Optional
 
 from ..errors import AS_ROOT, StoreError, because, printable
-from ..fs.atomic import write_file
-from ..fs.dirfd import open_regular
+from ..fs.atomic import INVALID, read_json, write_json
 
 NAME = b"record.json"
 SCHEMA = 1
@@ -31,34 +29,25 @@ def read_record(state_fd: int, state_path: str) -> Optional[Dict[str, dict]]:
     """
     path = os.path.join(state_path, os.fsdecode(NAME))
     try:
-        fd = open_regular(NAME, state_fd, LARGEST)
+        content = read_json(state_fd, NAME, LARGEST)
+        schema = content["schema"]
+        if schema == SCHEMA:
+            return {check_path(path_of): check_entry(entry) for path_of, entry in content["paths"].items()}
     except FileNotFoundError:
         return None
     except OSError as error:
         hint = AS_ROOT if isinstance(error, PermissionError) else RESTORE
         raise StoreError(path, "the store's record cannot be opened: {}".format(because(error)), hint) from error
-    with open(fd, "rb") as file:
-        data = file.read(LARGEST)
-    try:
-        content = json.loads(data.decode("utf-8"))
-        schema = content["schema"]
-        if schema == SCHEMA:
-            return {check_path(path_of): check_entry(entry) for path_of, entry in content["paths"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except INVALID as error:
         found = printable("{}: {}".format(type(error).__name__, error)[:LONGEST_REASON])
         raise StoreError(path, "the store's record is broken: {}".format(found), RESTORE) from error
-    raise StoreError(
-        path,
-        "the store's record has schema {}, this cm_persist knows {}".format(printable(repr(schema)[:LONGEST_REASON]), SCHEMA),
-        "Start the image that wrote it, or one with a newer cm_persist.",
-        store_state="newer",
-    )
+    found = "the store's record has schema {}, this cm_persist knows {}".format(printable(repr(schema)[:LONGEST_REASON]), SCHEMA)
+    raise StoreError(path, found, "Start the image that wrote it, or one with a newer cm_persist.", store_state="newer")
 
 
 def write_record(state_fd: int, entries: Dict[str, dict]):
     """Replace the record, durably. The caller holds the lock."""
-    content = {"schema": SCHEMA, "paths": entries}
-    write_file(state_fd, NAME, json.dumps(content, indent=1, sort_keys=True).encode("ascii") + b"\n")
+    write_json(state_fd, NAME, {"schema": SCHEMA, "paths": entries})
 
 
 def check_path(path: str) -> str:
@@ -71,12 +60,13 @@ def check_path(path: str) -> str:
 
 def check_entry(entry: dict) -> dict:
     """An entry of the record. Raises KeyError, TypeError or ValueError if it is none."""
+    images = [entry[key] for key in ("image", "seen") if entry[key] is not None]
     valid = (
         entry["origin"] in ORIGINS
         and entry["kind"] in KINDS
         and all(isinstance(entry[key], int) for key in ("files", "bytes", "at"))
         and (entry["manifest"] is None or (isinstance(entry["manifest"], str) and is_name(entry["manifest"])))
-        and all(entry[key] is None or _is_image(entry[key]) for key in ("image", "seen"))
+        and all(isinstance(image[part], str) for image in images for part in ("id", "name"))
         and all(isinstance(entry["top"][part], int) and entry["top"][part] >= 0 for part in ("uid", "gid", "mode"))
     )
     if not valid:
@@ -87,7 +77,3 @@ def check_entry(entry: dict) -> dict:
 def is_name(text: str) -> bool:
     """True if a text can be the name of a file in a directory, and leads nowhere else."""
     return text not in ("", ".", "..") and not set(text) & set("/\0")
-
-
-def _is_image(note):
-    return all(isinstance(note[part], str) for part in ("id", "name"))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Complete what interrupted runs started, before anything else is decided. Pure: no disk is touched."""
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from ..errors import PathError, StoreError
 from ..host.selinux import plan_labels
-from ..plan import Decision, Plan, path_result
+from ..plan import Plan, path_result
 from .backups import KeepOld
 from .state import StoreSeen
 from .steps import RecordPublished, WriteRecord
@@ -28,8 +28,8 @@ def plan_recovery(store: StoreSeen, paths: list, backups: int) -> Optional[Plan]
     if not steps and not swaps.keep:
         return None
     swapped = {swap.note.path: swap.done for swap in store.books.swaps if swap.state != BEFORE}
-    completed = [*swapped, *(path.spec.key for path in published)]
-    labels = _decide_labels(store, completed)
+    tops = [key.split("/")[1] for key in (*swapped, *(path.spec.key for path in published))]
+    labels = plan_labels(store.path, store.volume.labels, tops, bool(tops), store.volume.read_only)
     return Plan(
         phases=(
             ("complete", tuple(steps)),
@@ -69,11 +69,6 @@ def read_only_error(store: StoreSeen, **results) -> StoreError:
     """The refusal of a plan that has to write to a read-only volume."""
     found = "the store is read-only and would have to be written"
     return StoreError(store.path, found, "Mount the volume read-write.", **results)
-
-
-def _decide_labels(store: StoreSeen, keys: List[str]) -> Decision:
-    tops = [key.split("/")[1] for key in keys]
-    return plan_labels(store.path, store.volume.labels, tops, bool(tops), store.volume.read_only)
 
 
 def _result(path, published, swapped):

@@ -2,7 +2,6 @@
 """Give files in the store the numbers that their owners' names have now, and repair the top of a state path."""
 
 import errno
-import json
 import os
 import stat
 import struct
@@ -10,8 +9,8 @@ from typing import Dict, NamedTuple, Tuple
 
 from ..errors import StoreError, printable
 from ..fs import syscalls
-from ..fs.atomic import write_file
-from ..fs.dirfd import Opened, lstat, open_directory, open_regular
+from ..fs.atomic import INVALID, read_json, write_json
+from ..fs.dirfd import Opened, lstat, open_directory
 from ..fs.rmtree import remove_tree
 from ..host.mounts import mounts_at_or_below, real_path
 from ..paths import StatePath, relative_of
@@ -192,11 +191,9 @@ def _refuse_unmapped(store, kind, numbers, proc="/proc/self"):
         ranges = [(int(first), int(first) + int(count)) for first, _outside, count in map(str.split, lines)]
     for number in numbers:
         if not any(first <= number < end for first, end in ranges):
-            raise StoreError(
-                store,
-                "files in it would have to get {} {}, which this user namespace does not have".format(kind, number),
-                "Start the image once where it has all of them, or build it so that its users keep their numbers.",
-            )
+            found = "files in it would have to get {} {}, which this user namespace does not have".format(kind, number)
+            hint = "Start the image once where it has all of them, or build it so that its users keep their numbers."
+            raise StoreError(store, found, hint)
 
 
 def _change_delicate(store, visit, path, owner):
@@ -212,7 +209,7 @@ def _change_delicate(store, visit, path, owner):
         "inode": visit.status.st_ino,
         "capability": _attribute(visit, CAPABILITY).hex(),
     }
-    write_file(store.state_fd, DELICATE, json.dumps(note).encode("ascii"))
+    write_json(store.state_fd, DELICATE, note)
     _finish_delicate(store)
 
 
@@ -240,14 +237,13 @@ def _finish_delicate(store):
 
 def _read_delicate(store):
     try:
-        with open(open_regular(DELICATE, store.state_fd, LARGEST), "rb") as file:
-            note = json.loads(file.read().decode("ascii"))
+        note = read_json(store.state_fd, DELICATE, LARGEST)
         numbers = {key: int(note[key]) for key in ("uid", "gid", "mode", "flags", "inode")}
         key = check_path("/" + bytes.fromhex(note["path"]).decode("utf-8", "surrogateescape"))
         return dict(numbers, path=relative_of(key), capability=bytes.fromhex(note["capability"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except INVALID as error:
         where = os.path.join(store.state_path, os.fsdecode(DELICATE))
         raise StoreError(where, "it cannot be read: {}".format(error), "Move it away, after a look at what it says.") from error
 

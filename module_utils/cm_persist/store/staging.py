@@ -8,7 +8,8 @@ import os
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError
-from ..fs.dirfd import OPEN_DIRECTORY, Opened, list_names, lstat, open_directory, open_regular
+from ..fs.atomic import INVALID, read_json
+from ..fs.dirfd import OPEN_DIRECTORY, Opened, list_names, lstat, open_directory
 from .layout import ENTRY, LARGEST, MANIFEST, STAGING, TREE
 from .record import check_entry
 
@@ -43,12 +44,11 @@ def read_entry(staging_fd: int, name: str) -> Optional[Tuple[str, Inode, Unrecor
         return None  # no directory: not ours, removed like everything else; or another run removed it just now
     with Opened(private_fd):
         try:
-            with open(open_regular(ENTRY, private_fd, LARGEST), "rb") as file:
-                note = json.loads(file.read().decode("ascii"))
+            note = read_json(private_fd, ENTRY, LARGEST)
             if lstat(TREE, private_fd) is not None:
                 return None  # still here: not published
             return str(note["path"]), (int(note["inode"]), int(note["mtime"])), Unrecorded(name, check_entry(note["entry"]))
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except INVALID:
             return None  # never written, or only in part: then nothing of it was published
 
 
@@ -78,11 +78,8 @@ def read_staging(store) -> Tuple[Optional[List[str]], Dict[Tuple[str, Inode], Un
     except FileNotFoundError:
         return None, {}
     except OSError as error:
-        raise StoreError(
-            os.path.join(store.state_path, "staging"),
-            "the staging place is not a directory",
-            "Remove it, after a look at where it came from.",
-        ) from error
+        found, hint = "the staging place is not a directory", "Remove it, after a look at where it came from."
+        raise StoreError(os.path.join(store.state_path, "staging"), found, hint) from error
     with Opened(staging):
         names = [os.fsdecode(name) for name in list_names(staging)]
         entries = [entry for entry in (read_entry(staging, name) for name in names) if entry is not None]

@@ -10,6 +10,7 @@ from ..fs.node import NONE
 from ..host.postgresql import Database
 from ..host.selinux import Labels
 from ..paths import StatePath
+from ..tree.scan import Room
 from .layout import IGNORED, IGNORED_PREFIXES, STATE
 from .owners import Owners, read_owners
 from .record import read_record
@@ -56,13 +57,6 @@ class Volume(NamedTuple):
     labels: Labels = Labels()
 
 
-class Room(NamedTuple):
-    """Free space: bytes, and inodes (None: unlimited)."""
-
-    bytes: int = 0
-    inodes: Optional[int] = None
-
-
 class StoreSeen(NamedTuple):
     """The store as it was found.
 
@@ -89,14 +83,6 @@ def read_books(store) -> Books:
     owners = read_owners(store.state_fd, store.state_path)
     swaps = tuple(find_swaps(store, names or ()))
     return Books(True, record, None if names is None else tuple(names), unrecorded, owners, swaps)
-
-
-def room_of(store) -> Room:
-    """The free space of an open store."""
-    space = os.fstatvfs(store.fd)
-    # btrfs counts no inodes, and CephFS says -1 for any number.
-    inodes = space.f_favail if space.f_files and space.f_favail >= 0 else None
-    return Room(space.f_bavail * space.f_frsize, inodes)
 
 
 def foreign_names(store, specs: List[StatePath]) -> List[str]:

@@ -131,8 +131,6 @@ class RecordPublished(NamedTuple):
 class Sync(NamedTuple):
     """Write everything that was copied to disk."""
 
-    store: str
-
     def describe(self):
         return "write the copies to disk"
 

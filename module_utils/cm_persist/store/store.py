@@ -49,11 +49,8 @@ def find_store(path: str, require_mount: bool, mounts: List[Mount]) -> Found:
         status = os.stat(path)
     except FileNotFoundError:
         if os.path.islink(path):
-            raise StoreError(
-                path,
-                "the store is a dangling symbolic link to {}".format(os.readlink(path)),
-                "Mount the volume at its target, or remove the link.",
-            ) from None
+            found = "the store is a dangling symbolic link to {}".format(os.readlink(path))
+            raise StoreError(path, found, "Mount the volume at its target, or remove the link.") from None
         return Found(path, "{} does not exist".format(path), None)
     except OSError as error:
         found = "the store cannot be looked at: {}".format(because(error))
@@ -178,11 +175,8 @@ class Store:
         if made is not None and made.st_uid != os.geteuid():
             with contextlib.suppress(OSError):  # not ours, or not empty: then opening it reports that
                 os.rmdir(STATE, dir_fd=self.fd)
-            raise StoreError(
-                self.state_path,
-                "what is made there belongs to user {}, not to {}".format(made.st_uid, os.geteuid()),
-                "NFS must export the volume with no_root_squash.",
-            )
+            found = "what is made there belongs to user {}, not to {}".format(made.st_uid, os.geteuid())
+            raise StoreError(self.state_path, found, "NFS must export the volume with no_root_squash.")
 
     def _open_state(self):
         try:
@@ -203,11 +197,9 @@ class Store:
 
     def _refuse_foreign_state(self, status):
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
-            raise StoreError(
-                self.state_path,
-                "the state directory belongs to user {} with mode {:04o}".format(status.st_uid, stat.S_IMODE(status.st_mode)),
-                "It must be root's and not be writable for everyone; find out who changed it before you give it back.",
-            )
+            found = "the state directory belongs to user {} with mode {:04o}".format(status.st_uid, stat.S_IMODE(status.st_mode))
+            hint = "It must be root's and not be writable for everyone; find out who changed it before you give it back."
+            raise StoreError(self.state_path, found, hint)
 
     def _refuse_mount(self, state_fd, name):
         # A mount there hides the books, and is not ours to write to or to clear.

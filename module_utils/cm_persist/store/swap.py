@@ -7,13 +7,12 @@ numbers, which a rename does not change.
 """
 
 import hashlib
-import json
 import os
 from typing import Iterable, List, NamedTuple, Optional
 
 from ..errors import PathError, StoreError, printable
-from ..fs.atomic import write_file
-from ..fs.dirfd import Opened, lstat, open_directory, open_regular
+from ..fs.atomic import INVALID, read_json, write_json
+from ..fs.dirfd import Opened, lstat, open_directory
 from ..fs.syscalls import UNAVAILABLE, rename_exchange, rename_noreplace
 from ..host.processes import Process, find_process_using
 from ..paths import relative_of
@@ -126,17 +125,16 @@ def open_swap(store, name: str) -> Opened:
 
 def write_note(private_fd: int, note: SwapNote):
     """Write the note of a swap, durably, into the private directory that holds the new tree."""
-    write_file(private_fd, NOTE, json.dumps(note._asdict()).encode("ascii"))
+    write_json(private_fd, NOTE, note._asdict())
 
 
 def read_note(private_fd: int) -> Optional[SwapNote]:
     """The note of a swap; None if there is none, and so no swap was started."""
     try:
-        with open(open_regular(NOTE, private_fd, LARGEST), "rb") as file:
-            note = json.loads(file.read().decode("ascii"))
+        note = read_json(private_fd, NOTE, LARGEST)
         path, entries = check_path(note["path"]), (check_entry(note["entry"]), check_entry(note["previous"]))
         return SwapNote(path, int(note["new"]), int(note["old"]), *entries)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except INVALID:
         return None
 
 
@@ -192,13 +190,10 @@ def _find_swap(store, name):
         return Swap(name, None, BEFORE)
     state = UNKNOWN if note is None else _progress(store, note, tree, old)
     if state == UNKNOWN:
-        raise StoreError(
-            os.path.join(store.state_path, os.fsdecode(STAGING), name),
-            "an earlier run began to put this in the place of {}, and how far it came cannot be told".format(
-                note.path if note else "another tree"
-            ),
-            "See which of the two trees is the newer, put it at that path in the store by hand, and move this away.",
-        )
+        found = "an earlier run began to put this in the place of {}, and how far it came cannot be told"
+        hint = "See which of the two trees is the newer, put it at that path in the store by hand, and move this away."
+        where = os.path.join(store.state_path, os.fsdecode(STAGING), name)
+        raise StoreError(where, found.format(note.path if note else "another tree"), hint)
     return Swap(name, note, state)
 
 

@@ -3,9 +3,10 @@
 
 import os
 import stat
-from typing import NamedTuple
+from typing import List, NamedTuple, Optional
 
 from ..errors import CopyError, Where, because
+from ..text import size
 from .walk import LEAVE, walk
 
 LINE = 100  # bytes of a manifest's line besides path and target, which percent-encoding makes three times as long
@@ -25,6 +26,32 @@ class ScanResult(NamedTuple):
     inodes: int = 0
     lines: int = 0  # bytes that its manifest takes at most
     others: str = ""  # the first path that belongs to another user than this process, '' if none does
+
+
+class Room(NamedTuple):
+    """Free space: bytes, and inodes (None: unlimited)."""
+
+    bytes: int = 0
+    inodes: Optional[int] = None
+
+    def shortage(self, scans: List[ScanResult], books: int) -> str:
+        """What copies of trees lack here, '' for nothing; books is how many files and directories come with them."""
+        need_bytes = sum(scan.space + scan.lines for scan in scans) + books * BLOCK
+        need_inodes = sum(scan.inodes for scan in scans) + books
+        short = []
+        if need_bytes > self.bytes:
+            sizes = size(need_bytes - self.bytes), size(need_bytes), size(self.bytes)
+            short.append("{} short: {} needed, {} free".format(*sizes))
+        if self.inodes is not None and need_inodes > self.inodes:
+            numbers = need_inodes - self.inodes, need_inodes, self.inodes
+            short.append("{} inodes short: {} needed, {} free".format(*numbers))
+        return "; ".join(short)
+
+
+def room_of(space: os.statvfs_result) -> Room:
+    """The free space of a file system."""
+    # btrfs counts no inodes, and CephFS says -1 for any number.
+    return Room(space.f_bavail * space.f_frsize, space.f_favail if space.f_files and space.f_favail >= 0 else None)
 
 
 class HardLinks:

@@ -15,7 +15,7 @@ from ..host.machine import THIS_MACHINE
 from ..host.processes import Process, find_process_using
 from ..lease.lease import refuse_held
 from ..paths import StatePath, parse_paths
-from ..plan import Outcome, Plan, execute, path_result
+from ..plan import Outcome, Plan, execute, outcome_of, path_result
 from ..store.backups import KeepOld, newest, take
 from ..store.layout import MANIFEST, TREE, other_manifest, swap_name
 from ..store.lock import locked
@@ -74,7 +74,7 @@ def roll_back(settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
             raise StoreError(store_path, "nothing was ever seeded into it", "Mount the volume that holds the manager's state.")
         if check_mode:
             _seen, plan = _plan(store, specs, settings.backups)
-            return _outcome(plan.steps, plan)
+            return outcome_of(SEEDED, plan.steps, plan.paths, plan.warnings)
         steps = []
         with locked(store.state_fd, store.state_path, settings.lock_timeout):
             for _round in ROUNDS:
@@ -83,7 +83,7 @@ def roll_back(settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
                 steps += plan.steps
                 if not plan.resume_only:
                     break
-        return _outcome(steps, plan)
+        return outcome_of(SEEDED, steps, plan.paths, plan.warnings)
 
 
 def plan_rollback(store: StoreSeen, paths: List[PathKept], backups: int) -> Plan:
@@ -104,6 +104,7 @@ def plan_rollback(store: StoreSeen, paths: List[PathKept], backups: int) -> Plan
         _refuse(path)
     names = [swap_name(path.spec.path, ROLLBACK_SUFFIX) for path in going]
     keep = swaps.keep + tuple(KeepOld(name, max(1, backups)) for name in names)
+    stay = () if back or resume else [path for path in paths if path not in going]
     plan = Plan(
         phases=(
             ("complete", swaps.complete),
@@ -115,7 +116,7 @@ def plan_rollback(store: StoreSeen, paths: List[PathKept], backups: int) -> Plan
             ("remove staging", (RemoveStaging(),) if keep else ()),
         ),
         paths=tuple(_result(path, path in going, back, resume) for path in paths),
-        warnings=() if back else tuple(_nothing_kept(path) for path in paths if path not in going and not resume),
+        warnings=tuple("{}: nothing is kept of it that it could go back to.".format(printable(path.spec.path)) for path in stay),
         resume_only=resume,
     )
     if plan.steps and store.volume.read_only:
@@ -134,11 +135,7 @@ def _refuse(path):
 def _result(path, going, back, resume):
     entry = path.kept[1] if going else path.entry or NOTHING
     state = "rolled_back" if going or path.spec.key in back else "begun" if resume else "already"
-    return dict(path_result(path.spec, state, entry["files"], entry["bytes"]), seconds=0.0)
-
-
-def _nothing_kept(path):
-    return "{}: nothing is kept of it that it could go back to.".format(printable(path.spec.path))
+    return path_result(path.spec, state, entry["files"], entry["bytes"])
 
 
 def _plan(store, specs, backups):
@@ -155,7 +152,3 @@ def _observe(store, spec, record):
     # No merge is ever made of adopted content: a kept tree is of the path's life before that.
     kept = newest(store, spec.path) if entry is not None and entry["origin"] == "seeded" else None
     return PathKept(spec, entry, stored, kept, process)
-
-
-def _outcome(steps, plan):
-    return Outcome(bool(steps), SEEDED, [step.describe() for step in steps], list(plan.paths), list(plan.warnings))
