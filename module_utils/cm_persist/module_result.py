@@ -11,7 +11,7 @@ def exit_module(module, act: Callable) -> None:
 
     Args:
         module (AnsibleModule): the module that runs.
-        act: returns an Outcome or a SecretOutcome, or raises a PersistError.
+        act: returns an Outcome, a SecretOutcome or a report, or raises a PersistError.
     """
     try:
         outcome = act()
@@ -23,7 +23,7 @@ def exit_module(module, act: Callable) -> None:
     results = outcome._asdict()
     for warning in results.pop("warnings", ()):
         module.warn(warning)
-    if module._diff:
+    if module._diff and "steps" in results:  # a report has none
         results["diff"] = {"prepared": "".join("+ {}\n".format(step) for step in outcome.steps)}
     results["msg"] = results.pop("message")
     module.exit_json(**results)

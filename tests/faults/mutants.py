@@ -274,8 +274,8 @@ MUTANTS = (
     Mutant(
         "a unit that outlives what it was for",
         CORE + "link/restore.py",
-        "        *_remove_unit(path),\n        CopyBack(",
-        "        CopyBack(",
+        "*_remove_unit(path), CopyBack(",
+        "CopyBack(",
         (CUT, "-k", "off_a_mount"),
     ),
     Mutant(
@@ -609,8 +609,8 @@ MUTANTS = (
     ),
     Mutant(
         "what an original that a start has moved left behind, taken for an image",
-        CORE + "upgrade/observe.py",
-        "        return notes.removal_begun or notes.mount_noted or bool(notes.asides)\n",
+        CORE + "original/notes.py",
+        "        return self.removal_begun or self.mount_noted or bool(self.asides)\n",
         "        return False\n",
         (CHANGE, "-k", "is_no_image"),
     ),

@@ -12,7 +12,6 @@ from module_utils.cm_persist.seed.decide import SeedPolicy
 from module_utils.cm_persist.seed.observe import Obstacles, PathSeen, Seen
 from module_utils.cm_persist.seed.plan import plan_seed
 from module_utils.cm_persist.store.owners import Owners
-from module_utils.cm_persist.store.staging import Unrecorded
 from module_utils.cm_persist.store.state import Books, StoreSeen, Volume, store_state
 from module_utils.cm_persist.text import size
 from module_utils.cm_persist.tree.scan import Room, ScanResult
@@ -30,7 +29,7 @@ CONTEXT = ImageContext(Image("one", "manager:1"), "", NAMES, NAMES, [])
 FULL, EMPTY = Node(DIRECTORY), Node(DIRECTORY, empty=True)
 SURVEY = ScanResult(files=3, data=30, space=300, inodes=4, lines=800)
 KEPT = (Aside("/var/data-initial", True),)
-UNRECORDED = Unrecorded("data-1", ENTRY)
+UNRECORDED = ENTRY
 # What one copy's books take, at first: state directory, lock, staging, manifests, owners, record and the one that replaces it;
 # its private directory, pool, manifest and entry; /store/var.
 BOOKS = 2 + 5 + 4 + 1

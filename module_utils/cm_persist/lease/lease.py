@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One manager per store: a lock on <store>/.cm_persist/lease, as long as the manager's container or machine runs.
-
-A keeper holds it: a process that does nothing else. A container's start leaves it behind before there is an init; where systemd
-runs, a unit starts it (unit.py). The kernel frees the lock when the keeper dies, and nothing else ever does.
-"""
+"""The lease of a store: who holds it, how it is taken, and the process that keeps it in a container. Where systemd runs, the
+keeper is in unit.py."""
 
 import contextlib
 import errno

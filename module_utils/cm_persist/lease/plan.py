@@ -196,12 +196,6 @@ def has_unit(systemd: Systemd, store_path: str) -> bool:
     return is_for(systemd.text_of(NAME), store_path)
 
 
-def give_up(store, steps: List[tuple], systemd: Systemd):
-    """Execute what plan_giving_up() gave; store is None if there is none."""
-    if steps:
-        execute(steps, LeaseRun(store.path if store else "", Lease(store) if store else None, systemd))
-
-
 @contextlib.contextmanager
 def _holding_by_unit(store, plan, run, services_wait):
     steps, warnings = plan.steps, []

@@ -19,6 +19,7 @@ from ..host.mounts import mounts_at_or_below, read_mounts
 from ..host.systemd import Unit
 from ..original.notes import BY_START, bound_name
 from ..paths import StatePath
+from .checks import MAY_MOUNT
 from .steps import as_in_store
 
 
@@ -73,11 +74,8 @@ class Bind(NamedTuple):
         except PermissionError as error:
             if self.intact:
                 ForgetMount(self.spec).execute(run)
-            raise LinkError(
-                self.spec.path,
-                "the store cannot be mounted over it: {}".format(because(error)),
-                "Give the container the capability SYS_ADMIN, or use the method symlink.",
-            ) from error
+            found = "the store cannot be mounted over it: {}".format(because(error))
+            raise LinkError(self.spec.path, found, MAY_MOUNT) from error
 
 
 class BindByUnit(NamedTuple):

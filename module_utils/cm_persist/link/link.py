@@ -7,7 +7,7 @@ from typing import List, NamedTuple, Optional, Tuple
 from ..errors import PersistError
 from ..host.machine import THIS_MACHINE, Machine
 from ..lease.lease import FREE, HELD, Lease, LeaseSeen
-from ..lease.plan import give_up, has_unit, plan_giving_up
+from ..lease.plan import LeaseRun, has_unit, plan_giving_up
 from ..lease.unit import NAME as LEASE_UNIT
 from ..original.links import leads_into, refuse_dangling
 from ..original.pristine import IMAGE_MANIFEST
@@ -149,7 +149,9 @@ class LeaseEnd:
 
     def execute(self):
         """Give the lease up, if it is time."""
-        give_up(self._store, self.steps, self._systemd)
+        if self.steps:
+            lease = Lease(self._store) if self._store else None
+            execute(self.steps, LeaseRun(self._store_path, lease, self._systemd))
 
 
 def _others_lead_into(store, specs) -> bool:

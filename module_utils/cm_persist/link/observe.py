@@ -13,7 +13,7 @@ from ..host.processes import find_process_using
 from ..original.notes import BY_UNIT, copy_name, read_mounted_by, read_notes
 from ..original.pristine import difference, find_proof, is_as_seeded, manifests_of
 from ..paths import StatePath
-from ..store.layout import MANIFESTS, label
+from ..store.layout import label
 from ..store.record import read_record
 from ..store.store import Store
 from ..tree.scan import Room, ScanResult, room_of, scan
@@ -79,23 +79,16 @@ class Observer:
                 seen, name = seen._replace(stored=seen.current), label(spec.path)
             else:
                 seen, name = self._with_made(seen), entry["manifest"] if entry else None
-            manifests = manifests_of(image, self._image_manifest, self._seed_manifest(name))
-            seen = seen._replace(at_path=self._see_directory(image, seen.at_path), evidence=Evidence(manifests))
-            seen = self._with_mount(seen, self._find_hidden(spec))
+            manifests = manifests_of(image, self._image_manifest, self._store.manifest_path(name) if name else "")
+            holding = mount_holding(image.directory, self._mounts)
+            overlay, writable = bool(holding and holding.is_overlay), os.access(image.directory, os.W_OK | os.X_OK)
+            at_path = seen.at_path._replace(overlay=overlay, writable=writable)
+            seen = self._with_mount(seen._replace(at_path=at_path, evidence=Evidence(manifests)), self._find_hidden(spec))
             return self._look_closely(image, seen, pretended) if self._purpose.closely else seen
 
     def _with_made(self, seen):
         made = self._purpose.unseeded and seen.spec.missing == "make" and seen.current.kind == seen.stored.kind == NONE
         return seen._replace(stored=Node(DIRECTORY)) if made else seen
-
-    def _seed_manifest(self, name) -> str:
-        return os.path.join(self._store.state_path, os.fsdecode(MANIFESTS), name) if name else ""
-
-    def _see_directory(self, image, at_path):
-        holding = mount_holding(image.directory, self._mounts)
-        return at_path._replace(
-            overlay=holding is not None and holding.is_overlay, writable=os.access(image.directory, os.W_OK | os.X_OK)
-        )
 
     def _find_hidden(self, spec) -> Tuple[str, ...]:
         if self._store is None or spec.method != "bind":
@@ -151,7 +144,11 @@ class Observer:
         with self._store.parent_of(seen.spec.relative) as (parent, name):
             counted = scan(parent, name, self._store.place(seen.spec.path), 0)
             fixed = is_fixed(name, parent)
-        return CopyBackSeen(counted, _find_room(image, seen), os.fstat(image.fd).st_dev, fixed)
+        room, leftover = room_of(os.fstatvfs(image.fd)), ScanResult()
+        if seen.notes.leftover_copy:  # which is removed before the copy
+            leftover = scan(image.fd, copy_name(image.name), seen.spec.path, 0)
+        room = Room(room.bytes + leftover.space, None if room.inodes is None else room.inodes + leftover.inodes)
+        return CopyBackSeen(counted, room, os.fstat(image.fd).st_dev, fixed)
 
 
 def _compare(image, seen, pretended) -> LinkSeen:
@@ -161,9 +158,8 @@ def _compare(image, seen, pretended) -> LinkSeen:
     proof, found = find_proof(manifests[:-1] if pretended else manifests, image)
     if proof is None and pretended:  # the last is yet to be written, and will list what is there
         proof, found = manifests[-1], None
-    return seen._replace(
-        at_path=seen.at_path._replace(node=node, empty=empty), evidence=seen.evidence._replace(proof=proof, difference=found)
-    )
+    at_path, evidence = seen.at_path._replace(node=node, empty=empty), seen.evidence._replace(proof=proof, difference=found)
+    return seen._replace(at_path=at_path, evidence=evidence)
 
 
 def _find_original(image, seen) -> Evidence:
@@ -176,10 +172,3 @@ def _find_original(image, seen) -> Evidence:
                 return evidence._replace(proven_aside=aside.path)
             found = found or differs
     return evidence._replace(difference=found)
-
-
-def _find_room(image, seen) -> Room:
-    room, leftover = room_of(os.fstatvfs(image.fd)), ScanResult()
-    if seen.notes.leftover_copy:  # which is removed before the copy
-        leftover = scan(image.fd, copy_name(image.name), seen.spec.path, 0)
-    return Room(room.bytes + leftover.space, None if room.inodes is None else room.inodes + leftover.inodes)

@@ -57,15 +57,9 @@ def move_away(path: LinkSeen) -> Fate:
     if overlay and evidence.proof is not None and evidence.proof.of_image:
         return Fate("discarded", "", (Discard(spec, evidence.proof),))
     empty = path.at_path.empty and path.current.kind == DIRECTORY and not path.mount.bound
-    step = SetAside(
-        spec,
-        path.notes.free_aside,
-        overlay=overlay,
-        manifests=_manifests_to_try(path),
-        empty=empty,
-        uncovered=path.mount.bound or bool(path.mount.mounted_by),
-        avoid_copy=_how_to_avoid_a_copy(path),
-    )
+    uncovered = path.mount.bound or bool(path.mount.mounted_by)
+    manifests, avoid_copy = _manifests_to_try(path), _how_to_avoid_a_copy(path)
+    step = SetAside(spec, path.notes.free_aside, overlay, manifests, empty, uncovered, avoid_copy)
     if overlay and (empty or (evidence.proof is not None and path.current.kind == DIRECTORY)):
         return Fate("discarded", "", (step,))
     return Fate("kept", path.notes.free_aside, (step,))
@@ -113,9 +107,8 @@ def _decide(path, stored_path) -> Decision:
 def _decide_symlink(path, stored_path) -> Decision:
     mounted_by = path.mount.mounted_by
     if path.mount.bound:
-        raise LinkError(
-            path.spec.path, "the store is mounted there (bind)", "Restore it first (restore.yml), or keep the method bind."
-        )
+        hint = "Restore it first (restore.yml), or keep the method bind."
+        raise LinkError(path.spec.path, "the store is mounted there (bind)", hint)
     remove_unit = [RemoveUnit(path.spec)] if mounted_by == BY_UNIT else []  # its mount would come back at the next boot
     forget_mount = [ForgetMount(path.spec)] if mounted_by else []
     if path.current.kind == LINK:

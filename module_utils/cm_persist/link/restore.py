@@ -40,16 +40,16 @@ def _decide(path, stored_path, restore) -> Decision:
     linked = path.current.kind == LINK and path.current.target == stored_path
     stale = _is_stale(path)
     if path.current.kind == LINK and not linked:
-        raise LinkError(
-            path.spec.path,
-            "it is a symbolic link to {}, not to {}".format(path.current.target, stored_path),
-            "Name the store that it leads to in cm_persist_store, or take the path out of cm_persist_paths.",
-        )
+        found = "it is a symbolic link to {}, not to {}".format(path.current.target, stored_path)
+        hint = "Name the store that it leads to in cm_persist_store, or take the path out of cm_persist_paths."
+        raise LinkError(path.spec.path, found, hint)
     if stale and path.mount.others:
-        raise LinkError(
-            path.spec.path, "something is mounted at {}".format(", ".join(path.mount.others)), "Unmount it, then start again."
-        )
-    if not (linked or stale or _is_cut_off(path)):
+        found = "something is mounted at {}".format(", ".join(path.mount.others))
+        raise LinkError(path.spec.path, found, "Unmount it, then start again.")
+    # Nothing there, and a trace of an earlier run, or content in the store: such a run was killed between two names.
+    traces = path.stored.kind != NONE or path.aside or path.has_leftovers or path.mount.mounted_by
+    cut_off = path.current.kind == NONE and traces
+    if not (linked or stale or cut_off):
         clear = (Clear(path.spec),) if path.notes.leftover_copy else ()
         return Decision(clear, result_of(path, "missing" if path.current.kind == NONE else "already"))
     if restore == RESTORE_ASIDE or path.evidence.unwritten:
@@ -64,58 +64,38 @@ def _is_stale(path) -> bool:
     return path.mount.bound or (path.current.real and bool(path.mount.mounted_by or path.notes.removal_begun))
 
 
-def _is_cut_off(path) -> bool:
-    # Nothing there, and a trace of an earlier run, or content in the store: such a run was killed between two names.
-    traces = path.stored.kind != NONE or path.aside or path.has_leftovers or path.mount.mounted_by
-    return path.current.kind == NONE and bool(traces)
-
-
 def _decide_copy_back(path, stored_path) -> Decision:
     if not path.stored.real:
         raise LinkError(path.spec.path, "the store has nothing to put back at {}".format(stored_path), how_to_begin_again(path))
     if path.copy_back.fixed:
-        raise LinkError(
-            stored_path,
-            "it is itself immutable or append-only (lsattr), and so would its copy be",
-            "Clear that with chattr -ia, on it alone.",
-        )
+        found = "it is itself immutable or append-only (lsattr), and so would its copy be"
+        raise LinkError(stored_path, found, "Clear that with chattr -ia, on it alone.")
     fate = move_away(path) if _is_stale(path) else kept_before(path)
-    steps = (
-        *_unmount(path),
-        *fate.steps,
-        *_remove_unit(path),
-        CopyBack(path.spec, stored_path),
-    )
+    steps = (*_unmount(path), *fate.steps, *_remove_unit(path), CopyBack(path.spec, stored_path))
     return Decision(steps, result_of(path, "unlinked", fate))
 
 
 def _decide_return(path, stored_path) -> Decision:
     if path.notes.removal_begun and not path.aside:
-        raise LinkError(
-            path.spec.path,
-            "its original is removed, half or whole, as the image has it",
-            "Re-create the container from its image without the volume, or restore what the store has.",
-        )
-    under_mount = path.mount.bound or (_is_stale(path) and not path.notes.removal_begun)  # the original lies there, or did
-    decision = _decide_uncover(path, stored_path) if under_mount else _decide_put_back(path, stored_path)
-    clear = (Clear(path.spec),) if path.has_leftovers else ()
+        found = "its original is removed, half or whole, as the image has it"
+        hint = "Re-create the container from its image without the volume, or restore what the store has."
+        raise LinkError(path.spec.path, found, hint)
+    clear = [Clear(path.spec)] if path.has_leftovers else []
+    if path.mount.bound or (_is_stale(path) and not path.notes.removal_begun):  # the original lies under the mount, or did
+        put_back = [ReturnUncovered(path.spec, stored_path, path.aside)] if path.aside else []
+        steps = (*_unmount(path), *_remove_unit(path), *put_back, ForgetMount(path.spec), *clear)
+        return Decision(steps, result_of(path, "unlinked"))
+    decision = _decide_put_back(path, stored_path)
     return decision._replace(steps=(*decision.steps, *clear))
-
-
-def _decide_uncover(path, stored_path) -> Decision:
-    put_back = [ReturnUncovered(path.spec, stored_path, path.aside)] if path.aside else []
-    steps = (*_unmount(path), *_remove_unit(path), *put_back, ForgetMount(path.spec))
-    return Decision(steps, result_of(path, "unlinked"))
 
 
 def _decide_put_back(path, stored_path) -> Decision:
     if not path.aside:
-        raise LinkError(
-            path.spec.path,
-            "no original is kept next to it, as the image has it",
+        hint = (
             "Re-create the container from its image without the volume, restore what the store has, or name in cm_persist_paths "
-            "those alone that have one.",
+            "those alone that have one."
         )
+        raise LinkError(path.spec.path, "no original is kept next to it, as the image has it", hint)
     half_removed = path.notes.removal_begun and path.current.real
     steps = (
         *_remove_unit(path),

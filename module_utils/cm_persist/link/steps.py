@@ -223,9 +223,8 @@ def _discard(spec, manifest: Optional[Manifest], image, run):
         found = difference(manifest, image)
         if found is not None:
             where = "it" if found.path == b"." else printable(found.path) + " in it"
-            raise LinkError(
-                spec.path, "{} is {} since a moment ago".format(where, found.found), "Stop what writes there, then start again."
-            )
+            changed = "{} is {} since a moment ago".format(where, found.found)
+            raise LinkError(spec.path, changed, "Stop what writes there, then start again.")
     write_removal(image, manifest or NO_MANIFEST, None)
     run.fates[spec.path] = ("discarded", None)
     if manifest is None:

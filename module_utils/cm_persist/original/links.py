@@ -19,10 +19,8 @@ def refuse_dangling(found: Found, specs: List[StatePath]):
         if traces:
             kept = "; the original is kept at {}".format(aside) if aside else ""
             hint = "Mount the volume that holds it; or re-create the container, if it is one, from its image"
-            put_back = "; or put the original back (restore.yml with cm_persist_restore: aside)" if aside else ""
-            raise PathError(
-                spec.path, "{}, but {}{}".format(traces, found.absent, kept), hint + put_back + ".", store_state="absent"
-            )
+            hint += "; or put the original back (restore.yml with cm_persist_restore: aside)." if aside else "."
+            raise PathError(spec.path, "{}, but {}{}".format(traces, found.absent, kept), hint, store_state="absent")
 
 
 def leads_into(store: Store, key: str) -> bool:

@@ -39,6 +39,11 @@ class PathNotes(NamedTuple):
     free_aside: str = ""  # the next path at which an original can be kept
 
     @property
+    def doubtful(self) -> bool:
+        """True if what is at the path may not be the image's: half an original, what a mount hid, or what a program put there."""
+        return self.removal_begun or self.mount_noted or bool(self.asides)
+
+    @property
     def first_aside(self) -> str:
         """Where the first original is kept, '' for nowhere."""
         return self.asides[0].path if self.asides and self.asides[0].real else ""

@@ -2,7 +2,6 @@
 """What a running container has that its image has not, and so is lost with it; and what in the store no state path claims.
 Nothing is changed, and nothing made."""
 
-import itertools
 import os
 import re
 from typing import List, NamedTuple
@@ -20,6 +19,7 @@ from ..store.store import Store, find_store, trigger_automount
 from ..text import files, size
 from .image_diff import ADDED, CHANGED, REMOVED, Comparison, count
 from .problems import reading
+from .table import aligned
 
 NOT_LISTED = (b"dev", b"proc", b"run", b"sys", b"tmp")  # below the root; container/image_manifest.py leaves them out
 
@@ -46,11 +46,6 @@ class Audit(NamedTuple):
     table: List[str]
     message: str
 
-    @property
-    def steps(self) -> List[str]:
-        """None are ever taken."""
-        return []
-
 
 def audit(settings: Settings, machine: Machine = THIS_MACHINE) -> Audit:
     """Compare the file system with the list of the image, and look through the store.
@@ -67,44 +62,12 @@ def audit(settings: Settings, machine: Machine = THIS_MACHINE) -> Audit:
     kept = KeptNextTo(specs)
     outliving = [] if found.absent else [os.path.realpath(store_path)]  # without a store, that directory is the container's own
     comparison = Comparison(os.path.realpath(settings.root), store_path, _left_out(settings, mounts, kept.paths + outliving))
-    findings = Findings(
-        changes=comparison.largest(settings.image_manifest, settings.limit),
-        totals=comparison.totals,
-        asides=sorted(kept.asides, key=_rank),
-        unclaimed=[] if found.absent else _find_unclaimed(store_path, specs),
-    )
-    return Audit(False, *findings, findings.lay_out(found.absent), findings.message)
-
-
-class Findings(NamedTuple):
-    """The fields of an Audit that are found out."""
-
-    changes: List[dict]
-    totals: dict
-    asides: List[dict]
-    unclaimed: List[dict]
-
-    @property
-    def message(self) -> str:
-        """All that would be lost, in a line."""
-        counts = "{added:,} added, {changed:,} changed, {removed:,} removed".format(**self.totals)
-        return "lost with the container: {}; {}, {}".format(counts, files(self.totals["files"]), size(self.totals["bytes"]))
-
-    def lay_out(self, absent: str) -> List[str]:
-        """Lines for people; absent is why there is no store, '' if there is one."""
-        sections = [
-            [_cells(each["what"], each) for each in self.changes],
-            [_cells("aside", each) for each in self.asides],
-            [_cells("unclaimed", each) for each in self.unclaimed],
-        ]
-        widths = [max(map(len, column)) for column in zip(*itertools.chain(*sections))]
-        changes, asides, unclaimed = ([_line(cells, widths) for cells in section] for section in sections)
-        more = sum(self.totals[what] for what in (ADDED, CHANGED, REMOVED)) - len(changes)
-        lines = ["no persistence: {}".format(absent)] if absent else []
-        lines += [self.message, *changes]
-        lines += ["and {:,} more".format(more)] if more else []
-        lines += ["kept next to state paths:", *asides] if asides else []
-        return lines + (["in the store, and claimed by no state path:", *unclaimed] if unclaimed else [])
+    changes, totals = comparison.largest(settings.image_manifest, settings.limit), comparison.totals
+    counts = "{added:,} added, {changed:,} changed, {removed:,} removed".format(**totals)
+    message = "lost with the container: {}; {}, {}".format(counts, files(totals["files"]), size(totals["bytes"]))
+    unclaimed = [] if found.absent else _find_unclaimed(store_path, specs)
+    report = Audit(False, changes, totals, sorted(kept.asides, key=_rank), unclaimed, [], message)
+    return report._replace(table=_lay_out(report, found.absent))
 
 
 class KeptNextTo:
@@ -135,6 +98,22 @@ def _left_out(settings: Settings, mounts: List[Mount], outliving: List[str]):
     return relative.union(NOT_LISTED)
 
 
+def _lay_out(report: Audit, absent: str) -> List[str]:
+    """Lines for people; absent is why there is no store, '' if there is one."""
+    rows = [_cells(each["what"], each) for each in report.changes]
+    rows += [_cells("aside", each) for each in report.asides] + [_cells("unclaimed", each) for each in report.unclaimed]
+    aligned_rows = iter(aligned(rows, left=(1, 3)))
+    changes, asides, unclaimed = (
+        [next(aligned_rows) for _each in section] for section in (report.changes, report.asides, report.unclaimed)
+    )
+    more = sum(report.totals[what] for what in (ADDED, CHANGED, REMOVED)) - len(changes)
+    lines = ["no persistence: {}".format(absent)] if absent else []
+    lines += [report.message, *changes]
+    lines += ["and {:,} more".format(more)] if more else []
+    lines += ["kept next to state paths:", *asides] if asides else []
+    return lines + (["in the store, and claimed by no state path:", *unclaimed] if unclaimed else [])
+
+
 def _find_unclaimed(store_path, specs) -> List[dict]:
     found = []
     with reading(store_path), Store(store_path) as store:
@@ -156,7 +135,3 @@ def _rank(entry):
 
 def _cells(what, entry):
     return size(entry["bytes"]), what, files(entry["files"]), entry["path"]
-
-
-def _line(cells, widths) -> str:
-    return "{}  {}  {}  {}".format(cells[0].rjust(widths[0]), cells[1].ljust(widths[1]), cells[2].rjust(widths[2]), cells[3])

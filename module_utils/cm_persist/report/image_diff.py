@@ -40,11 +40,6 @@ class EntrySeen:
         """True if others may lie below it."""
         return self.status is not None and stat.S_ISDIR(self.status.st_mode)
 
-    @property
-    def is_link(self) -> bool:
-        """True if it is a symbolic link."""
-        return self.status is not None and stat.S_ISLNK(self.status.st_mode)
-
 
 class Change:
     """One entry of the result, which may stand for a whole directory. what is ADDED, CHANGED or REMOVED, '' for what is left out;
@@ -78,19 +73,15 @@ class Comparison:
         with _open_list(list_path) as file, reading(self._root), Opened(os.open(self._root, flags)) as top:
             found = self._counted(side_by_side(_seen_below(top, self._left_out), self._read(file, list_path)))
             found = heapq.nsmallest(limit, found, _rank) if limit else sorted(found, key=_rank)
-        return [
-            {"path": self._absolute(each.path), "what": each.what, "kind": each.kind, "bytes": each.bytes, "files": each.files}
-            for each in found
-        ]
-
-    def _absolute(self, path):
-        return printable(os.fsencode(self._root.rstrip("/")) + b"/" + path)
+        top = os.fsencode(self._root.rstrip("/")) + b"/"
+        keys = ("what", "kind", "bytes", "files")
+        return [{"path": printable(top + each.path), **{key: getattr(each, key) for key in keys}} for each in found]
 
     def _read(self, file, list_path):
         for fields in read_fields(file, os.fsencode(self._root[1:])):
             if fields[0] == CUT_SHORT[0]:
                 raise PathError(list_path, "the list of the image is cut short, or of another format", BUILD)
-            entry = Entry(fields, _unquoted(fields[PATH]), None, b"")
+            entry = Entry(fields, unquote_to_bytes(fields[PATH]), None, b"")
             if entry.key:  # the top itself is not reported
                 yield entry
 
@@ -133,7 +124,7 @@ class Comparison:
 
     def _stays(self, own) -> bool:
         """True if it is left out, or is a link to what outlives the container."""
-        if not own.is_link:
+        if own.status is None or not stat.S_ISLNK(own.status.st_mode):
             return own.status is None
         try:
             target = os.fsdecode(os.readlink(own.name, dir_fd=own.dir_fd))
@@ -191,10 +182,6 @@ def _open_list(path):
 
 def _rank(change):
     return -change.bytes, change.path
-
-
-def _unquoted(path):
-    return unquote_to_bytes(path) if b"%" in path else path
 
 
 def _is_same(fields, own) -> bool:

@@ -39,15 +39,13 @@ class PathReport:
         """The path as persist_info documents it."""
         if self._report.settings.verify:
             self._shown["verified"] = None
-        if self._entry is not None:
-            self._show_entry(self._entry)
+        entry = self._entry
+        if entry is not None:
+            image, seen = (printable(entry[key]["name"]) if entry[key] else "" for key in ("image", "seen"))
+            self._shown.update(origin=entry["origin"], at=entry["at"], image=image, seen_image=seen)
+            self._shown.update(seeded_files=entry["files"], seeded_bytes=entry["bytes"])
         self._problems.guarded(self._spec.path, self._see)
         return self._shown
-
-    def _show_entry(self, entry):
-        image, seen = (entry[key]["name"] if entry[key] else "" for key in ("image", "seen"))
-        self._shown.update(origin=entry["origin"], at=entry["at"], seeded_files=entry["files"], seeded_bytes=entry["bytes"])
-        self._shown.update(image=printable(image), seen_image=printable(seen))
 
     def _see(self):
         stored = None

@@ -4,7 +4,7 @@ directory and no lock. No error ends the report: it becomes a problem in it."""
 
 import contextlib
 import os
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 from ..errors import StoreError, printable
 from ..fs.accounts import Accounts
@@ -14,12 +14,13 @@ from ..lease.lease import HELD, OURS, Lease
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import parse_paths
 from ..seed.observe import PathSeen
-from ..store.owners import Owners, read_owners
+from ..store.owners import read_owners
 from ..store.record import read_record
 from ..store.staging import read_staging
 from ..store.state import Books, StoreSeen, foreign_names, store_state
 from ..store.store import Found, Store, find_store, trigger_automount
 from ..store.swap import BEFORE, find_swaps
+from ..tree.scan import room_of
 from ..upgrade.image import identify
 from .problems import Problems
 from .state_path import PathReport
@@ -56,11 +57,6 @@ class Info(NamedTuple):
     table: List[str]
     message: str
 
-    @property
-    def steps(self) -> List[str]:
-        """None are ever taken."""
-        return []
-
 
 def report_status(settings: Settings, machine: Machine = THIS_MACHINE) -> Info:
     """Look at a store and at its state paths. Raises SpecError if the settings make no sense, StoreError if the mount table
@@ -80,17 +76,6 @@ def report_status(settings: Settings, machine: Machine = THIS_MACHINE) -> Info:
     return Info(False, not problems, problems, name, shown, paths, lines, message)
 
 
-class BooksRead(NamedTuple):
-    """The content of the store's state directory."""
-
-    record: Optional[Dict[str, dict]] = None  # None: there is none
-    leftovers: Tuple[str, ...] = ()  # names in staging
-    interrupted: Tuple[str, ...] = ()  # state paths that an earlier run began to replace
-    owners: Optional[Owners] = None
-    broken: bool = False  # the record cannot be read
-    newer: bool = False  # because a newer cm_persist wrote it
-
-
 class StatusReport:
     """One run of persist_info: the store as it was found (None if it is not there, or cannot be opened), and all that is wrong.
     image_list is the list of the image, with the mount table and the image's accounts."""
@@ -103,7 +88,8 @@ class StatusReport:
         self.found = self.problems.guarded(
             store_path, lambda: find_store(store_path, settings.require_mount, self.mounts), nothing
         )
-        self.store, self._books = None, BooksRead()
+        self.store, self._books = None, Books()
+        self._broken = None  # the results of the error, if the record cannot be read
 
     def open_store(self, stack: contextlib.ExitStack):
         """Open the store, if it is there, until the stack is closed, and read its books."""
@@ -120,7 +106,7 @@ class StatusReport:
     @property
     def interrupted(self) -> Tuple[str, ...]:
         """The state paths that an earlier run began to replace, as the record spells them."""
-        return self._books.interrupted
+        return tuple(swap.note.path for swap in self._books.swaps if swap.state != BEFORE)
 
     @property
     def store_accounts(self) -> Accounts:
@@ -136,19 +122,18 @@ class StatusReport:
                 shown.update(self._show_content(specs))
         return dict(_NOTHING, **shown)
 
-    def _read_books(self) -> BooksRead:
-        store, guarded = self.store, self.problems.guarded
-        record, broken, newer = None, False, False
+    def _read_books(self) -> Books:
+        """As store.state.read_books(), but an error in one part does not keep the others from being read."""
+        store, guarded, record = self.store, self.problems.guarded, None
         try:
             record = read_record(store.state_fd, store.state_path)
         except StoreError as error:
             self.problems.texts.append(str(error))
-            broken, newer = True, error.results.get("store_state") == "newer"
-        leftovers, _unfinished = guarded(store.state_path, lambda: read_staging(store), (None, {}))
-        swaps = guarded(store.state_path, lambda: find_swaps(store, leftovers or ()), [])
-        interrupted = tuple(swap.note.path for swap in swaps if swap.state != BEFORE)
+            self._broken = error.results
+        names, unrecorded = guarded(store.state_path, lambda: read_staging(store), (None, {}))
+        swaps = guarded(store.state_path, lambda: find_swaps(store, names or ()), [])
         owners = guarded(store.state_path, lambda: read_owners(store.state_fd, store.state_path))
-        return BooksRead(record, tuple(leftovers or ()), interrupted, owners, broken, newer)
+        return Books(True, record, names and tuple(names), unrecorded, owners, tuple(swaps))
 
     def _show_volume(self) -> dict:
         shown, mount = {"state": None}, self.found.mount
@@ -156,13 +141,9 @@ class StatusReport:
             shown.update(source=mount.source, fs_type=mount.fs_type, dies_with=mount.dies_with_pod)
         space = self.problems.guarded(self.found.path, lambda: os.statvfs(self.found.path))
         if space is not None:
-            shown.update(
-                read_only=bool(space.f_flag & os.ST_RDONLY),
-                size_bytes=space.f_blocks * space.f_frsize,
-                free_bytes=space.f_bavail * space.f_frsize,
-                # btrfs counts none, and CephFS says -1 for any number.
-                free_inodes=space.f_favail if space.f_files and space.f_favail >= 0 else None,
-            )
+            room = room_of(space)
+            shown.update(read_only=bool(space.f_flag & os.ST_RDONLY), size_bytes=space.f_blocks * space.f_frsize)
+            shown.update(free_bytes=room.bytes, free_inodes=room.inodes)
         return shown
 
     def _show_content(self, specs) -> dict:
@@ -173,9 +154,9 @@ class StatusReport:
             lease = self.problems.guarded(store.state_path, Lease(store).look)
             if lease is not None:
                 shown["lease"] = {"held": lease.state in (HELD, OURS), "here": lease.state == OURS, "detail": lease.detail}
-        if self._books.broken:
-            return dict(shown, state="newer" if self._books.newer else None)
-        seen = StoreSeen(store.path, Books(record=self._books.record, staging=self._books.leftovers), foreign=tuple(foreign))
+        if self._broken is not None:
+            return dict(shown, state=self._broken.get("store_state"))
+        seen = StoreSeen(store.path, self._books, foreign=tuple(foreign))
         return dict(shown, state=store_state(seen, [self._see_for_state(spec) for spec in specs]))
 
     def _see_for_state(self, spec) -> PathSeen:

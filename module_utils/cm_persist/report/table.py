@@ -3,14 +3,14 @@
 
 import textwrap
 import time
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Tuple
 
 from ..errors import printable
 from ..text import size
 
 WIDTH = 100  # columns, where the paths leave it
 LATEST = 253402300800  # seconds since 1970, where the year 10000 begins
-HEADS, LEFT_ALIGNED = ("PATH", "STATE", "FILES", "SIZE", "SEEDED"), (0, 1, 4)
+HEADS = ("PATH", "STATE", "FILES", "SIZE", "SEEDED")
 COMPARED, KEPT = ("CHANGED", "MISSING", "ADDED"), ("HIDDEN", "ASIDE", "KEPT")
 
 
@@ -28,7 +28,8 @@ class Report(NamedTuple):
         lines = self._lines_of_store()
         if self.image:
             lines += _wrapped("image     ", self.image)
-        lines += ["", *_aligned([HEADS + (COMPARED if verify else KEPT), *(_row(path, verify) for path in self.paths)]), ""]
+        rows = [HEADS + (COMPARED if verify else KEPT), *(_row(path, verify) for path in self.paths)]
+        lines += ["", *aligned(rows, left=(0, 1, 4)), ""]
         for text in self.problems:
             lines += _wrapped("problem   ", text)
         return lines if self.problems else [*lines, "healthy"]
@@ -43,14 +44,11 @@ class Report(NamedTuple):
         return lines
 
 
-def _aligned(rows) -> List[str]:
+def aligned(rows: List[tuple], left: Tuple[int, ...]) -> List[str]:
+    """Rows of cells as lines, with all columns flush right but those in left."""
     widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(_cells(row, widths)).rstrip() for row in rows]
-
-
-def _cells(row, widths):
-    for column, (text, width) in enumerate(zip(row, widths)):
-        yield text.ljust(width) if column in LEFT_ALIGNED else text.rjust(width)
+    columns = [(str.ljust if number in left else str.rjust, width) for number, width in enumerate(widths)]
+    return ["  ".join(align(text, width) for text, (align, width) in zip(row, columns)).rstrip() for row in rows]
 
 
 def _lease(held, here, detail) -> str:

@@ -7,7 +7,7 @@ import os
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..fs.accounts import Accounts
-from ..fs.dirfd import Opened, lstat, open_directory, open_regular
+from ..fs.dirfd import Opened, lstat, open_directory
 from ..fs.node import ParentDir
 from ..host.mounts import Mount, mounts_at_or_below, real_path
 from ..host.postgresql import VERSION
@@ -15,8 +15,8 @@ from ..link.seen import LinkSeen
 from ..original.pristine import path_in_list
 from ..paths import StatePath
 from ..store.store import Store
-from ..tree.compare import from_manifest, from_tree, same, side_by_side, some_of
-from ..upgrade.three_way import hidden, seeded_entries
+from ..tree.compare import from_tree, same, side_by_side, some_of
+from ..upgrade.three_way import hidden, listed_entries, seeded_entries
 
 NAMED = 10  # files that are named
 
@@ -29,9 +29,8 @@ class ImageList(NamedTuple):
     mounts: List[Mount]
 
     def read(self, within: bytes):
-        """Yield the Entry of each file in a part of the list."""
-        with open(open_regular(self.path), "rb") as file:
-            yield from from_manifest(file, self.path, within, self.accounts)
+        """Each Entry of a part of the list."""
+        return listed_entries(self.path, within, self.accounts)
 
     def part_of(self, image: ParentDir, seen: LinkSeen) -> Optional[bytes]:
         """What part of the list a state path is; None if it is not listed, or something was mounted over it."""
@@ -59,12 +58,11 @@ class SeededPath(NamedTuple):
         path, and does not show it."""
         within = image_list.part_of(image, seen)
         if within is not None:
-            return some_of(hidden(seeded_entries(self.store, self.entry), image_list.read(within)), NAMED)
-        # The rest of an interrupted removal, or what a program put there, is not what the image holds.
-        notes = seen.notes
-        if notes.asides or notes.mount_noted or notes.removal_begun or seen.mount.bound or not seen.current.real:
+            own = image_list.read(within)
+        elif seen.notes.doubtful or seen.mount.bound or not seen.current.real:
             return None
-        own = from_tree(image.fd, image.name, image_list.accounts)
+        else:
+            own = from_tree(image.fd, image.name, image_list.accounts)
         return some_of(hidden(seeded_entries(self.store, self.entry), own), NAMED)
 
     def compare(self, accounts: Accounts) -> dict:

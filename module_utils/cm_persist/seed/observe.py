@@ -16,10 +16,9 @@ from ..original.links import leads_into
 from ..original.notes import PathNotes, read_notes
 from ..paths import StatePath, inside, relative_of
 from ..store.layout import STAGING, unseeded_name
-from ..store.staging import Unrecorded
 from ..store.state import StoreSeen, Volume, foreign_names, read_books
 from ..tree.scan import Room, ScanResult, room_of, scan, unreadable
-from ..upgrade.observe import ImageChange, Meeting, find_change, image_context
+from ..upgrade.observe import ImageChange, find_change, image_context
 
 
 class Obstacles(NamedTuple):
@@ -35,16 +34,16 @@ class Obstacles(NamedTuple):
 class PathSeen(NamedTuple):
     """A state path as it was found.
 
-    entry: its part of the record. unrecorded: a copy that was published but not recorded. notes: what is next to it. scan: what
-    would be copied or adopted; lacking: names at the top of the original that the store's copy does not have. has_parent: the
-    directory that holds the path exists. change: what another image means for it.
+    entry: its part of the record. unrecorded: that of a copy that was published but not recorded. notes: what is next to it.
+    scan: what would be copied or adopted; lacking: names at the top of the original that the store's copy does not have.
+    has_parent: the directory that holds the path exists. change: what another image means for it.
     """
 
     spec: StatePath
     original: Node
     stored: Node
     entry: Optional[dict] = None
-    unrecorded: Optional[Unrecorded] = None
+    unrecorded: Optional[dict] = None
     notes: PathNotes = PathNotes()
     scan: ScanResult = ScanResult()
     lacking: Tuple[str, ...] = ()
@@ -108,29 +107,28 @@ class Observer:
         with ParentDir(spec.path) as parent:
             original = parent.look() if entry is not None else parent.look_inside()
             seen = PathSeen(spec, original, stored, entry, has_parent=parent.fd is not None)
-            meeting = Meeting(spec, parent, original, stored, entry)
             if entry is not None:
-                return self._recorded(seen, meeting, image)
+                return self._recorded(seen, parent, image)
             unrecorded = books.unrecorded.get((spec.key, (stored.inode, stored.mtime)))
             if unrecorded is not None and stored.real:
                 return seen._replace(unrecorded=unrecorded)
             seen = seen._replace(notes=read_notes(parent))
             if stored.real and not (stored.empty and original.real):
-                return self._adoptable(seen, meeting, image)
+                return self._adoptable(seen, parent, image)
             return self._copyable(seen, parent, image) if original.real else seen
 
-    def _recorded(self, seen, meeting, image):
+    def _recorded(self, seen, parent, image):
         return seen._replace(
             hazards=find_hazards(self._store.fd, seen.spec.relative),
-            notes=PathNotes() if seen.stored.real else read_notes(meeting.parent),
-            change=find_change(self._store, meeting, image),
+            notes=PathNotes() if seen.stored.real else read_notes(parent),
+            change=find_change(self._store, seen, parent, image),
         )
 
-    def _adoptable(self, seen, meeting, image):
+    def _adoptable(self, seen, parent, image):
         with self._store.parent_of(seen.spec.relative) as (fd, name):
             counts = scan(fd, name, self._store.place(seen.spec.path), 0)
-            lacking = _lacking(meeting, fd, name)
-        return seen._replace(scan=counts, lacking=lacking, change=find_change(self._store, meeting, image))
+            lacking = _lacking(seen, parent, fd, name)
+        return seen._replace(scan=counts, lacking=lacking, change=find_change(self._store, seen, parent, image))
 
     def _copyable(self, seen, parent, image):
         spec = seen.spec
@@ -171,11 +169,11 @@ def _is_fixed(parent):
         raise unreadable(parent.path, error) from error
 
 
-def _lacking(meeting, stored_fd, stored_name):
-    if not meeting.original.kind == meeting.stored.kind == DIRECTORY:
+def _lacking(seen, parent, stored_fd, stored_name):
+    if not seen.original.kind == seen.stored.kind == DIRECTORY:
         return ()
     names = []
-    for dir_fd, name in ((meeting.parent.fd, meeting.parent.name), (stored_fd, stored_name)):
+    for dir_fd, name in ((parent.fd, parent.name), (stored_fd, stored_name)):
         with Opened(os.open(name, OPEN_DIRECTORY, dir_fd=dir_fd)) as fd:
             names.append(set(list_names(fd)))
     return tuple(os.fsdecode(name) for name in sorted(names[0] - names[1]))

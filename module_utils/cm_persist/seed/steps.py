@@ -17,7 +17,7 @@ from ..fs.mkdirs import make_directories
 from ..fs.node import ParentDir, look
 from ..paths import StatePath
 from ..store.layout import MANIFEST, MANIFESTS, STAGING, TREE
-from ..store.staging import Unrecorded, new_manifest, write_entry
+from ..store.staging import new_manifest, write_entry
 from ..store.steps import Content
 from ..text import files
 from ..tree import progress
@@ -77,8 +77,7 @@ class Copy(NamedTuple):
                 copied = copy_tree(Source(image.fd, image.name, path), Target(private, TREE), manifest, run.image.accounts)
                 seeded_from = run.image.at(image, image.look())
             content = Content(look(private, TREE), copied.files, copied.data, name)
-            entry = run.note(self.spec, "seeded", content, seeded_from)
-            write_entry(private, self.spec.key, Unrecorded(name, entry))
+            write_entry(private, self.spec.key, run.note(self.spec, "seeded", content, seeded_from))
         run.seconds[path] = run.clock.monotonic() - begin
         run.warnings.extend(copied.warnings(path))
 
@@ -105,7 +104,7 @@ class Make(NamedTuple):
                     os.fchmod(made, stat.S_IMODE(above.st_mode))
                 write_manifest(manifest, private, TREE, run.image.accounts)
             entry = run.note(self.spec, "seeded", Content(look(private, TREE), 0, 0, name), run.image.image)
-            write_entry(private, self.spec.key, Unrecorded(name, entry))
+            write_entry(private, self.spec.key, entry)
 
 
 class Publish(NamedTuple):

@@ -59,9 +59,12 @@ def decide_swaps(store: StoreSeen, backups: int) -> SwapSteps:
             raise PathError(swap.note.path, found, swap.used_by.hint)
     done = [swap for swap in store.books.swaps if swap.state != BEFORE]
     kept = [swap for swap in store.books.swaps if swap.state != BEFORE or swap.is_rollback]
+    if store.volume.read_only:
+        kept = []
     return SwapSteps(
         complete=tuple(CompleteSwap(swap, store.path) for swap in done),
-        keep=() if store.volume.read_only else tuple(KeepOld(swap.name, swap.kept_trees(backups)) for swap in kept),
+        # What a rollback replaces is kept in any case.
+        keep=tuple(KeepOld(swap.name, max(1, backups) if swap.is_rollback else backups) for swap in kept),
     )
 
 
@@ -72,6 +75,6 @@ def read_only_error(store: StoreSeen, **results) -> StoreError:
 
 
 def _result(path, published, swapped):
-    entry = path.entry or (path.unrecorded.entry if path.unrecorded else NOTHING)
+    entry = path.entry or path.unrecorded or NOTHING
     state = "seeded" if published else swapped.get(path.spec.key, "begun")
     return path_result(path.spec, state, entry["files"], entry["bytes"])

@@ -5,7 +5,7 @@ completes a copy that was published but not recorded, instead of copying it agai
 import contextlib
 import json
 import os
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from ..errors import StoreError
 from ..fs.atomic import INVALID, read_json
@@ -16,26 +16,19 @@ from .record import check_entry
 Inode = Tuple[int, int]  # number, and mtime in nanoseconds
 
 
-class Unrecorded(NamedTuple):
-    """A copy that was published but not recorded: its name in staging, and its entry for the record."""
-
-    name: str
-    entry: dict
-
-
-def write_entry(private_fd: int, key: str, unrecorded: Unrecorded):
-    """Write the entry of a copy into its private directory, before the sync; key is the state path as the record spells it.
+def write_entry(private_fd: int, key: str, entry: dict):
+    """Write the entry that a copy will have in the record into its private directory, before the sync; key is its state path's.
 
     A rename keeps the inode number and the times of a tree's top: together they identify it. The number alone is not enough, as
     ext4 gives the number of a removed directory to the next one.
     """
     top = lstat(TREE, private_fd)
-    note = {"path": key, "inode": top.st_ino, "mtime": top.st_mtime_ns, "entry": unrecorded.entry}
+    note = {"path": key, "inode": top.st_ino, "mtime": top.st_mtime_ns, "entry": entry}
     with open(create(private_fd, ENTRY), "wb") as file:
         file.write(json.dumps(note).encode("ascii"))
 
 
-def read_entry(staging_fd: int, name: str) -> Optional[Tuple[str, Inode, Unrecorded]]:
+def read_entry(staging_fd: int, name: str) -> Optional[Tuple[str, Inode, dict]]:
     """The state path, inode and entry of a copy that was complete and is no longer in staging. None for anything else in staging,
     which an interrupted run left: it can only be removed."""
     try:
@@ -47,7 +40,7 @@ def read_entry(staging_fd: int, name: str) -> Optional[Tuple[str, Inode, Unrecor
             note = read_json(private_fd, ENTRY, LARGEST)
             if lstat(TREE, private_fd) is not None:
                 return None  # still here: not published
-            return str(note["path"]), (int(note["inode"]), int(note["mtime"])), Unrecorded(name, check_entry(note["entry"]))
+            return str(note["path"]), (int(note["inode"]), int(note["mtime"])), check_entry(note["entry"])
         except INVALID:
             return None  # never written, or only in part: then nothing of it was published
 
@@ -70,7 +63,7 @@ def create(dir_fd: int, name: bytes) -> int:
     return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
 
 
-def read_staging(store) -> Tuple[Optional[List[str]], Dict[Tuple[str, Inode], Unrecorded]]:
+def read_staging(store) -> Tuple[Optional[List[str]], Dict[Tuple[str, Inode], dict]]:
     """The names in staging, None without such a directory; and the unrecorded copies, by state path and inode. The store (Store)
     is open and has its state directory."""
     try:
@@ -82,5 +75,5 @@ def read_staging(store) -> Tuple[Optional[List[str]], Dict[Tuple[str, Inode], Un
         raise StoreError(os.path.join(store.state_path, "staging"), found, hint) from error
     with Opened(staging):
         names = [os.fsdecode(name) for name in list_names(staging)]
-        entries = [entry for entry in (read_entry(staging, name) for name in names) if entry is not None]
-        return names, {(path, inode): unrecorded for path, inode, unrecorded in entries}
+        found = [copy for copy in (read_entry(staging, name) for name in names) if copy is not None]
+        return names, {(path, inode): entry for path, inode, entry in found}

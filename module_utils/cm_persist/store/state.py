@@ -14,7 +14,7 @@ from ..tree.scan import Room
 from .layout import IGNORED, IGNORED_PREFIXES, STATE
 from .owners import Owners, read_owners
 from .record import read_record
-from .staging import Inode, Unrecorded, read_staging
+from .staging import Inode, read_staging
 from .swap import BEFORE, Swap, find_swaps
 
 EMPTY, PARTIAL, SEEDED, FOREIGN = "empty", "partial", "seeded", "foreign"
@@ -24,14 +24,14 @@ class Books(NamedTuple):
     """What the state directory says.
 
     exist: there is one. record: state path to entry, None if nothing was ever recorded. staging: the names in it, None without
-    it. unrecorded: published copies by (state path, inode). owners: the names of the store's owners. swaps: those that
-    interrupted runs started. taken_out: the record on disk names paths that are no longer in the store.
+    it. unrecorded: the entries of published copies, by (state path, inode). owners: the names of the store's owners. swaps: those
+    that interrupted runs started. taken_out: the record on disk names paths that are no longer in the store.
     """
 
     exist: bool = False
     record: Optional[Dict[str, dict]] = None
     staging: Optional[Tuple[str, ...]] = None
-    unrecorded: Dict[Tuple[str, Inode], Unrecorded] = {}
+    unrecorded: Dict[Tuple[str, Inode], dict] = {}
     owners: Optional[Owners] = None
     swaps: Tuple[Swap, ...] = ()
     taken_out: bool = False

@@ -15,7 +15,6 @@ from ..tree import progress
 from ..tree.sync import sync_tree
 from .layout import STAGING, label
 from .record import write_record
-from .staging import Unrecorded
 
 
 class Content(NamedTuple):
@@ -116,7 +115,7 @@ class RecordPublished(NamedTuple):
 
     spec: StatePath
     store: str
-    unrecorded: Unrecorded
+    entry: dict
 
     def describe(self):
         return "record {}{}, which an earlier run copied completely".format(self.store, printable(self.spec.path))
@@ -125,7 +124,7 @@ class RecordPublished(NamedTuple):
         # Nobody knows yet whether the rename is on disk.
         with run.store.parent_of(self.spec.relative) as (parent, _name):
             os.fsync(parent)
-        run.record[self.spec.key] = self.unrecorded.entry
+        run.record[self.spec.key] = self.entry
 
 
 class Sync(NamedTuple):

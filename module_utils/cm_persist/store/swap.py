@@ -57,10 +57,6 @@ class Swap(NamedTuple):
         """The state of the path in the result, once the swap is completed."""
         return "rolled_back" if self.is_rollback else "merged"
 
-    def kept_trees(self, backups: int) -> int:
-        """How many replaced trees to keep: what a rollback replaces is kept in any case."""
-        return max(1, backups) if self.is_rollback else backups
-
 
 class CompleteSwap(NamedTuple):
     """Complete a swap that an interrupted run started."""
@@ -101,7 +97,11 @@ class Exchange(NamedTuple):
         with open_swap(run.store, self.name) as private:
             note = read_note(private)
             if note.entry["manifest"] and lstat(MANIFEST, private) is not None:
-                place_manifest(run.store, private, note.entry["manifest"])
+                # To where the entry names it, before the trees change places.
+                with run.store.private_dir(MANIFESTS) as manifests:
+                    os.rename(MANIFEST, os.fsencode(note.entry["manifest"]), src_dir_fd=private, dst_dir_fd=manifests)
+                    os.fsync(manifests)
+                    os.fsync(run.store.state_fd)
             exchange(run.store, note, private)
         run.record[note.path] = note.entry
 
@@ -173,14 +173,6 @@ def stamp(dir_fd: int, name: bytes) -> str:
             status = visit.status
             digest.update(b"%s %d %d %d\0" % (visit.path, status.st_ino, status.st_size, status.st_ctime_ns))
     return digest.hexdigest()
-
-
-def place_manifest(store, private_fd: int, name: str):
-    """Move the new tree's manifest to where its entry names it, before the trees change places."""
-    with store.private_dir(MANIFESTS) as manifests:
-        os.rename(MANIFEST, os.fsencode(name), src_dir_fd=private_fd, dst_dir_fd=manifests)
-        os.fsync(manifests)
-        os.fsync(store.state_fd)
 
 
 def _find_swap(store, name):

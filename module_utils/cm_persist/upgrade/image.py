@@ -64,14 +64,12 @@ def refuse_older(image: Optional[Image], entries: Dict[str, dict]):
     for path, entry in sorted(entries.items()):
         seen = image_of(entry["seen"])
         if image and seen and is_older(image.name, seen.name):
-            raise StoreError(
-                path,
-                "the store was last used with {}, and this is {}: an older image may not read what a newer one wrote".format(
-                    seen.name, image.name
-                ),
+            found = "the store was last used with {}, and this is {}: an older image may not read what a newer one wrote"
+            hint = (
                 "Start {} or a later one. Or, once it is as the older one can read it (rollback.yml, a backup of yours), set "
-                "cm_persist_allow_downgrade for one start.".format(seen.name),
+                "cm_persist_allow_downgrade for one start."
             )
+            raise StoreError(path, found.format(seen.name, image.name), hint.format(seen.name))
 
 
 def is_older(name: str, other: str) -> bool:

@@ -47,16 +47,13 @@ class Merge(NamedTuple):
         progress.begin(path, self.size.files, self.size.data)
         name = swap_name(path, MERGE_SUFFIX)
         with run.private(name) as private, ParentDir(path) as image:
-            copied = self._copy_present(run, private)
+            with run.store.parent_of(self.spec.relative) as tree, open(os.devnull, "wb") as nowhere:
+                run.stamps[self.spec.key] = stamp(*tree)
+                copied = copy_tree(Source(*tree, self.store + path), Target(private, TREE), nowhere)
             self._apply_image(run, private, image)
             self._write_note(run, private)
         run.seconds[path] = run.clock.monotonic() - begin
         run.warnings.extend(copied.warnings(self.store + path))
-
-    def _copy_present(self, run, private):
-        with run.store.parent_of(self.spec.relative) as (parent, name), open(os.devnull, "wb") as nowhere:
-            run.stamps[self.spec.key] = stamp(parent, name)
-            return copy_tree(Source(parent, name, self.store + self.spec.path), Target(private, TREE), nowhere)
 
     def _apply_image(self, run, private, image):
         path, accounts = self.spec.path, (self.accounts, self.accounts)
@@ -123,9 +120,12 @@ class _MergedTree:
                 elif action.what == REMOVE and action.is_directory:
                     emptied.append(path)
                 elif action.what == REMOVE:
-                    self._unlink(path)
+                    with self._parent(TREE, path) as (fd, name):
+                        os.unlink(name, dir_fd=fd)
             except OSError as error:
-                raise self._failed(action, error) from error
+                found = "the image's change cannot be made in its copy: {}".format(because(error))
+                hint = "Clear what forbids it there (chattr -ia), or say on_image_change: keep."
+                raise CopyError(Where(self._path, action.path), found, hint) from error
         for path in reversed(emptied):
             self._remove_if_empty(path)
 
@@ -143,10 +143,6 @@ class _MergedTree:
         with self._opened(os.path.join(NEW, path)) as new, self._opened(os.path.join(TREE, path)) as own:
             metadata.copy_metadata(new, own, os.fstat(new), self._path)
 
-    def _unlink(self, path):
-        with self._parent(TREE, path) as (fd, name):
-            os.unlink(name, dir_fd=fd)
-
     def _remove_if_empty(self, path):
         try:
             with self._parent(TREE, path) as (fd, name):
@@ -163,13 +159,6 @@ class _MergedTree:
 
     def _opened(self, relative):
         return Opened(open_directory(self._private, relative, self._path))
-
-    def _failed(self, action, error):
-        return CopyError(
-            Where(self._path, action.path),
-            "the image's change cannot be made in its copy: {}".format(because(error)),
-            "Clear what forbids it there (chattr -ia), or say on_image_change: keep.",
-        )
 
 
 def _make_room(fd, name, before):

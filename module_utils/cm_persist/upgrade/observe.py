@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find out whether a state path in the store meets another image, and what that image changed. Changes nothing."""
 
+import itertools
 import os
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import CopyError, StoreError, because
 from ..fs.accounts import Accounts
-from ..fs.dirfd import open_regular
 from ..fs.node import Node, ParentDir
 from ..host.applications import DATABASE_FILES
 from ..host.mounts import Mount, mounts_at_or_below
 from ..host.postgresql import Database, find_databases
 from ..host.processes import Process, find_process_using
 from ..original.notes import read_notes
-from ..paths import StatePath
-from ..tree.compare import from_manifest, from_tree, some_of
+from ..original.pristine import path_in_list
+from ..tree.compare import from_tree, some_of
 from ..tree.scan import ScanResult, scan
 from ..tree.walk import LEAVE, walk
 from .image import Image, fingerprint, identify, image_of
-from .three_way import Tally, actions_of, hidden, is_unchanged, newer, removed, seeded_entries, tally
+from .three_way import Tally, actions_of, hidden, is_unchanged, listed_entries, newer, removed, seeded_entries, tally
 
 KEEP, MERGE, FAIL = "keep", "merge", "fail"
 NAMED = 10  # files that a report names
@@ -77,30 +77,23 @@ class ImageChange(NamedTuple):
         return bool(self.hidden or self.removed)
 
 
-class Meeting(NamedTuple):
-    """A state path where the image's original and the store's copy meet; entry is None for content about to be adopted."""
+def find_change(store, path, parent: ParentDir, context: ImageContext) -> Optional[ImageChange]:
+    """What another image means for a state path (PathSeen, without an entry if its content is about to be adopted).
 
-    spec: StatePath
-    parent: ParentDir
-    original: Node
-    stored: Node
-    entry: Optional[dict] = None
-
-
-def find_change(store, meeting: Meeting, context: ImageContext) -> Optional[ImageChange]:
-    """What another image means for a state path; None if there is nothing to do or to report."""
-    return _Finder(store, meeting, context).change()
+    None if there is nothing to do or to report. parent is the image's directory that holds the path.
+    """
+    return _Finder(store, path, parent, context).change()
 
 
 class _Finder:
     """Compares one state path of an open store with the image."""
 
-    def __init__(self, store, meeting, context):
-        self._store, self._context = store, context
-        self._spec, self._parent, self._original, self._stored, self._entry = meeting
+    def __init__(self, store, path, parent, context):
+        self._store, self._parent, self._context = store, parent, context
+        self._spec, self._original, self._stored, self._entry = path.spec, path.original, path.stored, path.entry
 
     def change(self):
-        if not self._original.real or not self._stored.real or self._is_not_the_image_s():
+        if not self._original.real or not self._stored.real or read_notes(self._parent).doubtful:
             return None
         new = self._context.at(self._parent, self._original)
         old, seen = (image_of(self._entry[key]) for key in ("image", "seen")) if self._entry else (None, None)
@@ -118,11 +111,6 @@ class _Finder:
         # An earlier start with this policy has already reported why it is not merged.
         reported = met and self._entry["seen"].get("policy") == self._spec.on_image_change and change.policy == KEEP
         return None if reported and self._was_seeded() else change
-
-    def _is_not_the_image_s(self):
-        # An original that is partly removed, or content that a program put there.
-        notes = read_notes(self._parent)
-        return notes.removal_begun or notes.mount_noted or bool(notes.asides)
 
     def _was_seeded(self):
         return self._entry is not None and bool(self._entry["manifest"])
@@ -154,7 +142,7 @@ class _Finder:
             return change
         accounts = self._context.store_accounts, self._context.accounts
         with self._store.parent_of(self._spec.relative) as tree:
-            counts = tally(actions_of(seeded_entries(self._store, self._entry), tree, self._parent, accounts))
+            counts = tally(actions_of(self._seeded(), tree, self._parent, accounts))
         process = find_process_using(self._store.place(self._spec.path))
         return change._replace(policy=MERGE, tally=counts, scan=self._both_sizes(), used_by=process)
 
@@ -191,17 +179,13 @@ class _Finder:
 
     def _image(self):
         # The list that was made with the image is read faster than the image; not if something is mounted over the path.
-        spec, parent, context = self._spec, self._parent, self._context
-        if context.listed and not mounts_at_or_below(spec.path, context.mounts):
-            within = os.fsencode(os.path.join(os.path.realpath(parent.directory), os.fsdecode(parent.name))).lstrip(b"/")
-            with open(open_regular(context.listed), "rb") as file:
-                entries = from_manifest(file, context.listed, within, context.accounts)
-                top = next(entries, None)
-                if top is not None:
-                    yield top
-                    yield from entries
-                    return
-        yield from self._image_tree()  # not listed, as below /run, or the list is of no use
+        context = self._context
+        if context.listed and not mounts_at_or_below(self._spec.path, context.mounts):
+            entries = listed_entries(context.listed, os.fsencode(path_in_list(self._parent)), context.accounts)
+            top = next(entries, None)
+            if top is not None:
+                return itertools.chain([top], entries)
+        return self._image_tree()  # not listed, as below /run, or the list is of no use
 
     def _image_tree(self):
         return from_tree(self._parent.fd, self._parent.name, self._context.accounts)

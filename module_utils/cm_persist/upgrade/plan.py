@@ -107,29 +107,22 @@ def change_warnings(spec, change: ImageChange, adopted: bool) -> List[str]:
 def _refuse_other_database(change):
     if change.databases:
         store, image = change.databases
-        raise PathError(
-            store.directory,
-            "its database is of PostgreSQL {}, and the image has {} at {}, which cannot read it".format(
-                printable(store.version), printable(image.version), printable(image.directory)
-            ),
+        old, new, where = (printable(text) for text in (store.version, image.version, image.directory))
+        hint = (
             "Start the image with PostgreSQL {} again. To move on, upgrade the store's database (pg_upgrade), or dump it there, "
-            "and load the dump into an empty volume of this image.".format(printable(store.version)),
+            "and load the dump into an empty volume of this image."
         )
+        found = "its database is of PostgreSQL {}, and the image has {} at {}, which cannot read it".format(old, new, where)
+        raise PathError(store.directory, found, hint.format(old))
 
 
 def _changed_error(spec, change):
-    return PathError(
-        spec.path,
-        "the image has changed ({} to {}), on_image_change is fail, and {} of its files there are newer than the store's{}; "
-        "{} are gone".format(
-            _name(change.old),
-            change.new.describe(),
-            change.hidden,
-            ": " + _some(change) if change.hidden else "",
-            change.removed,
-        ),
-        "Start {} again; or say on_image_change: keep (the store's are used) or merge.".format(_name(change.seen or change.old)),
-    )
+    images = "the image has changed ({} to {}), on_image_change is fail".format(_name(change.old), change.new.describe())
+    names = ": " + _some(change) if change.hidden else ""
+    found = "{}, and {} of its files there are newer than the store's{}; {} are gone"
+    hint = "Start {} again; or say on_image_change: keep (the store's are used) or merge."
+    before = _name(change.seen or change.old)
+    return PathError(spec.path, found.format(images, change.hidden, names, change.removed), hint.format(before))
 
 
 def _change_text(change):
@@ -156,12 +149,8 @@ def _some(change):
 
 
 def _counts(change):
-    counts = {
-        "from": _name(change.seen or change.old),
-        "to": change.new.describe(),
-        "hidden": change.hidden,
-        "removed": change.removed,
-    }
+    before, new = _name(change.seen or change.old), change.new.describe()
+    counts = {"from": before, "to": new, "hidden": change.hidden, "removed": change.removed}
     if change.policy == MERGE:
         tally = change.tally
         counts.update(hidden=tally.hidden, changed=tally.changed, added=tally.added, removed=tally.removed, beside=tally.beside)

@@ -164,3 +164,9 @@ def seeded_entries(store, entry: dict) -> Iterator[Entry]:
         raise StoreError(path, "the manifest cannot be opened: {}".format(because(error)), hint) from error
     with open(fd, "rb") as file:
         yield from from_manifest(file, path)
+
+
+def listed_entries(path: str, within: bytes, accounts: Accounts) -> Iterator[Entry]:
+    """The files of a part of an image's list, none if it is not listed; accounts are the image's, path is the list's."""
+    with open(open_regular(path), "rb") as file:
+        yield from from_manifest(file, path, within, accounts)
