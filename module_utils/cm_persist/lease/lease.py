@@ -131,11 +131,8 @@ class Lease:
 
     def refusal(self, holder: str, timeout: float) -> StoreError:
         """The error for a lease that another manager holds."""
-        return StoreError(
-            self.path,
-            "another manager uses this store, {}; waited {:g} seconds for it".format(holder, timeout),
-            "End that one, then start again; its lease goes with its container, at once.",
-        )
+        found = "another manager uses this store, {}; waited {:g} seconds for it".format(holder, timeout)
+        return StoreError(self.path, found, "End that one, then start again; its lease goes with its container, at once.")
 
     def leave_behind(self):
         """Start a keeper for what was taken, which lives until this container ends. Raises StoreError if it could not be started;
@@ -171,7 +168,6 @@ class Lease:
         return True
 
     def end_keepers(self):
-        """End the keepers of this container or machine."""
         try:
             lease = Opened(open_lock(self._state_fd, NAME, self.path, make=False))
         except OSError:

@@ -21,7 +21,6 @@ class LeaseRun:
         self.lease, self.systemd, self._store_path = lease, systemd, store_path
 
     def failed(self, step, error: OSError) -> StoreError:
-        """The error for a step that failed."""
         return StoreError(self._store_path, "cannot {}: {}".format(step.describe(), because(error)), writable_hint(error))
 
     def abandon(self):
@@ -125,10 +124,9 @@ def plan_lease(store, request: Optional[LeaseRequest], mount, systemd: Systemd) 
         unit = systemd.observe(lease_unit(store.path, lease.path, request, network), store.path)
         if systemd.text_of(NAME) and not installed:
             found = "the unit {} holds the lease of another store".format(NAME)
-            hint = "One machine, one manager: take it off the other store first (restore.yml), or, if that is lost, {}.".format(
-                "systemctl disable --now {0} && rm /etc/systemd/system/{0}".format(NAME)
-            )
-            raise LinkError(store.path, found, hint)
+            command = "systemctl disable --now {0} && rm /etc/systemd/system/{0}".format(NAME)
+            hint = "One machine, one manager: take it off the other store first (restore.yml), or, if that is lost, {}."
+            raise LinkError(store.path, found, hint.format(command))
     plan = LeasePlan(by, request, seen, (), tuple(_warnings(store.path, lease.path, by, seen)), installed)
     return plan._replace(steps=decide_steps(store.path, plan, unit)) if os.geteuid() == 0 else plan
 

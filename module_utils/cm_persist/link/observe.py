@@ -75,20 +75,17 @@ class Observer:
             if image.fd is None:
                 return self._with_mount(seen)
             pretended = self._purpose.unseeded and seen.current.real and not seen.stored.real
+            name = entry["manifest"] if entry else None
             if pretended:
                 seen, name = seen._replace(stored=seen.current), label(spec.path)
-            else:
-                seen, name = self._with_made(seen), entry["manifest"] if entry else None
+            elif self._purpose.unseeded and spec.missing == "make" and seen.current.kind == seen.stored.kind == NONE:
+                seen = seen._replace(stored=Node(DIRECTORY))
             manifests = manifests_of(image, self._image_manifest, self._store.manifest_path(name) if name else "")
             holding = mount_holding(image.directory, self._mounts)
             overlay, writable = bool(holding and holding.is_overlay), os.access(image.directory, os.W_OK | os.X_OK)
             at_path = seen.at_path._replace(overlay=overlay, writable=writable)
             seen = self._with_mount(seen._replace(at_path=at_path, evidence=Evidence(manifests)), self._find_hidden(spec))
             return self._look_closely(image, seen, pretended) if self._purpose.closely else seen
-
-    def _with_made(self, seen):
-        made = self._purpose.unseeded and seen.spec.missing == "make" and seen.current.kind == seen.stored.kind == NONE
-        return seen._replace(stored=Node(DIRECTORY)) if made else seen
 
     def _find_hidden(self, spec) -> Tuple[str, ...]:
         if self._store is None or spec.method != "bind":

@@ -68,7 +68,6 @@ class LinkSeen(NamedTuple):
 
     @property
     def current(self) -> Node:
-        """What is at the path."""
         return self.at_path.node
 
     @property

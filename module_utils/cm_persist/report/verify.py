@@ -29,7 +29,6 @@ class ImageList(NamedTuple):
     mounts: List[Mount]
 
     def read(self, within: bytes):
-        """Each Entry of a part of the list."""
         return listed_entries(self.path, within, self.accounts)
 
     def part_of(self, image: ParentDir, seen: LinkSeen) -> Optional[bytes]:

@@ -4,7 +4,7 @@
 from typing import List, NamedTuple
 
 from ..errors import PathError, StoreError, printable
-from ..fs.node import DIRECTORY, FILE, LINK, NONE, OTHER
+from ..fs.node import LINK, NONE, OTHER
 from ..paths import inside
 from ..plan import Decision, path_result
 from ..store.steps import Content
@@ -29,7 +29,9 @@ def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str
     asides: where the originals of all state paths are kept. Raises PersistError for a refusal.
     """
     store = seen.store
-    refuse_stored_kind(store.path, path)
+    if path.stored.kind != NONE and not path.stored.real:
+        found = "the store has a {} there".format(path.stored.kind)
+        raise StoreError(store.path + path.spec.path, found, "Remove it, after a look at where it came from.")
     if path.entry is not None:
         return _decide_recorded(store, path)
     _refuse_recorded_neighbours(store, path.spec)
@@ -45,13 +47,6 @@ def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str
     refuse_obstacles(store.path, path)
     steps = (RemoveEmpty(path.spec, store.path),) if path.stored.real else ()
     return Decision(steps, path_result(path.spec, "seeded", path.scan.files, path.scan.data))
-
-
-def refuse_stored_kind(store_path: str, path: PathSeen):
-    """Refuse a path for which the store has neither a directory nor a file."""
-    if path.stored.kind not in (NONE, DIRECTORY, FILE):
-        found = "the store has a {} there".format(path.stored.kind)
-        raise StoreError(store_path + path.spec.path, found, "Remove it, after a look at where it came from.")
 
 
 def refuse_lost(store_path: str, seen, entry: dict):

@@ -14,11 +14,11 @@ from ..host.postgresql import Database, find_databases
 from ..host.processes import Process, find_process_using
 from ..original.notes import read_notes
 from ..original.pristine import path_in_list
-from ..tree.compare import from_tree, some_of
+from ..tree.compare import from_tree, same, side_by_side, some_of
 from ..tree.scan import ScanResult, scan
 from ..tree.walk import LEAVE, walk
 from .image import Image, fingerprint, identify, image_of
-from .three_way import Tally, actions_of, hidden, is_unchanged, listed_entries, newer, removed, seeded_entries, tally
+from .three_way import Tally, actions_of, hidden, listed_entries, newer, seeded_entries, tally
 
 KEEP, MERGE, FAIL = "keep", "merge", "fail"
 NAMED = 10  # files that a report names
@@ -134,11 +134,11 @@ class _Finder:
                 return self._merged(change)
             policy = KEEP
         count, names = some_of(hidden(self._seeded(), self._image()), NAMED)
-        gone, _names = some_of(removed(self._seeded(), self._image()), 0)
+        gone = sum(image is None and not old.is_directory for old, image in side_by_side(self._seeded(), self._image()))
         return change._replace(policy=policy, reason=reason, hidden=count, names=names, removed=gone)
 
     def _merged(self, change):
-        if is_unchanged(self._seeded(), self._image()):
+        if all(same(old, image) for old, image in side_by_side(self._seeded(), self._image())):
             return change
         accounts = self._context.store_accounts, self._context.accounts
         with self._store.parent_of(self._spec.relative) as tree:

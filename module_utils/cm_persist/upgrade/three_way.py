@@ -112,11 +112,6 @@ def hidden(base: Iterable[Entry], new: Iterable[Entry]) -> Iterator[bytes]:
             yield image.path
 
 
-def is_unchanged(base: Iterable[Entry], new: Iterable[Entry]) -> bool:
-    """True if an image has what it had when a path was seeded."""
-    return all(same(old, image) for old, image in side_by_side(base, new))
-
-
 def newer(store: Iterable[Entry], new: Iterable[Entry]) -> Iterator[bytes]:
     """The paths of files that an image has and a store lacks, or has older; for a path of which nothing else is known."""
     for own, image in side_by_side(store, new):
@@ -124,13 +119,6 @@ def newer(store: Iterable[Entry], new: Iterable[Entry]) -> Iterator[bytes]:
             continue
         if own is None or int(own.fields[MTIME]) < int(image.fields[MTIME]):
             yield image.path
-
-
-def removed(base: Iterable[Entry], new: Iterable[Entry]) -> Iterator[bytes]:
-    """The paths of files that an image no longer has."""
-    for old, image in side_by_side(base, new):
-        if image is None and not old.is_directory:
-            yield old.path
 
 
 def tally(actions: Iterable[Action], most: int = 10) -> Tally:
