@@ -505,8 +505,8 @@ MUTANTS = (
     Mutant(
         "a merge that is not on disk when it takes its place",
         CORE + "seed/plan.py",
-        "            Sync(),\n",
-        "            *([Sync()] if copies else []),\n",
+        "*merging, Sync()), ",
+        "*merging, *([Sync()] if copies else [])), ",
         (UPGRADES, "-k", "power_loss and ext4"),
     ),
     Mutant(
@@ -533,8 +533,8 @@ MUTANTS = (
     Mutant(
         "what was replaced is not kept",
         CORE + "seed/plan.py",
-        "        keep=tuple(KeepOld(name, backups) for name in names),\n",
-        "        keep=(),\n",
+        "    keep = tuple(KeepOld(name, backups) for name in names)\n",
+        "    keep = ()\n",
         (BACK, "-k", "comes_back"),
     ),
     Mutant(

@@ -168,6 +168,7 @@ class Lease:
         return True
 
     def end_keepers(self):
+        """End the keepers of this container or machine."""
         try:
             lease = Opened(open_lock(self._state_fd, NAME, self.path, make=False))
         except OSError:

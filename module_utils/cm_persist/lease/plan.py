@@ -21,6 +21,7 @@ class LeaseRun:
         self.lease, self.systemd, self._store_path = lease, systemd, store_path
 
     def failed(self, step, error: OSError) -> StoreError:
+        """The error for a step that failed."""
         return StoreError(self._store_path, "cannot {}: {}".format(step.describe(), because(error)), writable_hint(error))
 
     def abandon(self):

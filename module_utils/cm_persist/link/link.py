@@ -69,6 +69,7 @@ class Linking:
         self.store: Optional[Store] = None
 
     def run(self) -> Outcome:
+        """Link or unlink, and say what was done."""
         # An original that is kept next to its path can be put back though the volume is lost.
         if self.found.absent and self.restore != RESTORE_ASIDE:
             refuse_dangling(self.found, self.specs)

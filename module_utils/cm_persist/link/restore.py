@@ -103,7 +103,12 @@ def _decide_put_back(path, stored_path) -> Decision:
         ReturnAside(path.spec, stored_path, path.aside),
         *([ForgetMount(path.spec)] if path.mount.mounted_by else []),
     )
-    return Decision(steps, result_of(path, "unlinked"), _warn_of_put_back(path))
+    where, last_aside, warnings = printable(path.spec.path), path.notes.last_aside, []
+    if last_aside not in ("", path.aside):
+        warnings.append("{}: more is kept, last at {}.".format(where, printable(last_aside)))
+    if path.evidence.difference is not None:
+        warnings.append("{}: what is put back from {} is not what was seeded.".format(where, printable(path.aside)))
+    return Decision(steps, result_of(path, "unlinked"), tuple(warnings))
 
 
 def _unmount(path) -> List[tuple]:
@@ -112,13 +117,6 @@ def _unmount(path) -> List[tuple]:
 
 def _remove_unit(path) -> List[tuple]:
     return [RemoveUnit(path.spec)] if path.mount.mounted_by == BY_UNIT else []
-
-
-def _warn_of_put_back(path):
-    where, last_aside = printable(path.spec.path), path.notes.last_aside
-    more = [] if last_aside in ("", path.aside) else ["{}: more is kept, last at {}.".format(where, printable(last_aside))]
-    differs = "{}: what is put back from {} is not what was seeded.".format(where, printable(path.aside))
-    return (*more, differs) if path.evidence.difference is not None else tuple(more)
 
 
 def _refuse_without_room(paths):

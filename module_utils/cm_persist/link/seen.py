@@ -68,6 +68,7 @@ class LinkSeen(NamedTuple):
 
     @property
     def current(self) -> Node:
+        """What is at the path."""
         return self.at_path.node
 
     @property

@@ -92,20 +92,13 @@ def path_next_to(image: ParentDir, name: bytes) -> str:
     return os.path.join(image.directory, os.fsdecode(name))
 
 
-class RemovalNote(NamedTuple):
-    """The content of the note of a removal: the list of all that may be removed, and where a copy of it is kept, if anywhere."""
-
-    manifest: Manifest
-    aside: Optional[str]
-
-
 def write_removal(image: ParentDir, manifest: Manifest, aside: Optional[str]):
-    """Note, durably, that the removal of the original starts; the arguments are the fields of RemovalNote."""
+    """Note, durably, that the removal of the original starts: what lists all that may be removed, and where a copy is kept."""
     note = {"manifest": manifest.file, "within": manifest.within, "aside": aside}
     write_json(image.fd, removal_name(image.name), note)
 
 
-def read_removal(image: ParentDir) -> RemovalNote:
+def read_removal(image: ParentDir) -> Tuple[Manifest, Optional[str]]:
     """The note of a removal, which has to be there. Raises StoreError if its content makes no sense."""
     name = removal_name(image.name)
     try:
@@ -113,7 +106,7 @@ def read_removal(image: ParentDir) -> RemovalNote:
         aside = note["aside"]
         if aside is not None and not is_name(os.path.basename(aside)):
             raise ValueError(aside)
-        return RemovalNote(Manifest(str(note["manifest"]), str(note["within"])), aside)
+        return Manifest(str(note["manifest"]), str(note["within"])), aside
     except OSError:
         raise
     except INVALID as error:

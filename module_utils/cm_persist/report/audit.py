@@ -4,7 +4,7 @@ Nothing is changed, and nothing made."""
 
 import os
 import re
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Tuple
 
 from ..errors import SpecError, printable
 from ..fs.dirfd import Opened, list_names, open_directory
@@ -59,35 +59,31 @@ def audit(settings: Settings, machine: Machine = THIS_MACHINE) -> Audit:
     trigger_automount(store_path)
     mounts = machine.mounts()
     found = find_store(store_path, settings.require_mount, mounts)
-    kept = KeptNextTo(specs)
+    asides, kept = _look_next_to(specs)
     outliving = [] if found.absent else [os.path.realpath(store_path)]  # without a store, that directory is the container's own
-    comparison = Comparison(os.path.realpath(settings.root), store_path, _left_out(settings, mounts, kept.paths + outliving))
+    comparison = Comparison(os.path.realpath(settings.root), store_path, _left_out(settings, mounts, kept + outliving))
     changes, totals = comparison.largest(settings.image_manifest, settings.limit), comparison.totals
     counts = "{added:,} added, {changed:,} changed, {removed:,} removed".format(**totals)
     message = "lost with the container: {}; {}, {}".format(counts, files(totals["files"]), size(totals["bytes"]))
     unclaimed = [] if found.absent else _find_unclaimed(store_path, specs)
-    report = Audit(False, changes, totals, sorted(kept.asides, key=_rank), unclaimed, [], message)
+    report = Audit(False, changes, totals, sorted(asides, key=_rank), unclaimed, [], message)
     return report._replace(table=_lay_out(report, found.absent))
 
 
-class KeptNextTo:
-    """What is kept next to state paths: asides, each with its path, bytes and files; paths, those of the asides and of all notes,
-    whether they exist or not."""
-
-    def __init__(self, specs: List[StatePath]):
-        self.asides, self.paths = [], []
-        for spec in specs:
-            with ParentDir(spec.path) as image, reading(image.directory):
-                if image.fd is not None:
-                    self._look(image)
-
-    def _look(self, image):
-        # Any number: an audit reports also what lies behind a gap, where a start looks no further.
-        pattern = re.compile(re.escape(image.name) + rb"-initial(\.\d+)?")
-        kept = [name for name in list_names(image.fd) if pattern.fullmatch(name)]
-        self.asides += [_count(image.fd, name, image.directory) for name in kept]
-        names = [*kept, *(name(image.name) for name in (removal_name, bound_name, copy_name))]
-        self.paths += [os.path.join(os.path.realpath(image.directory), os.fsdecode(name)) for name in names]
+def _look_next_to(specs: List[StatePath]) -> Tuple[List[dict], List[str]]:
+    """The asides, each with its path, bytes and files; and the paths of asides and of all notes, whether they exist or not."""
+    asides, paths = [], []
+    for spec in specs:
+        with ParentDir(spec.path) as image, reading(image.directory):
+            if image.fd is None:
+                continue
+            # Any number: an audit reports also what lies behind a gap, where a start looks no further.
+            pattern = re.compile(re.escape(image.name) + rb"-initial(\.\d+)?")
+            kept = [name for name in list_names(image.fd) if pattern.fullmatch(name)]
+            asides += [_count(image.fd, name, image.directory) for name in kept]
+            names = [*kept, *(name(image.name) for name in (removal_name, bound_name, copy_name))]
+            paths += [os.path.join(os.path.realpath(image.directory), os.fsdecode(name)) for name in names]
+    return asides, paths
 
 
 def _left_out(settings: Settings, mounts: List[Mount], outliving: List[str]):

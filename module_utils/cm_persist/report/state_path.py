@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One state path as persist_info reports it, and what is wrong with it. Nothing is changed."""
 
+import contextlib
 import os
 from typing import List
 
@@ -158,11 +159,9 @@ def _count_asides(image: ParentDir, notes: PathNotes) -> List[dict]:
 
 
 def _count_backups(store, spec) -> int:
-    if store.state_fd is None:
-        return 0
-    try:
-        generations = open_directory(store.state_fd, BACKUPS + b"/" + os.fsencode(label(spec.path)), store.state_path)
-    except FileNotFoundError:
-        return 0
-    with Opened(generations) as fd:
-        return len(numbers(fd))
+    generations = BACKUPS + b"/" + os.fsencode(label(spec.path))
+    with contextlib.suppress(FileNotFoundError):
+        if store.state_fd is not None:
+            with Opened(open_directory(store.state_fd, generations, store.state_path)) as fd:
+                return len(numbers(fd))
+    return 0

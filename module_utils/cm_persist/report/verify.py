@@ -2,6 +2,7 @@
 """What the manifest of a state path, as it was seeded, shows: which files an image has newer, what became of the files, and
 whether a database lost what makes it one. Nothing is changed."""
 
+import contextlib
 import errno
 import os
 from typing import List, NamedTuple, Optional, Tuple
@@ -29,6 +30,7 @@ class ImageList(NamedTuple):
     mounts: List[Mount]
 
     def read(self, within: bytes):
+        """Each Entry of a part of the list."""
         return listed_entries(self.path, within, self.accounts)
 
     def part_of(self, image: ParentDir, seen: LinkSeen) -> Optional[bytes]:
@@ -96,12 +98,10 @@ class SeededPath(NamedTuple):
         return [b"/".join(key) for key in sorted(clusters) if self._lacks_version(key)]
 
     def _lacks_version(self, key) -> bool:
-        try:
-            directory = open_directory(self.store.fd, b"/".join((self.spec.relative, *key)), self.store.path)
-        except FileNotFoundError:
-            return False
-        with Opened(directory) as fd:
+        directory = b"/".join((self.spec.relative, *key))
+        with contextlib.suppress(FileNotFoundError), Opened(open_directory(self.store.fd, directory, self.store.path)) as fd:
             return lstat(VERSION, fd) is None
+        return False
 
 
 def _is_same(old, now) -> bool:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decide what to do about a store. Pure: no disk is touched, so tests can try every case."""
 
-from typing import NamedTuple
-
 from ..errors import StoreError
 from ..host.selinux import plan_labels
 from ..plan import Plan
@@ -32,12 +30,12 @@ def plan_seed(seen: Seen, policy: SeedPolicy) -> Plan:
     _refuse_store(seen, policy)
     asides = [path.notes.first_aside for path in paths if path.notes.first_aside]
     decisions = [_decide(seen, path, policy, asides) for path in paths]
-    trees = _new_trees(seen, decisions, policy.backups)
+    copy, publish, keep = _new_trees(seen, decisions, policy.backups)
     here = [step for decision in decisions for step in decision.steps]
     owners = decide_owners(store, seen.image.accounts)
     # Before anything comes into the store, and in all that is there; but a store that stays empty gets no file with names.
-    renumber = owners.steps if here or trees.copy or store.books.record is not None else ()
-    writes = bool(renumber or here or trees.copy)
+    renumber = owners.steps if here or copy or store.books.record is not None else ()
+    writes = bool(renumber or here or copy)
     tops = [path.spec.path.split("/")[1] for path, decision in zip(paths, decisions) if decision.result["state"] != "missing"]
     labels = plan_labels(store.path, store.volume.labels, tops, writes, store.volume.read_only)
     if writes and store.volume.read_only:
@@ -52,12 +50,12 @@ def plan_seed(seen: Seen, policy: SeedPolicy) -> Plan:
             ("clear staging", (ClearStaging(leftovers),) if leftovers else ()),
             ("renumber owners", renumber),
             ("adopt, repair, make room", tuple(here)),
-            ("copy", trees.copy),
-            ("publish", trees.publish),
+            ("copy", copy),
+            ("publish", publish),
             # Before the record: a run that is killed here is completed, labels included.
             ("label", labels.steps),
             ("record", (WriteRecord(store.path),) if writes else ()),
-            ("keep what was replaced", trees.keep),
+            ("keep what was replaced", keep),
             ("remove staging", (RemoveStaging(),) if clear_up else ()),
         ),
         paths=tuple(decision.result for decision in decisions),
@@ -70,22 +68,15 @@ def plan_seed(seen: Seen, policy: SeedPolicy) -> Plan:
     )
 
 
-class NewTrees(NamedTuple):
-    """The steps that bring whole trees into the store: copied or merged in staging and synced; published; replaced ones kept."""
-
-    copy: tuple = ()
-    publish: tuple = ()
-    keep: tuple = ()
-
-
 def _new_trees(seen, decisions, backups):
+    """The steps that copy or merge whole trees in staging and sync them, that publish them, and that keep replaced ones."""
     store, image = seen.store, seen.image
     copies = [path for path, decision in zip(seen.paths, decisions) if decision.result["state"] == "seeded"]
     merges = [path for path, decision in zip(seen.paths, decisions) if decision.result["state"] == "merged"]
     for path in copies:
         refuse_hazards(store, path)
     if not copies and not merges:
-        return NewTrees()
+        return (), (), ()
     scans = [path.scan for path in copies] + [path.change.scan for path in merges]
     refuse_without_room(store, [path.spec for path in copies + merges], scans)
     names = [swap_name(path.spec.path, MERGE_SUFFIX) for path in merges]
@@ -93,18 +84,11 @@ def _new_trees(seen, decisions, backups):
         Copy(path.spec, store.path, path.scan.files, path.scan.data) if path.original.real else Make(path.spec, store.path)
         for path in copies
     ]
-    return NewTrees(
-        copy=(
-            *copying,
-            *(Merge(path.spec, store.path, path.change.new, image.accounts, path.change.scan) for path in merges),
-            Sync(),
-        ),
-        publish=(
-            *(Publish(path.spec, store.path) for path in copies),
-            *(Exchange(path.spec.key, store.path, name) for path, name in zip(merges, names)),
-        ),
-        keep=tuple(KeepOld(name, backups) for name in names),
-    )
+    merging = [Merge(path.spec, store.path, path.change.new, image.accounts, path.change.scan) for path in merges]
+    publish = [Publish(path.spec, store.path) for path in copies]
+    exchange = [Exchange(path.spec.key, store.path, name) for path, name in zip(merges, names)]
+    keep = tuple(KeepOld(name, backups) for name in names)
+    return (*copying, *merging, Sync()), (*publish, *exchange), keep
 
 
 def _refuse_store(seen, policy):

@@ -94,6 +94,7 @@ class Seeding:
         return planned.outcome(lease.steps, (*lease.warnings, *warnings))
 
     def run(self) -> Outcome:
+        """Seed the store."""
         lease = self._plan_lease()
         done = self._first_plan(lease, wait=True)
         if done is not None and not done.steps and self._store.state_fd is None:

@@ -26,6 +26,7 @@ class KeepOld(NamedTuple):
 
     @property
     def label(self) -> str:
+        """The label of the state path."""
         return self.name.rpartition("-")[0]
 
     def describe(self):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Complete what interrupted runs started, before anything else is decided. Pure: no disk is touched."""
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Optional, Tuple
 
 from ..errors import PathError, StoreError
 from ..host.selinux import plan_labels
@@ -20,14 +20,15 @@ def plan_recovery(store: StoreSeen, paths: list, backups: int) -> Optional[Plan]
     paths are PathSeen; backups is how many replaced trees are kept for each path. Raises PersistError if something cannot be
     completed.
     """
-    swaps = decide_swaps(store, backups)
+    complete, keep = decide_swaps(store, backups)
     published = [path for path in paths if path.unrecorded and path.entry is None]
-    steps = [*swaps.complete, *(RecordPublished(path.spec, store.path, path.unrecorded) for path in published)]
+    steps = [*complete, *(RecordPublished(path.spec, store.path, path.unrecorded) for path in published)]
     if steps and store.volume.read_only:
         raise read_only_error(store)
-    if not steps and not swaps.keep:
+    if not steps and not keep:
         return None
-    swapped = {swap.note.path: swap.done for swap in store.books.swaps if swap.state != BEFORE}
+    swaps = [swap for swap in store.books.swaps if swap.state != BEFORE]
+    swapped = {swap.note.path: "rolled_back" if swap.is_rollback else "merged" for swap in swaps}
     tops = [key.split("/")[1] for key in (*swapped, *(path.spec.key for path in published))]
     labels = plan_labels(store.path, store.volume.labels, tops, bool(tops), store.volume.read_only)
     return Plan(
@@ -36,7 +37,7 @@ def plan_recovery(store: StoreSeen, paths: list, backups: int) -> Optional[Plan]
             # Before the record: a run that is killed here is completed again, labels included.
             ("label", labels.steps),
             ("record", (WriteRecord(store.path),)),
-            ("keep what was replaced", swaps.keep),
+            ("keep what was replaced", keep),
         ),
         paths=tuple(_result(path, path in published, swapped) for path in paths),
         warnings=labels.warnings,
@@ -44,15 +45,11 @@ def plan_recovery(store: StoreSeen, paths: list, backups: int) -> Optional[Plan]
     )
 
 
-class SwapSteps(NamedTuple):
-    """The steps that complete interrupted swaps, and those that keep the replaced trees, for after the record is written."""
+def decide_swaps(store: StoreSeen, backups: int) -> Tuple[Tuple[tuple, ...], Tuple[tuple, ...]]:
+    """The steps that complete interrupted swaps, and those that keep the replaced trees, for after the record is written.
 
-    complete: Tuple[tuple, ...]
-    keep: Tuple[tuple, ...]
-
-
-def decide_swaps(store: StoreSeen, backups: int) -> SwapSteps:
-    """How to complete the swaps that interrupted runs started. Raises PathError if a tree that is to be replaced is in use."""
+    Raises PathError if a tree that is to be replaced is in use.
+    """
     for swap in store.books.swaps:
         if swap.used_by:
             found = "the store's copy is in use: {}".format(swap.used_by.describe())
@@ -61,11 +58,9 @@ def decide_swaps(store: StoreSeen, backups: int) -> SwapSteps:
     kept = [swap for swap in store.books.swaps if swap.state != BEFORE or swap.is_rollback]
     if store.volume.read_only:
         kept = []
-    return SwapSteps(
-        complete=tuple(CompleteSwap(swap, store.path) for swap in done),
-        # What a rollback replaces is kept in any case.
-        keep=tuple(KeepOld(swap.name, max(1, backups) if swap.is_rollback else backups) for swap in kept),
-    )
+    # What a rollback replaces is kept in any case.
+    keep = tuple(KeepOld(swap.name, max(1, backups) if swap.is_rollback else backups) for swap in kept)
+    return tuple(CompleteSwap(swap, store.path) for swap in done), keep
 
 
 def read_only_error(store: StoreSeen, **results) -> StoreError:

@@ -80,6 +80,7 @@ class Run:
         sync_tree(dir_fd, name, self.machine.release, self.fs_type)
 
     def failed(self, step, error: OSError) -> StoreError:
+        """The error for a step that failed."""
         return StoreError(self.store.path, "cannot {}: {}".format(step.describe(), because(error)), writable_hint(error))
 
     def abandon(self):

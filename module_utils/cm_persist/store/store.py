@@ -102,6 +102,7 @@ class Store:
 
     @property
     def read_only(self) -> bool:
+        """True if nothing can be written to the volume."""
         return bool(os.fstatvfs(self.fd).f_flag & os.ST_RDONLY)
 
     def find_state(self):

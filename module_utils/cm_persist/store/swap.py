@@ -52,11 +52,6 @@ class Swap(NamedTuple):
         """True if the swap brings a kept tree back."""
         return self.name.endswith(ROLLBACK_SUFFIX)
 
-    @property
-    def done(self) -> str:
-        """The state of the path in the result, once the swap is completed."""
-        return "rolled_back" if self.is_rollback else "merged"
-
 
 class CompleteSwap(NamedTuple):
     """Complete a swap that an interrupted run started."""

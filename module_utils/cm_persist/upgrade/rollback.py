@@ -92,22 +92,22 @@ def plan_rollback(store: StoreSeen, paths: List[PathKept], backups: int) -> Plan
     Where an interrupted run was a rollback, this plan completes it and is all of it. backups is how many generations are kept.
     Raises PersistError for a refusal.
     """
-    swaps, owners = decide_swaps(store, backups), store.books.owners
+    (complete, keep), owners = decide_swaps(store, backups), store.books.owners
     back = {swap.note.path for swap in store.books.swaps if swap.is_rollback and swap.state != BEFORE}
-    resume = bool(swaps.complete or swaps.keep) and not back
-    renumber = ()
-    if not (swaps.complete or swaps.keep) and owners and owners.started:
+    interrupted = bool(complete or keep)
+    resume, renumber = interrupted and not back, ()
+    if not interrupted and owners and owners.started:
         # A file may lack what its new owner took from it.
         renumber, resume = (Renumber(owners, owners.started, ("as was begun",)),), True
-    going = () if swaps.complete or swaps.keep or resume else tuple(path for path in paths if path.kept)
+    going = () if interrupted or resume else tuple(path for path in paths if path.kept)
     for path in going:
         _refuse(path)
     names = [swap_name(path.spec.path, ROLLBACK_SUFFIX) for path in going]
-    keep = swaps.keep + tuple(KeepOld(name, max(1, backups)) for name in names)
+    keep += tuple(KeepOld(name, max(1, backups)) for name in names)
     stay = () if back or resume else [path for path in paths if path not in going]
     plan = Plan(
         phases=(
-            ("complete", swaps.complete),
+            ("complete", complete),
             ("renumber owners", renumber),
             ("take back", tuple(TakeBack(path.spec, store.path, *path.kept) for path in going)),
             ("exchange", tuple(Exchange(path.spec.key, store.path, name) for path, name in zip(going, names))),
