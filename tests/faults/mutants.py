@@ -239,7 +239,7 @@ MUTANTS = (
     Mutant(
         "newer content removed with the rest of an original",
         CORE + "link/steps.py",
-        "            if published and difference(manifest, image, removal_begun=True) is None:\n",
+        "            if published and difference(manifest, (image.fd, image.name), removal_begun=True) is None:\n",
         "            if published:\n",
         (CUT, "-k", "put_there_during_a_removal"),
     ),
@@ -498,8 +498,8 @@ MUTANTS = (
     Mutant(
         "an original put back over what the store got since",
         CORE + "link/observe.py",
-        "        return difference(seeded, image, kept) is None and is_as_seeded(",
-        "        return difference(seeded, image, kept) is None or is_as_seeded(",
+        "        return difference(seeded, kept) is None and is_as_seeded(",
+        "        return difference(seeded, kept) is None or is_as_seeded(",
         ("tests/filesystem/test_restore.py", "-k", "newest"),
     ),
     Mutant(

@@ -15,7 +15,7 @@ from ..paths import StatePath, parse_paths
 from ..plan import Outcome, Plan, execute, outcome_of
 from ..store.lock import locked
 from ..store.record import read_record
-from ..store.store import Found, Store, find_store, trigger_automount, working_on
+from ..store.store import Found, Store, opened_store
 from .observe import Observer, Purpose
 from .plan import plan_link
 from .restore import RESTORE_ASIDE, RESTORE_NEWEST, RESTORE_STORE, plan_restore
@@ -53,9 +53,7 @@ def link(settings: Settings, check_mode: bool = False, machine: Machine = THIS_M
     Raises PersistError for a refusal, and nothing was changed; or for a failure, and the next run starts from what it left.
     """
     store_path, specs = parse_paths(settings.store, settings.paths, settings.method)
-    with working_on(store_path):
-        trigger_automount(store_path)
-        found = find_store(store_path, settings.require_mount, machine.mounts())
+    with opened_store(store_path, settings.require_mount, machine) as found:
         return Linking(settings, specs, found, check_mode, machine).run()
 
 
@@ -65,8 +63,7 @@ class Linking:
 
     def __init__(self, settings: Settings, specs: List[StatePath], found: Found, check_mode: bool, machine: Machine):
         self.settings, self.specs, self.found, self.check_mode, self.machine = settings, specs, found, check_mode, machine
-        self.restore = "" if settings.state == "linked" else settings.restore
-        self.store: Optional[Store] = None
+        self.restore, self.store = "" if settings.state == "linked" else settings.restore, found.store
 
     def run(self) -> Outcome:
         """Link or unlink, and say what was done."""
@@ -75,10 +72,7 @@ class Linking:
             refuse_dangling(self.found, self.specs)
             done = "nothing leads into it" if self.restore else "nothing was linked"
             return Outcome(False, "absent", [], [], [], "no persistence: {}; {}".format(self.found.absent, done))
-        with contextlib.ExitStack() as stack:
-            if not self.found.absent:
-                self.store = stack.enter_context(Store(self.found.path))
-            return self._unlink() if self.restore else self._link()
+        return self._unlink() if self.restore else self._link()
 
     def plan(self, closely: bool) -> Tuple[str, Plan]:
         """The store's state, and what is to be done, as it is now; closely is for a plan that is shown or executed."""

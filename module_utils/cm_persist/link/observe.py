@@ -134,8 +134,8 @@ class Observer:
         seeded = next((manifest for manifest in seen.evidence.manifests if not manifest.of_image), None)
         if seen.current.kind != LINK or not seen.notes.last_aside or seeded is None:
             return False
-        kept = seen.notes.asides[-1].name
-        return difference(seeded, image, kept) is None and is_as_seeded(self._store, seen.spec, os.path.basename(seeded.file))
+        kept = image.fd, seen.notes.asides[-1].name
+        return difference(seeded, kept) is None and is_as_seeded(self._store, seen.spec, os.path.basename(seeded.file))
 
     def _count(self, image, seen) -> CopyBackSeen:
         with self._store.parent_of(seen.spec.relative) as (parent, name):

@@ -146,7 +146,7 @@ class FinishRemoval(NamedTuple):
         with ParentDir(self.spec.path) as image:
             manifest, kept = read_removal(image)
             published = not kept or _publish_aside(image, kept)
-            if published and difference(manifest, image, removal_begun=True) is None:
+            if published and difference(manifest, (image.fd, image.name), removal_begun=True) is None:
                 run.fates[self.spec.path] = ("kept", kept) if kept else ("discarded", None)
             else:
                 _copy_aside(self.spec, self.aside, image, run)
@@ -220,7 +220,7 @@ def _discard(spec, manifest: Optional[Manifest], image, run):
     # Once more, now that nothing comes between: the plan may be some time ago. Without a manifest it is empty, and removing a
     # directory that is not fails.
     if manifest is not None:
-        found = difference(manifest, image)
+        found = difference(manifest, (image.fd, image.name))
         if found is not None:
             where = "it" if found.path == b"." else printable(found.path) + " in it"
             changed = "{} is {} since a moment ago".format(where, found.found)

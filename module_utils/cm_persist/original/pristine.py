@@ -49,18 +49,24 @@ def find_proof(
     and None. Without such a manifest, None, and how the last one differs."""
     found = None
     for manifest in manifests:
-        found = difference(manifest, image, name)
+        found = difference(manifest, (image.fd, name or image.name))
         if found is None:
             return manifest, None
     return None, found
 
 
-def difference(
-    manifest: Manifest, image: ParentDir, name: Optional[bytes] = None, removal_begun: bool = False
-) -> Optional[Difference]:
-    """The first difference between a manifest and what is at a name, as for find_proof(); None if there is none. If the removal
-    of what the manifest lists has begun, entries that are gone are no difference."""
-    return _compare(manifest, image.fd, name or image.name, removal_begun)
+def difference(manifest: Manifest, tree: Tuple[int, bytes], removal_begun: bool = False) -> Optional[Difference]:
+    """The first difference between a manifest and a tree (an open directory, and a name in it); None if there is none.
+
+    If the removal of what the manifest lists has begun, entries that are gone are no difference.
+    """
+    try:
+        # Not blocking: on a hostile volume there may be a FIFO, from which nothing can be read.
+        with open(open_regular(manifest.file), "rb") as file:
+            return compare(file, *tree, removal_begun, os.fsencode(manifest.within))
+    except OSError as error:
+        # What cannot be compared is not provably the same.
+        return Difference(b".", "cannot be compared, {}".format(because(error)))
 
 
 def is_as_seeded(store: Store, spec: StatePath, name: Optional[str]) -> bool:
@@ -69,17 +75,7 @@ def is_as_seeded(store: Store, spec: StatePath, name: Optional[str]) -> bool:
     if name is None:
         return False
     try:
-        with store.parent_of(spec.relative) as (parent, stored_name):
-            return _compare(Manifest(store.manifest_path(name)), parent, stored_name, False) is None
+        with store.parent_of(spec.relative) as tree:
+            return difference(Manifest(store.manifest_path(name)), tree) is None
     except FileNotFoundError:
         return False
-
-
-def _compare(manifest, dir_fd, name, removal_begun):
-    try:
-        # Not blocking: on a hostile volume there may be a FIFO, from which nothing can be read.
-        with open(open_regular(manifest.file), "rb") as file:
-            return compare(file, dir_fd, name, removal_begun, os.fsencode(manifest.within))
-    except OSError as error:
-        # What cannot be compared is not provably the same.
-        return Difference(b".", "cannot be compared, {}".format(because(error)))

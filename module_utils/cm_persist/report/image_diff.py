@@ -25,22 +25,6 @@ OWNER_AND_MODE = 4  # fields of a line that count of a directory: type, mode, us
 BUILD = "Build the image with container/build, or name the list in image_manifest."
 
 
-class EntrySeen:
-    """One entry on the disk: its path relative to the top, and the components of that as key; status is None if it is left out,
-    with all below."""
-
-    __slots__ = ("dir_fd", "key", "name", "path", "status")
-
-    def __init__(self, path: bytes, name: bytes, dir_fd: int, status: Optional[os.stat_result]):
-        self.path, self.name, self.dir_fd, self.status = path, name, dir_fd, status
-        self.key = tuple(path.split(b"/"))
-
-    @property
-    def is_directory(self) -> bool:
-        """True if others may lie below it."""
-        return self.status is not None and stat.S_ISDIR(self.status.st_mode)
-
-
 class Change:
     """One entry of the result, which may stand for a whole directory. what is ADDED, CHANGED or REMOVED, '' for what is left out;
     left_out: something in it stays when the container goes."""
@@ -167,8 +151,7 @@ def count(dir_fd: int, name: bytes) -> Tuple[int, int]:
 
 
 def _seen_below(top_fd, left_out=frozenset()):
-    visits = walk_steadily(top_fd, left_out)
-    return (EntrySeen(visit.path, visit.name, visit.dir_fd, visit.status) for visit in visits if visit.event != LEAVE)
+    return (visit for visit in walk_steadily(top_fd, left_out) if visit.event != LEAVE)
 
 
 def _open_list(path):

@@ -4,10 +4,9 @@ directory and no lock. No error ends the report: it becomes a problem in it."""
 
 import contextlib
 import os
-from typing import Dict, List, NamedTuple, Tuple
+from typing import List, NamedTuple
 
 from ..errors import StoreError, printable
-from ..fs.accounts import Accounts
 from ..fs.node import Node, ParentDir
 from ..host.machine import THIS_MACHINE, Machine
 from ..lease.lease import HELD, OURS, Lease
@@ -77,8 +76,10 @@ def report_status(settings: Settings, machine: Machine = THIS_MACHINE) -> Info:
 
 
 class StatusReport:
-    """One run of persist_info: the store as it was found (None if it is not there, or cannot be opened), and all that is wrong.
-    image_list is the list of the image, with the mount table and the image's accounts."""
+    """One run of persist_info, and all that is wrong. store is None if it is not there, or cannot be opened; record has the
+    entries of the state paths; interrupted are those that an earlier run began to replace, as the record spells them;
+    store_accounts are the owners in the store, image_list the list of the image.
+    """
 
     def __init__(self, settings: Settings, store_path: str, machine: Machine):
         self.settings, self.problems = settings, Problems()
@@ -88,30 +89,18 @@ class StatusReport:
         self.found = self.problems.guarded(
             store_path, lambda: find_store(store_path, settings.require_mount, self.mounts), nothing
         )
-        self.store, self._books = None, Books()
-        self._broken = None  # the results of the error, if the record cannot be read
+        self.store, self._books, self._broken = None, Books(), None
+        self.record, self.interrupted, self.store_accounts = {}, (), self.image_list.accounts
 
     def open_store(self, stack: contextlib.ExitStack):
         """Open the store, if it is there, until the stack is closed, and read its books."""
         if not self.found.absent:
             self.store = self.problems.guarded(self.found.path, lambda: stack.enter_context(Store(self.found.path)))
         if self.store is not None and self.store.state_fd is not None:
-            self._books = self._read_books()
-
-    @property
-    def record(self) -> Dict[str, dict]:
-        """The entries of the state paths that the store has."""
-        return self._books.record or {}
-
-    @property
-    def interrupted(self) -> Tuple[str, ...]:
-        """The state paths that an earlier run began to replace, as the record spells them."""
-        return tuple(swap.note.path for swap in self._books.swaps if swap.state != BEFORE)
-
-    @property
-    def store_accounts(self) -> Accounts:
-        """What the owners in the store are called."""
-        return self._books.owners.accounts if self._books.owners else self.image_list.accounts
+            books = self._books = self._read_books()
+            self.record = books.record or {}
+            self.interrupted = [swap.note.path for swap in books.swaps if swap.state != BEFORE]
+            self.store_accounts = books.owners.accounts if books.owners else self.store_accounts
 
     def show_store(self, specs) -> dict:
         """The store as persist_info documents it."""
@@ -129,7 +118,7 @@ class StatusReport:
             record = read_record(store.state_fd, store.state_path)
         except StoreError as error:
             self.problems.texts.append(str(error))
-            self._broken = error.results
+            self._broken = error.results  # which say whether a newer cm_persist wrote it
         names, unrecorded = guarded(store.state_path, lambda: read_staging(store), (None, {}))
         swaps = guarded(store.state_path, lambda: find_swaps(store, names or ()), [])
         owners = guarded(store.state_path, lambda: read_owners(store.state_fd, store.state_path))

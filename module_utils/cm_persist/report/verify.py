@@ -29,17 +29,13 @@ class ImageList(NamedTuple):
     accounts: Accounts  # the image's
     mounts: List[Mount]
 
-    def read(self, within: bytes):
-        """Each Entry of a part of the list."""
-        return listed_entries(self.path, within, self.accounts)
-
     def part_of(self, image: ParentDir, seen: LinkSeen) -> Optional[bytes]:
         """What part of the list a state path is; None if it is not listed, or something was mounted over it."""
         laid_over = mounts_at_or_below(seen.spec.path, self.mounts)
         if not os.path.isfile(self.path) or (laid_over and not (seen.mount.bound and laid_over == [real_path(seen.spec.path)])):
             return None
         within = os.fsencode(path_in_list(image))
-        first = next(self.read(within), None)
+        first = next(listed_entries(self.path, within, self.accounts), None)
         # If it is listed as a link, the list was made after a start, and does not say what the image had.
         return within if first is not None and first.fields[0] in (b"d", b"f") else None
 
@@ -59,7 +55,7 @@ class SeededPath(NamedTuple):
         path, and does not show it."""
         within = image_list.part_of(image, seen)
         if within is not None:
-            own = image_list.read(within)
+            own = listed_entries(image_list.path, within, image_list.accounts)
         elif seen.notes.doubtful or seen.mount.bound or not seen.current.real:
             return None
         else:

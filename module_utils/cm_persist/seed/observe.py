@@ -17,6 +17,7 @@ from ..original.notes import PathNotes, read_notes
 from ..paths import StatePath, inside, relative_of
 from ..store.layout import STAGING, unseeded_name
 from ..store.state import StoreSeen, Volume, foreign_names, read_books
+from ..store.store import Found
 from ..tree.scan import Room, ScanResult, room_of, scan, unreadable
 from ..upgrade.observe import ImageChange, find_change, image_context
 
@@ -65,8 +66,8 @@ class Observer:
     """Observes one open store and its state paths as often as it is asked to. found says how the store was found; stopping are
     services whose use of a path does not count, as they are about to be stopped."""
 
-    def __init__(self, store, found, specs: List[StatePath], settings, machine):
-        self._store, self._found, self._specs, self._settings, self._machine = store, found, specs, settings, machine
+    def __init__(self, found: Found, specs: List[StatePath], settings, machine):
+        self._store, self._found, self._specs, self._settings, self._machine = found.store, found, specs, settings, machine
         self.stopping = ()
         # What an earlier observation counted in the originals. Nothing writes to them, and a copy notices if something does.
         self._scans = {}

@@ -14,7 +14,7 @@ from ..plan import Outcome, execute, outcome_of
 from ..store.lock import held, locked
 from ..store.state import store_state
 from ..store.steps import Run
-from ..store.store import Found, Store, find_store, trigger_automount, working_on
+from ..store.store import Found, opened_store
 from .decide import SeedPolicy
 from .observe import Observer
 from .plan import plan_seed
@@ -48,14 +48,11 @@ def seed(settings: Settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
     _check(settings, store_path)
-    with working_on(store_path):
-        trigger_automount(store_path)
-        found = find_store(store_path, settings.require_mount, machine.mounts())
+    with opened_store(store_path, settings.require_mount, machine) as found:
         if found.absent:
             return _without_store(found, specs, settings.required)
-        with Store(store_path) as store:
-            seeding = Seeding(store, found, specs, settings, machine)
-            return seeding.rehearse() if check_mode else seeding.run()
+        seeding = Seeding(found, specs, settings, machine)
+        return seeding.rehearse() if check_mode else seeding.run()
 
 
 class Done(NamedTuple):
@@ -72,12 +69,12 @@ class Done(NamedTuple):
 
 
 class Seeding:
-    """One run of seeding on an open store; found says how the store was found."""
+    """One run of seeding on an open store, as it was found."""
 
-    def __init__(self, store: Store, found: Found, specs: List[StatePath], settings: Settings, machine):
-        self._store, self._found, self._specs, self._settings, self._machine = store, found, specs, settings, machine
+    def __init__(self, found: Found, specs: List[StatePath], settings: Settings, machine):
+        self._store, self._found, self._settings, self._machine = found.store, found, settings, machine
         self._policy = SeedPolicy(settings.missing, settings.allow_foreign, settings.backups, settings.allow_downgrade)
-        self._observer = Observer(store, found, specs, settings, machine)
+        self._observer = Observer(found, specs, settings, machine)
 
     def rehearse(self) -> Outcome:
         """What a run would do. Changes nothing."""
@@ -140,7 +137,8 @@ class Seeding:
         state, steps, completed, warnings = before and before.state, [], {}, []
         while True:
             seen, plan = self._observe_and_plan()
-            run = Run(self._store, seen.store.books.record, self._machine, self._found.fs_type, seen.image)
+            fs_type = self._found.mount.fs_type if self._found.mount else ""
+            run = Run(self._store, seen.store.books.record, self._machine, fs_type, seen.image)
             execute(plan.steps, run)
             state, warnings = state or store_state(seen.store, seen.paths), warnings + run.warnings
             steps += plan.steps

@@ -163,16 +163,12 @@ def _why_irreplaceable(path):
     return "empty" if current.empty and not stored.empty else ""
 
 
-def _refuse_interrupted(swaps, keys):
-    for swap in swaps:
-        if swap.note and swap.note.path in keys and (swap.state != BEFORE or swap.is_rollback):
-            found = "an earlier run began to put another tree in its place in the store, and did not come to its end"
-            raise PathError(swap.note.path, found, "Start once, which completes that, and then take it out.")
-
-
 def _plan(store, specs):
     books = read_books(store)
-    _refuse_interrupted(books.swaps, {spec.key for spec in specs})
+    for swap in books.swaps:
+        if swap.note and swap.note.path in [spec.key for spec in specs] and (swap.state != BEFORE or swap.is_rollback):
+            found = "an earlier run began to put another tree in its place in the store, and did not come to its end"
+            raise PathError(swap.note.path, found, "Start once, which completes that, and then take it out.")
     seen = StoreSeen(store.path, books, Volume(store.read_only))
     plan = plan_unseed(seen, [_observe(store, spec, books) for spec in specs])
     if plan.steps:

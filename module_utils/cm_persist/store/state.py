@@ -87,7 +87,13 @@ def read_books(store) -> Books:
 
 def foreign_names(store, specs: List[StatePath]) -> List[str]:
     """The paths of everything in an open store that no state path claims: the topmost alone."""
-    return list(_foreign_below(store.fd, _tree_of(specs), ""))
+    # State paths as {b"var": {b"lib": {}}}; an empty dict is a state path itself, whatever it holds.
+    tree = {}
+    for spec in specs:
+        branch = tree
+        for name in spec.relative.split(b"/"):
+            branch = branch.setdefault(name, {})
+    return list(_foreign_below(store.fd, tree, ""))
 
 
 def store_state(store: StoreSeen, paths: list) -> str:
@@ -98,16 +104,6 @@ def store_state(store: StoreSeen, paths: list) -> str:
         return FOREIGN if store.foreign else EMPTY
     unseeded = [path for path in paths if path.entry is None and (path.stored.kind != NONE or path.original.kind != NONE)]
     return PARTIAL if unseeded or store.books.leftovers else SEEDED
-
-
-def _tree_of(specs):
-    # State paths as {b"var": {b"lib": {}}}; an empty dict is a state path itself, whatever it holds.
-    tree = {}
-    for spec in specs:
-        branch = tree
-        for name in spec.relative.split(b"/"):
-            branch = branch.setdefault(name, {})
-    return tree
 
 
 def _foreign_below(fd: int, tree: dict, above: str) -> Iterator[str]:

@@ -15,16 +15,12 @@ from .layout import MANIFESTS, STAGING, STATE
 
 
 class Found(NamedTuple):
-    """What is at the store's path: why there is no store ('' if there is one), and the mount it lies on."""
+    """What is at the store's path: why there is no store ('' if there is one), its mount, and the store itself if it is open."""
 
     path: str
     absent: str
     mount: Optional[Mount]
-
-    @property
-    def fs_type(self) -> str:
-        """The store's file system as the mount table names it, '' if that is unknown."""
-        return self.mount.fs_type if self.mount else ""
+    store: Optional["Store"] = None
 
 
 @contextlib.contextmanager
@@ -65,15 +61,21 @@ def find_store(path: str, require_mount: bool, mounts: List[Mount]) -> Found:
 
 
 @contextlib.contextmanager
-def required_store(path: str, require_mount: bool, machine) -> Iterator["Store"]:
-    """Open a store that has to be there, for an operation that makes no sense without one. Raises StoreError if it is not."""
-    with working_on(path):
+def opened_store(path: str, require_mount: bool, machine) -> Iterator[Found]:
+    """Find the store, and open it, if there is one, for the length of a with block."""
+    with working_on(path), contextlib.ExitStack() as stack:
         trigger_automount(path)
         found = find_store(path, require_mount, machine.mounts())
+        yield found if found.absent else found._replace(store=stack.enter_context(Store(path)))
+
+
+@contextlib.contextmanager
+def required_store(path: str, require_mount: bool, machine) -> Iterator["Store"]:
+    """Open a store that has to be there, for an operation that makes no sense without one. Raises StoreError if it is not."""
+    with opened_store(path, require_mount, machine) as found:
         if found.absent:
             raise StoreError(path, "there is no store: {}".format(found.absent), "Mount the volume.", store_state="absent")
-        with Store(path) as store:
-            yield store
+        yield found.store
 
 
 class Store:
@@ -120,7 +122,12 @@ class Store:
                 pass  # another run was quicker; the lock decides what comes next
             except OSError as error:
                 raise StoreError(self.state_path, "it cannot be made: {}".format(because(error)), writable_hint(error)) from error
-            self._refuse_squashed()
+            made = lstat(STATE, self.fd)
+            if made is not None and made.st_uid != os.geteuid():
+                with contextlib.suppress(OSError):  # not ours, or not empty: then opening it reports that
+                    os.rmdir(STATE, dir_fd=self.fd)
+                found = "what is made there belongs to user {}, not to {}".format(made.st_uid, os.geteuid())
+                raise StoreError(self.state_path, found, "NFS must export the volume with no_root_squash.")
             self.state_fd = self._open_state()
 
     def private_dir(self, name: bytes) -> Opened:
@@ -170,14 +177,6 @@ class Store:
                 directory = os.path.dirname(directory)
         return False
 
-    def _refuse_squashed(self):
-        made = lstat(STATE, self.fd)
-        if made is not None and made.st_uid != os.geteuid():
-            with contextlib.suppress(OSError):  # not ours, or not empty: then opening it reports that
-                os.rmdir(STATE, dir_fd=self.fd)
-            found = "what is made there belongs to user {}, not to {}".format(made.st_uid, os.geteuid())
-            raise StoreError(self.state_path, found, "NFS must export the volume with no_root_squash.")
-
     def _open_state(self):
         try:
             fd = os.open(STATE, OPEN_DIRECTORY, dir_fd=self.fd)
@@ -187,19 +186,17 @@ class Store:
             hint = AS_ROOT if error.errno == errno.EACCES else "Remove or rename it, after a look at where it came from."
             raise StoreError(self.state_path, "the state directory cannot be opened: {}".format(because(error)), hint) from error
         try:
-            self._refuse_foreign_state(os.fstat(fd))
+            status = os.fstat(fd)
+            if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+                found = "the state directory belongs to user {} with mode {:04o}"
+                hint = "It must be root's and not be writable for everyone; find out who changed it before you give it back."
+                raise StoreError(self.state_path, found.format(status.st_uid, stat.S_IMODE(status.st_mode)), hint)
             for name in (".", STAGING, MANIFESTS):
                 self._refuse_mount(fd, name)
         except StoreError:
             os.close(fd)
             raise
         return fd
-
-    def _refuse_foreign_state(self, status):
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
-            found = "the state directory belongs to user {} with mode {:04o}".format(status.st_uid, stat.S_IMODE(status.st_mode))
-            hint = "It must be root's and not be writable for everyone; find out who changed it before you give it back."
-            raise StoreError(self.state_path, found, hint)
 
     def _refuse_mount(self, state_fd, name):
         # A mount there hides the books, and is not ours to write to or to clear.
@@ -208,7 +205,7 @@ class Store:
         except OSError:
             return  # not there, or no directory: whoever needs it reports that
         with Opened(fd):
-            mounted = not same_mount(fd, self.fd)
-        if mounted:
-            where = os.path.normpath(os.path.join(self.state_path, os.fsdecode(name)))
-            raise StoreError(where, "something is mounted there", "Unmount it: the state directory must be the volume's own.")
+            if not same_mount(fd, self.fd):
+                where = os.path.join(self.state_path, os.fsdecode(name))
+                hint = "Unmount it: the state directory must be the volume's own."
+                raise StoreError(os.path.normpath(where), "something is mounted there", hint)

@@ -4,7 +4,7 @@
 import errno
 import os
 import stat
-from typing import Callable, FrozenSet, Iterator, NamedTuple, Optional
+from typing import Callable, FrozenSet, Iterator, NamedTuple, Optional, Tuple
 
 from ..fs.dirfd import DirectoryStack, list_names, lstat, open_quietly, same_mount
 
@@ -27,6 +27,16 @@ class Visit(NamedTuple):
     dir_fd: int
     status: Optional[os.stat_result]
     fd: int
+
+    @property
+    def key(self) -> Tuple[bytes, ...]:
+        """The components of the path."""
+        return () if self.path == b"." else tuple(self.path.split(b"/"))
+
+    @property
+    def is_directory(self) -> bool:
+        """True for a directory that the walk reads."""
+        return self.status is not None and stat.S_ISDIR(self.status.st_mode)
 
 
 def walk(dir_fd: int, name: bytes) -> Iterator[Visit]:

@@ -24,7 +24,7 @@ from ..tree.copy_files import Source, Target
 from ..tree.copy_tree import copy_tree
 from ..tree.scan import ScanResult, scan
 from .image import Image
-from .three_way import CHANGE, HIDDEN, KEEP_BOTH, NEW_SUFFIX, REMOVE, REPLACE, Action, actions_of, seeded_entries
+from .three_way import ADD, CHANGE, HIDDEN, KEEP_BOTH, NEW_SUFFIX, REMOVE, REPLACE, Action, actions_of, seeded_entries
 
 NEW = b"new"  # files taken from the image, until they have their place
 
@@ -112,7 +112,7 @@ class _MergedTree:
             if moved is not None and path.startswith(moved):
                 continue  # came with the directory that holds it
             try:
-                if action.takes_from_image:
+                if action.what in (ADD, REPLACE, KEEP_BOTH) or (action.what == CHANGE and not action.is_directory):
                     self._take(path, action)
                     moved = path + b"/" if action.is_directory else None
                 elif action.what == CHANGE:

@@ -38,11 +38,6 @@ class Action(NamedTuple):
     is_directory: bool
     before: Optional[Tuple[bytes, bytes]] = None
 
-    @property
-    def takes_from_image(self) -> bool:
-        """True if the image's file, or whole directory, goes into the store's tree."""
-        return self.what in (ADD, REPLACE, KEEP_BOTH) or (self.what == CHANGE and not self.is_directory)
-
 
 class Tally(NamedTuple):
     """What a merge does, in files.
