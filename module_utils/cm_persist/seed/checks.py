@@ -57,13 +57,13 @@ def refuse_hazards(store: StoreSeen, path):
             raise PathError(database.directory, found, "Name that in cm_persist_paths as well.")
     if databases and store.databases:
         there, here = store.databases[0], databases[0]
-        found = "the store has a database of PostgreSQL {} there, which no state path names any more; {} ({}) has none of it"
-        found = found.format(printable(there.version), printable(here.directory), printable(here.version))
+        text = "the store has a database of PostgreSQL {} there, which no state path names any more; {} ({}) has none of it"
+        versions = printable(there.version), printable(here.directory), printable(here.version)
         hint = (
             "Name its path again, with the image that fits; or move its data over (pg_upgrade, or a dump). To begin without it, "
             "move it away from there."
         )
-        raise StoreError(there.directory, found, hint)
+        raise StoreError(there.directory, text.format(*versions), hint)
 
 
 def hazard_warnings(path, named: List[str]) -> List[str]:

@@ -81,9 +81,9 @@ def refuse_older_original(store_path: str, path: PathSeen):
         found = "its original is removed, half or whole, by a start that linked it to a store that is no longer mounted"
         raise PathError(path.spec.path, found, "Mount that volume again, or re-create the container from its image.")
     if notes.mount_noted:
-        found = "a store that had it was mounted over it, and this one has nothing at {}; what is there now is older"
+        older = "a store that had it was mounted over it, and this one has nothing at {}; what is there now is older"
         hint = "Mount that volume again; or put the original back (restore.yml with cm_persist_restore: aside)."
-        raise PathError(path.spec.path, found.format(place), hint)
+        raise PathError(path.spec.path, older.format(place), hint)
 
 
 def refuse_obstacles(store_path: str, path: PathSeen):

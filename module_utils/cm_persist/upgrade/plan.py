@@ -117,12 +117,14 @@ def _refuse_other_database(change):
 
 
 def _changed_error(spec, change):
-    images = "the image has changed ({} to {}), on_image_change is fail".format(_name(change.old), change.new.describe())
+    text = (
+        "the image has changed ({} to {}), on_image_change is fail, and {} of its files there are newer than the store's{}; "
+        "{} are gone"
+    )
     names = ": " + _some(change) if change.hidden else ""
-    found = "{}, and {} of its files there are newer than the store's{}; {} are gone"
+    values = _name(change.old), change.new.describe(), change.hidden, names, change.removed
     hint = "Start {} again; or say on_image_change: keep (the store's are used) or merge."
-    before = _name(change.seen or change.old)
-    return PathError(spec.path, found.format(images, change.hidden, names, change.removed), hint.format(before))
+    return PathError(spec.path, text.format(*values), hint.format(_name(change.seen or change.old)))
 
 
 def _change_text(change):
