@@ -603,8 +603,8 @@ MUTANTS = (
     Mutant(
         "what was written is replaced by the next image's",
         CORE + "upgrade/three_way.py",
-        "    return same(old, own) and (own",
-        "    return True or (own",
+        "    untouched = same(old, own) and (own",
+        "    untouched = True or (own",
         (CHANGE, "-k", "keeps_what_was_written"),
     ),
     Mutant(

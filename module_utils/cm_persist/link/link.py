@@ -72,7 +72,12 @@ class Linking:
             refuse_dangling(self.found, self.specs)
             done = "nothing leads into it" if self.restore else "nothing was linked"
             return Outcome(False, "absent", [], [], [], "no persistence: {}; {}".format(self.found.absent, done))
-        return self._unlink() if self.restore else self._link()
+        if self.restore:
+            return self._unlink()
+        state, plan = self.plan(closely=self.check_mode)
+        if plan.steps and not self.check_mode:
+            state, plan = self._execute()
+        return outcome_of(state, plan.steps, plan.paths, plan.warnings)
 
     def plan(self, closely: bool) -> Tuple[str, Plan]:
         """The store's state, and what is to be done, as it is now; closely is for a plan that is shown or executed."""
@@ -88,16 +93,10 @@ class Linking:
             return state, plan_restore(self.found.path, seen, self.restore)
         return state, plan_link(self.found.path, seen)
 
-    def _link(self):
-        state, plan = self.plan(closely=self.check_mode)
-        if plan.steps and not self.check_mode:
-            state, plan = self._execute()
-        return outcome_of(state, plan.steps, plan.paths, plan.warnings)
-
     def _unlink(self):
         state, plan = self.plan(closely=self.check_mode)
         lease_end = LeaseEnd(self.store, self.found.path, self.specs, self.machine.systemd)
-        warnings = lease_end.warnings()
+        warnings = lease_end.warnings
         if plan.steps and lease_end.seen.state == HELD and self.restore != RESTORE_ASIDE:
             warnings.append(HELD_ELSEWHERE.format(self.found.path, lease_end.seen.detail))
         if plan.steps and not self.check_mode:
@@ -134,12 +133,9 @@ class LeaseEnd:
         self._store, self._store_path, self._systemd = store, store_path, systemd
         self.seen = Lease(store).look() if store and store.state_fd is not None else LeaseSeen(FREE)
         installed, drop_ins = has_unit(systemd, store_path), systemd.drop_ins(store_path)
-        self._on_machine = bool(installed or drop_ins)
         self.steps = plan_giving_up(store_path, self.seen, installed, drop_ins, _others_lead_into(store, specs))
-
-    def warnings(self) -> List[str]:
-        """What stays on this machine because nobody knows, without the store, whether it is needed."""
-        return [LEASE_STAYS.format(self._store_path, LEASE_UNIT)] if self._store is None and self._on_machine else []
+        # Without the store nobody knows whether what is on this machine is needed, so it stays.
+        self.warnings = [LEASE_STAYS.format(store_path, LEASE_UNIT)] if store is None and (installed or drop_ins) else []
 
     def execute(self):
         """Give the lease up, if it is time."""

@@ -16,7 +16,7 @@ from ..paths import StatePath
 from ..store.layout import label
 from ..store.record import read_record
 from ..store.store import Store
-from ..tree.scan import Room, ScanResult, room_of, scan
+from ..tree.scan import ScanResult, room_of, scan
 from .restore import RESTORE_ASIDE, RESTORE_NEWEST
 from .seen import AtPath, CopyBackSeen, Evidence, LinkSeen, MountSeen
 
@@ -141,11 +141,10 @@ class Observer:
         with self._store.parent_of(seen.spec.relative) as (parent, name):
             counted = scan(parent, name, self._store.place(seen.spec.path), 0)
             fixed = is_fixed(name, parent)
-        room, leftover = room_of(os.fstatvfs(image.fd)), ScanResult()
+        leftover = ScanResult()
         if seen.notes.leftover_copy:  # which is removed before the copy
             leftover = scan(image.fd, copy_name(image.name), seen.spec.path, 0)
-        room = Room(room.bytes + leftover.space, None if room.inodes is None else room.inodes + leftover.inodes)
-        return CopyBackSeen(counted, room, os.fstat(image.fd).st_dev, fixed)
+        return CopyBackSeen(counted, room_of(os.fstatvfs(image.fd), leftover), os.fstat(image.fd).st_dev, fixed)
 
 
 def _compare(image, seen, pretended) -> LinkSeen:

@@ -19,7 +19,7 @@ from ..store.staging import read_staging
 from ..store.state import Books, StoreSeen, foreign_names, store_state
 from ..store.store import Found, Store, find_store, trigger_automount
 from ..store.swap import BEFORE, find_swaps
-from ..tree.scan import room_of
+from ..tree.scan import ScanResult, room_of
 from ..upgrade.image import identify
 from .problems import Problems
 from .state_path import PathReport
@@ -130,7 +130,7 @@ class StatusReport:
             shown.update(source=mount.source, fs_type=mount.fs_type, dies_with=mount.dies_with_pod)
         space = self.problems.guarded(self.found.path, lambda: os.statvfs(self.found.path))
         if space is not None:
-            room = room_of(space)
+            room = room_of(space, ScanResult())
             shown.update(read_only=bool(space.f_flag & os.ST_RDONLY), size_bytes=space.f_blocks * space.f_frsize)
             shown.update(free_bytes=room.bytes, free_inodes=room.inodes)
         return shown

@@ -18,7 +18,7 @@ from ..paths import StatePath, inside, relative_of
 from ..store.layout import STAGING, unseeded_name
 from ..store.state import StoreSeen, Volume, foreign_names, read_books
 from ..store.store import Found
-from ..tree.scan import Room, ScanResult, room_of, scan, unreadable
+from ..tree.scan import ScanResult, room_of, scan, unreadable
 from ..upgrade.observe import ImageChange, find_change, image_context
 
 
@@ -84,7 +84,6 @@ class Observer:
     def _seen_store(self, books, paths, machine):
         store, mount, record = self._store, self._found.mount, books.record or {}
         dropped = sorted(set(record) - {spec.key for spec in self._specs})
-        room, back = room_of(os.fstatvfs(store.fd)), _scan_leftovers(store, books.leftovers)
         return StoreSeen(
             path=store.path,
             books=books,
@@ -95,7 +94,7 @@ class Observer:
                 mode=os.fstat(store.fd).st_mode & 0o7777,
                 labels=machine.selinux.observe(store.path, mount),
             ),
-            room=Room(room.bytes + back.space, None if room.inodes is None else room.inodes + back.inodes),
+            room=room_of(os.fstatvfs(store.fd), _scan_leftovers(store, books.leftovers)),
             foreign=() if books.record is not None else tuple(foreign_names(store, self._specs)),
             dropped=tuple((key, leads_into(store, key)) for key in dropped),
             databases=_databases_of(store, dropped) if any(path.hazards.databases for path in paths) else (),

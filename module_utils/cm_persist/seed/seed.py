@@ -47,7 +47,12 @@ def seed(settings: Settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
     Raises PersistError for a refusal, and nothing was changed; or for a failure, after which a new start goes on.
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
-    _check(settings, store_path)
+    for name in ("lock_timeout", "lease_timeout"):
+        value = getattr(settings, name)
+        if not 0 <= value < float("inf"):
+            raise SpecError(store_path, "{} is {!r}".format(name, value), "Give a number of seconds, 0 or more.")
+    if settings.backups < 0:
+        raise SpecError(store_path, "backups is {}".format(settings.backups), "Give how many to keep, 0 or more.")
     with opened_store(store_path, settings.require_mount, machine) as found:
         if found.absent:
             return _without_store(found, specs, settings.required)
@@ -148,15 +153,6 @@ class Seeding:
             completed = {result["path"]: result for result in paths if result["state"] != "begun"}
         paths = [completed.get(result["path"], result) if result["state"] == "already" else result for result in paths]
         return Done(state, tuple(steps), tuple(paths), plan.warnings), warnings
-
-
-def _check(settings, store_path):
-    for name in ("lock_timeout", "lease_timeout"):
-        value = getattr(settings, name)
-        if not 0 <= value < float("inf"):
-            raise SpecError(store_path, "{} is {!r}".format(name, value), "Give a number of seconds, 0 or more.")
-    if settings.backups < 0:
-        raise SpecError(store_path, "backups is {}".format(settings.backups), "Give how many to keep, 0 or more.")
 
 
 def _without_store(found, specs, required):

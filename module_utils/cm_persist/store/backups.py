@@ -40,7 +40,11 @@ class KeepOld(NamedTuple):
         if self.most:
             with open_swap(store, self.name) as private:
                 _prepare(store, private)
-            with _make_generations(store, self.label) as generations, store.private_dir(STAGING) as staging:
+            with store.private_dir(BACKUPS) as backups, contextlib.suppress(FileExistsError):
+                os.mkdir(self.label, 0o700, dir_fd=backups)
+                os.fsync(backups)
+                os.fsync(store.state_fd)
+            with _open_generations(store, self.label) as generations, store.private_dir(STAGING) as staging:
                 number = b"%d" % (max(map(int, numbers(generations)), default=0) + 1)
                 os.rename(os.fsencode(self.name), number, src_dir_fd=staging, dst_dir_fd=generations)
                 os.fsync(generations)
@@ -121,14 +125,6 @@ def _kept_entry(store, private, where):
     except INVALID as error:
         path = os.path.join(store.state_path, os.fsdecode(BACKUPS), where)
         raise StoreError(path, "what is kept there does not say what it is", "Look at it, and move it away.") from error
-
-
-def _make_generations(store, name):
-    with store.private_dir(BACKUPS) as backups, contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=backups)
-        os.fsync(backups)
-        os.fsync(store.state_fd)
-    return _open_generations(store, name)
 
 
 def _open_generations(store, name):

@@ -48,10 +48,11 @@ class Room(NamedTuple):
         return "; ".join(short)
 
 
-def room_of(space: os.statvfs_result) -> Room:
-    """The free space of a file system."""
+def room_of(space: os.statvfs_result, leftover: ScanResult) -> Room:
+    """The free space of a file system, once what is left over on it is removed."""
     # btrfs counts no inodes, and CephFS says -1 for any number.
-    return Room(space.f_bavail * space.f_frsize, space.f_favail if space.f_files and space.f_favail >= 0 else None)
+    inodes = space.f_favail + leftover.inodes if space.f_files and space.f_favail >= 0 else None
+    return Room(space.f_bavail * space.f_frsize + leftover.space, inodes)
 
 
 class HardLinks:

@@ -143,8 +143,11 @@ class _Finder:
         accounts = self._context.store_accounts, self._context.accounts
         with self._store.parent_of(self._spec.relative) as tree:
             counts = tally(actions_of(self._seeded(), tree, self._parent, accounts))
+            stored = scan(*tree, self._store.place(self._spec.path), 0)
+        image = scan(self._parent.fd, self._parent.name, self._spec.path, 0)
+        both = ScanResult(*(one + other for one, other in zip(stored, image)))
         process = find_process_using(self._store.place(self._spec.path))
-        return change._replace(policy=MERGE, tally=counts, scan=self._both_sizes(), used_by=process)
+        return change._replace(policy=MERGE, tally=counts, scan=both, used_by=process)
 
     def _by_age(self, change):
         """Compare with what the store has now: for a path of which nobody knows what it was."""
@@ -189,12 +192,6 @@ class _Finder:
 
     def _image_tree(self):
         return from_tree(self._parent.fd, self._parent.name, self._context.accounts)
-
-    def _both_sizes(self):
-        with self._store.parent_of(self._spec.relative) as (fd, name):
-            stored = scan(fd, name, self._store.place(self._spec.path), 0)
-        image = scan(self._parent.fd, self._parent.name, self._spec.path, 0)
-        return ScanResult(*(one + other for one, other in zip(stored, image)))
 
     def _other_versions(self):
         """The store's and the image's database, if their versions differ."""

@@ -83,7 +83,8 @@ def _decide(old, own, image):
         return "", own is not None and image is not None and own.is_directory != image.is_directory
     if own is None:
         return ADD if image is not None else "", False
-    untouched = _is_untouched(old, own, image)
+    # A file that got attributes or an ACL since has been touched as well: no list has those that it had.
+    untouched = same(old, own) and (own.is_directory or not own.marks - (image.marks if image is not None else frozenset()))
     if image is None:
         return REMOVE if untouched else "", False
     if own.is_directory != image.is_directory:
@@ -93,11 +94,6 @@ def _decide(old, own, image):
     if untouched:
         return CHANGE, False
     return ("" if own.is_directory else KEEP_BOTH), False
-
-
-def _is_untouched(old, own, image):
-    # A file that got attributes or an ACL since has been touched as well: no list has those that it had.
-    return same(old, own) and (own.is_directory or not own.marks - (image.marks if image is not None else frozenset()))
 
 
 def hidden(base: Iterable[Entry], new: Iterable[Entry]) -> Iterator[bytes]:
