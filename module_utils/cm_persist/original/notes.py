@@ -107,7 +107,7 @@ def read_removal(image: ParentDir) -> Tuple[Manifest, Optional[str]]:
         if aside is not None and not is_name(os.path.basename(aside)):
             raise ValueError(aside)
         return Manifest(str(note["manifest"]), str(note["within"])), aside
-    except OSError:
+    except OSError:  # the disk fails, and says nothing of the note
         raise
     except INVALID as error:
         hint = "Re-create the container from its image; or look at what is left of {} and remove the note."

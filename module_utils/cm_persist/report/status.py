@@ -122,7 +122,7 @@ class StatusReport:
         names, unrecorded = guarded(store.state_path, lambda: read_staging(store), (None, {}))
         swaps = guarded(store.state_path, lambda: find_swaps(store, names or ()), [])
         owners = guarded(store.state_path, lambda: read_owners(store.state_fd, store.state_path))
-        return Books(True, record, names and tuple(names), unrecorded, owners, tuple(swaps))
+        return Books(True, record, None if names is None else tuple(names), unrecorded, owners, tuple(swaps))
 
     def _show_volume(self) -> dict:
         shown, mount = {"state": None}, self.found.mount
