@@ -10,11 +10,8 @@ AS_ROOT = "Run as root (become: true)."
 class PersistError(Exception):
     """A refusal or a failure that a person has to act on.
 
-    Args:
-        path (str or Where): the path where the problem is.
-        found: the problem.
-        hint: what to do next, a whole sentence.
-        results: further return values for the caller of the module, such as store_state.
+    It has its path (str or Where), the problem found, a sentence that says what to do next, and further return values (results)
+    for the caller of the module, such as store_state.
     """
 
     def __init__(self, path, found: str, hint: str, **results):
@@ -48,12 +45,7 @@ class SecretError(PersistError):
 
 
 class Where:
-    """The path of an entry of a tree, made into text only when a message needs it.
-
-    Args:
-        path: of the tree.
-        relative: of the entry, relative to the tree's top, which is b'.'.
-    """
+    """The path of an entry, relative to the top (b'.') of the tree at path; made into text only when a message needs it."""
 
     def __init__(self, path: str, relative: bytes):
         self._path, self._relative = path, relative

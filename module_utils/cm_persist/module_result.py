@@ -7,12 +7,7 @@ from .errors import PersistError
 
 
 def exit_module(module, act: Callable) -> None:
-    """Call act() and end the module with its result, so this does not return.
-
-    Args:
-        module (AnsibleModule): the module that runs.
-        act: returns an Outcome, a SecretOutcome or a report, or raises a PersistError.
-    """
+    """End the module (AnsibleModule) with what act() returns (an Outcome, a SecretOutcome or a report) or raises (PersistError)."""
     try:
         outcome = act()
     except PersistError as error:

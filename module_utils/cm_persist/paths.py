@@ -41,14 +41,10 @@ class StatePath(NamedTuple):
 
 
 def parse_paths(store: str, entries: list, method: str = "symlink") -> Tuple[str, List[StatePath]]:
-    """The normalised path of the store, and the state paths in the user's order.
+    """The normalised path of the store, and the state paths in the user's order; method is for entries without one.
 
-    Args:
-        entries: strings, or dicts with the keys path, method, on_image_change and missing.
-        method: the link method of entries without one.
-
-    Raises:
-        SpecError: an entry is malformed, '/', a duplicate, inside another entry, inside the store or around it.
+    An entry is a string, or a dict with the keys path, method, on_image_change and missing. It is a SpecError if one is
+    malformed, '/', a duplicate, inside another entry, inside the store or around it.
     """
     store = normalise(store, STORE)
     if store == "/":
@@ -60,18 +56,17 @@ def parse_paths(store: str, entries: list, method: str = "symlink") -> Tuple[str
         _refuse_overlap(entry.path, store, STORE)
     named = {entry.path for entry in parsed}
     for index, entry in enumerate(parsed):
-        _refuse_place_of_original(entry.path, named)
+        of = re.sub(r"-initial(\.\d+)?$", "", entry.path)
+        if of != entry.path and of in named:
+            found = "it is where the original of {} would be kept".format(of)
+            raise SpecError(entry.path, found, "Name one of the two, or rename it.")
         for other in parsed[:index]:
             _refuse_overlap(other.path, entry.path, STATE_PATH)
     return store, parsed
 
 
 def normalise(path: str, what: str) -> str:
-    """An absolute path without doubled or trailing slashes; what it is (as "the store") is for the error.
-
-    Raises:
-        SpecError: it is not text, empty, relative, or contains a NUL or '..'.
-    """
+    """An absolute path without doubled or trailing slashes; what it is (as "the store") is for the SpecError if it is none."""
     if not isinstance(path, str):
         raise SpecError(repr(path), "{} is not text".format(what), "Write it as a quoted absolute path.")
     if not path.startswith("/"):
@@ -112,12 +107,6 @@ def _parse_entry(entry, method):
         if value not in allowed and (key in entry or value is not None):
             raise SpecError(path, "{} is {!r}".format(key, value), "It can be: {}.".format(", ".join(allowed)))
     return chosen
-
-
-def _refuse_place_of_original(path, named):
-    of = re.sub(r"-initial(\.\d+)?$", "", path)
-    if of != path and of in named:
-        raise SpecError(path, "it is where the original of {} would be kept".format(of), "Name one of the two, or rename it.")
 
 
 def _refuse_overlap(path, other, other_is):

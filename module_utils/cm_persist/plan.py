@@ -45,13 +45,10 @@ class Outcome(NamedTuple):
 
 
 def execute(steps, run):
-    """Execute steps in their order.
+    """Execute steps in their order. If one fails, that is a PersistError, and the next run completes or removes what was left.
 
     run is what the steps share. Its failed(step, error) gives the PersistError for an OSError; its abandon() removes what is of
     no use after a failure.
-
-    Raises:
-        PersistError: a step failed. The next run completes or removes what was left.
     """
     for step in steps:
         try:

@@ -174,10 +174,10 @@ MUTANTS = (
     Mutant(
         "capabilities before the owner",
         CORE + "tree/metadata.py",
-        "        os.chown(target, status.st_uid, status.st_gid, **_nofollow(by_name))\n"
-        "        unlabelled = _copy_attributes(source, target, path, **_nofollow(by_name))\n",
-        "        unlabelled = _copy_attributes(source, target, path, **_nofollow(by_name))\n"
-        "        os.chown(target, status.st_uid, status.st_gid, **_nofollow(by_name))\n",
+        "        os.chown(target, status.st_uid, status.st_gid, **nofollow)\n"
+        "        unlabelled = _copy_attributes(source, target, path, **nofollow)\n",
+        "        unlabelled = _copy_attributes(source, target, path, **nofollow)\n"
+        "        os.chown(target, status.st_uid, status.st_gid, **nofollow)\n",
         (FIDELITY, "-k", "everything"),
     ),
     Mutant(

@@ -17,13 +17,10 @@ class Accounts(NamedTuple):
     users: Dict[str, int]
     groups: Dict[str, int]
 
-    def user(self, number: int) -> str:
-        """The name of a user, or '' if it has none."""
-        return next((name for name, own in self.users.items() if own == number), "")
 
-    def group(self, number: int) -> str:
-        """The name of a group, or '' if it has none."""
-        return next((name for name, own in self.groups.items() if own == number), "")
+def by_number(numbers: Dict[str, int]) -> Dict[int, bytes]:
+    """The name of each number of users or groups; of several names the first counts."""
+    return {number: os.fsencode(name) for name, number in reversed(list(numbers.items()))}
 
 
 def read_accounts(root: str = "/") -> Accounts:

@@ -12,11 +12,7 @@ INVALID = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowErr
 
 
 def write_file(dir_fd: int, name: bytes, data: bytes, mode: int = 0o600) -> None:
-    """Replace the content of a file: a crash leaves the old content or the new one, never a part.
-
-    Args:
-        mode: permissions of the new file, which the umask of the process reduces.
-    """
+    """Replace the content of a file: a crash leaves the old content or the new one, never a part. The umask reduces the mode."""
     new = b"." + name + b".new"
     remove_tree(dir_fd, new)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=dir_fd)

@@ -48,17 +48,9 @@ def open_quietly(name: bytes, flags: int, dir_fd: Optional[int]) -> int:
 
 
 def open_regular(name, dir_fd: Optional[int] = None, largest: Optional[int] = None) -> int:
-    """Open a file for reading that must be a regular one: others could block, or never end.
+    """Open a file for reading; the caller closes it. It must be a regular one (or EINVAL): others could block, or never end.
 
-    Args:
-        name (bytes or str): a name in the directory, or a path.
-        largest: the limit of its size in bytes; None for any size.
-
-    Returns:
-        A descriptor, which the caller closes.
-
-    Raises:
-        OSError: it cannot be opened, is not a regular file (EINVAL), or is too large (EFBIG).
+    name (bytes or str) is a name in the directory, or a path; a file of more bytes than largest is an error (EFBIG).
     """
     fd = open_quietly(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd)
     status = os.fstat(fd)
@@ -135,18 +127,9 @@ def list_kinds(fd: int) -> Tuple[List[bytes], List[bytes]]:
 
 
 def open_directory(top_fd: int, relative: bytes, top: str) -> int:
-    """Open a directory below another.
+    """Open a directory by its path below another, empty for that one itself; the caller closes it. top is the path of top_fd.
 
-    Args:
-        relative: the path below top_fd; empty for top_fd itself.
-        top: the path of top_fd, for errors.
-
-    Returns:
-        A new descriptor, which the caller closes.
-
-    Raises:
-        StoreError: a component is not a directory (a symbolic link counts as none).
-        FileNotFoundError: a component is missing.
+    It is a StoreError if a component is not a directory (a symbolic link counts as none).
     """
     names = components(relative)
     fd = os.open(".", OPEN_DIRECTORY, dir_fd=top_fd)
@@ -171,43 +154,27 @@ def go_down(above: int, name: bytes, relative: bytes, top: str) -> int:
         except OSError as error:
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
-            raise StoreError(
-                os.path.join(top, printable(relative)),
-                "{} on the way is no directory".format(printable(name)),
-                "Remove or rename it; symbolic links are not followed.",
-            ) from error
+            found = "{} on the way is no directory".format(printable(name))
+            hint = "Remove or rename it; symbolic links are not followed."
+            raise StoreError(os.path.join(top, printable(relative)), found, hint) from error
 
 
 class DirectoryStack:
     """The open directories between a top and the current directory of a walk, with a bounded number of descriptors.
 
     Directories far above are closed and opened again through '..' on the way back, and must then be the same inode. Each
-    directory has a note, in which the walk keeps what it still has to do there. A context manager: it closes all but the first.
+    directory has a note, in which the walk keeps what it still has to do there.
     """
 
     def __init__(self, fd: int):
         self._levels = [(fd, None)]
-        self._notes = [None]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_unused):
-        self.close()
+        self.note: Any = None  # of the current directory
+        self._notes = []  # of those above
 
     @property
     def fd(self) -> int:
         """The current directory."""
         return self._levels[-1][0]
-
-    @property
-    def note(self) -> Any:
-        """The note of the current directory."""
-        return self._notes[-1]
-
-    @note.setter
-    def note(self, note: Any) -> None:
-        self._notes[-1] = note
 
     @property
     def depth(self) -> int:
@@ -217,7 +184,8 @@ class DirectoryStack:
     def push(self, fd: int) -> None:
         """Go down into an open directory, which then belongs to the stack."""
         self._levels.append((fd, None))
-        self._notes.append(None)
+        self._notes.append(self.note)
+        self.note = None
         if self.depth > OPEN_LEVELS:  # the first level is the caller's own
             far, _unused = self._levels[-OPEN_LEVELS]
             if far is not None:
@@ -227,7 +195,7 @@ class DirectoryStack:
     def pop(self) -> None:
         """Go back up."""
         leaving, _unused = self._levels.pop()
-        self._notes.pop()
+        self.note = self._notes.pop()
         above, known = self._levels[-1]
         if above is None:
             above = os.open("..", OPEN_DIRECTORY, dir_fd=leaving)
@@ -243,4 +211,4 @@ class DirectoryStack:
         for fd, _unused in self._levels[1:]:
             if fd is not None:
                 os.close(fd)
-        del self._levels[1:], self._notes[1:]
+        del self._levels[1:]

@@ -11,17 +11,9 @@ OwnerAndMode = Tuple[int, int, int]  # uid, gid, mode
 
 
 def make_directories(top_fd: int, relative: bytes, top: str, model: Callable[[bytes], OwnerAndMode]) -> int:
-    """Open a directory below another, and make each missing directory on the way.
+    """Open a directory below another as open_directory() does, and make each missing directory on the way.
 
-    Args:
-        top: the path of top_fd, for errors.
-        model: gives owner and mode for the relative path of a missing directory.
-
-    Returns:
-        A new descriptor, which the caller closes.
-
-    Raises:
-        StoreError: a component is not a directory.
+    model gives owner and mode for the relative path of a missing directory.
     """
     names = components(relative)
     fd = os.open(".", OPEN_DIRECTORY, dir_fd=top_fd)

@@ -7,7 +7,7 @@ import sys
 from typing import NamedTuple, Optional
 
 from ..errors import AS_ROOT, PathError, because
-from .dirfd import Opened, lstat, open_quietly
+from .dirfd import OPEN_DIRECTORY, Opened, lstat, open_quietly
 
 NONE, DIRECTORY, FILE, LINK, OTHER = "none", "directory", "file", "symbolic link", "special file"
 
@@ -50,7 +50,7 @@ def look_inside(dir_fd: Optional[int], name: bytes) -> Node:
     node = look(dir_fd, name)
     if node.kind != DIRECTORY:
         return node
-    with Opened(open_quietly(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd)) as fd:
+    with Opened(open_quietly(name, OPEN_DIRECTORY, dir_fd)) as fd:
         return node._replace(empty=_is_empty(fd))
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Remove a tree, also where it has immutable files, and never what is mounted in it."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -18,7 +19,7 @@ def remove_tree(parent_fd: int, name: bytes) -> None:
     if not stat.S_ISDIR(found.st_mode):
         _unlink(name, parent_fd, found)
         return
-    with DirectoryStack(parent_fd) as stack:
+    with contextlib.closing(DirectoryStack(parent_fd)) as stack:
         _enter(name, stack)
         while stack.depth:
             directory, names = stack.note
@@ -74,6 +75,5 @@ def _clear_flags(name, dir_fd, then=None):
                 if flags and os.fstat(fd).st_nlink:  # another name of the file is left, and may be somebody else's
                     syscalls.set_flags(fd, flags)
         except OSError as error:
-            raise OSError(
-                error.errno, "the immutable flag cannot be cleared: {}".format(because(error)), os.fsdecode(name)
-            ) from error
+            found = "the immutable flag cannot be cleared: {}".format(because(error))
+            raise OSError(error.errno, found, os.fsdecode(name)) from error

@@ -52,11 +52,7 @@ def rename_noreplace(source: bytes, target: bytes, source_fd: int, target_fd: in
 
 
 def rename_exchange(one: bytes, other: bytes, one_fd: int, other_fd: int) -> None:
-    """Exchange two names in one step: renameat2(2) with RENAME_EXCHANGE. The names are in the open directories one_fd, other_fd.
-
-    Raises:
-        OSError: with a number of UNAVAILABLE if the kernel or the file system (NFS) has no such call.
-    """
+    """Exchange two names in one step, or fail with a number of UNAVAILABLE (NFS does): renameat2(2) with RENAME_EXCHANGE."""
     _call("renameat2", one_fd, one, other_fd, other, RENAME_EXCHANGE)
 
 
@@ -66,11 +62,7 @@ def syncfs(fd: int) -> None:
 
 
 def syncfs_reports_errors(release: str) -> bool:
-    """True if syncfs(2) reports failed writes, as it does since Linux 5.8 (man 2 syncfs); False for an unknown release.
-
-    Args:
-        release: of the kernel, as in uname -r.
-    """
+    """True if syncfs(2) of this kernel (uname -r) reports failed writes, as since Linux 5.8; False for an unknown release."""
     try:
         return tuple(int(part) for part in release.split("-")[0].split(".")[:2]) >= (5, 8)
     except ValueError:
@@ -78,11 +70,7 @@ def syncfs_reports_errors(release: str) -> bool:
 
 
 def copy_file_range(source_fd: int, target_fd: int, count: int, offset: int) -> int:
-    """Copy up to count bytes at the same offset of two files inside the kernel: copy_file_range(2).
-
-    Returns:
-        The bytes that were copied; 0 only at the end of the source.
-    """
+    """Copy up to count bytes at the same offset of two files: copy_file_range(2). Their number is 0 only at the source's end."""
     if hasattr(os, "copy_file_range"):  # Python 3.8
         return os.copy_file_range(source_fd, target_fd, count, offset, offset)  # novermin
     import ctypes
@@ -125,11 +113,7 @@ def bind_mount(source: bytes, target: bytes) -> None:
 
 
 def may_mount(status: str = "/proc/self/status") -> bool:
-    """True if this process has the capability SYS_ADMIN, number 21 (capabilities(7)).
-
-    Args:
-        status: path of a file in the format of /proc/[pid]/status.
-    """
+    """True if this process has the capability SYS_ADMIN, number 21 (capabilities(7))."""
     with open(status) as lines:
         effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
     return bool(int(effective, 16) >> 21 & 1)

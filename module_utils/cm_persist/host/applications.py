@@ -36,18 +36,14 @@ class Hazards(NamedTuple):
 def find_hazards(
     top_fd: int, relative: bytes, path: Optional[str] = None, tops: Iterable[str] = (), manager: str = MANAGER
 ) -> Hazards:
-    """The hazards of a state path.
+    """The hazards of a state path, whose content is at a path relative to the open directory top_fd.
 
     Args:
-        relative: its content, relative to the open directory top_fd.
-        path: of the state path; None for content that is in the store already, so that its databases do not matter.
+        path: the state path; None for content that is in the store already, so that its databases do not matter.
         tops: all state paths.
         manager: a program that exists where Cloudify Manager is installed.
     """
     databases = () if path is None else find_databases(top_fd, relative, path, tops)
-    return Hazards(databases, _find_nodes(top_fd, relative), socket.gethostname(), os.path.lexists(manager))
-
-
-def _find_nodes(top_fd, relative):
     names = [os.fsdecode(name) for name in names_if_readable(top_fd, os.path.join(relative, b"mnesia"))]
-    return tuple(name for name in names if "@" in name and not name.endswith(NOT_NODES))
+    nodes = tuple(name for name in names if "@" in name and not name.endswith(NOT_NODES))
+    return Hazards(databases, nodes, socket.gethostname(), os.path.lexists(manager))

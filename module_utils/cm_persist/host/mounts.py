@@ -57,14 +57,7 @@ class Mount(NamedTuple):
 
 
 def read_mounts(table: str = MOUNTINFO) -> List[Mount]:
-    """The mount table, in the kernel's order.
-
-    Args:
-        table: path of a file in the format of /proc/[pid]/mountinfo.
-
-    Raises:
-        StoreError: it cannot be read, or has a line of another form.
-    """
+    """The mount table, in the kernel's order. It is a StoreError if it cannot be read, or has a line of another form."""
     try:
         with open(table, "rb") as lines:
             return [_parse(line) for line in lines]
@@ -77,8 +70,7 @@ def mount_holding(
 ) -> Optional[Mount]:
     """The mount that holds an existing directory; None only if the mount table has no line for it.
 
-    Args:
-        mount_id_of: gives the number of the mount of a path, or None if the kernel does not have it; for tests.
+    mount_id_of gives the number of the mount of a path, or None if the kernel does not have it; for tests.
     """
     number = (mount_id_of or _mount_id)(path)
     for mount in mounts:

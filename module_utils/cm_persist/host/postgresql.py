@@ -28,12 +28,9 @@ class Database(NamedTuple):
 
 
 def find_databases(top_fd: int, relative: bytes, path: str, tops: Iterable[str] = ()) -> Tuple[Database, ...]:
-    """The databases in a directory or a few levels below.
+    """The databases in the directory path, which is relative to the open directory top_fd, or a few levels below.
 
-    Args:
-        relative: the directory, relative to the open directory top_fd.
-        path: of the directory.
-        tops: all state paths.
+    tops are all state paths.
     """
     tops = [os.path.realpath(top) for top in tops]
     level = [b""]

@@ -41,12 +41,8 @@ class Process(NamedTuple):
 def find_process_using(*paths: str, stopping: Iterable[str] = ()) -> Optional[Process]:
     """The first process that uses one of these paths, or a path below; None if there is none.
 
-    This process and its ancestors do not count, nor does one that only works there in the same session, or has only directories
-    open.
-
-    Args:
-        paths: directories or files; links in them are followed.
-        stopping: services that are about to be stopped: their processes do not count.
+    This process and its ancestors do not count, nor those of services that are about to be stopped, nor one that only works there
+    in the same session, or has only directories open. Links in the paths are followed.
     """
     return _Search([os.path.realpath(path) for path in paths], stopping).run()
 

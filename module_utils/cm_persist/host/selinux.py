@@ -68,13 +68,7 @@ class Relabel(NamedTuple):
 
 
 class Selinux:
-    """The SELinux of this machine.
-
-    Args:
-        fs: the mount point of its file system.
-        configuration: the directory of its policies.
-        run, which, getxattr: as subprocess.run, shutil.which, os.getxattr.
-    """
+    """The SELinux of this machine: fs is the mount point of its file system, configuration the directory of its policies."""
 
     def __init__(
         self, fs="/sys/fs/selinux", configuration="/etc/selinux", run=subprocess.run, which=shutil.which, getxattr=os.getxattr
@@ -138,15 +132,9 @@ def _path():
 
 
 def plan_labels(store_path: str, labels: Labels, tops: Iterable[str], filled: bool, read_only: bool) -> Decision:
-    """The steps that label the store, and warnings.
+    """The steps that label the store, and warnings; a StoreError if a program that is needed is not installed.
 
-    Args:
-        tops: the first component of each state path in the store.
-        filled: this run puts data into the store.
-        read_only: the store is.
-
-    Raises:
-        StoreError: a program that is needed is not installed.
+    tops are the first components of the state paths in the store; filled says that this run puts data into the store.
     """
     if not labels.enabled:
         return Decision()

@@ -79,12 +79,9 @@ class Systemd:
         return "remote-fs.target" in before.replace("=", " ").split()
 
     def observe_mount(self, where: str, what: str, network: bool) -> Unit:
-        """The mount unit that a state path needs, and whether it is current.
+        """The mount unit that a state path (where) needs for its place in the store (what), and whether it is current.
 
-        Args:
-            where: the state path.
-            what: its place in the store.
-            network: the store needs a network, and so is mounted later at boot.
+        A store that needs a network is mounted later at boot.
         """
         at = real_path(where)  # systemd wants no link in it
         for path in (at, what):
@@ -102,11 +99,7 @@ class Systemd:
         return self.observe(Unit(self.name(where), text, target, False), where)
 
     def observe(self, unit: Unit, where: str) -> Unit:
-        """The same unit, and whether it is current.
-
-        Raises:
-            LinkError: there is a unit with that name which is not ours. where is its path.
-        """
+        """The same unit, and whether it is current; a LinkError at the path where if one with its name is not ours."""
         found = self._text(unit.name)
         if found is not None and not found.startswith(OURS):
             hint = "Check what it is for, then remove or rename it."
@@ -123,13 +116,7 @@ class Systemd:
         return self._run(where, "systemd-escape", "--path", "--suffix=mount", real_path(where)).strip()
 
     def install(self, unit: Unit, where: str, works: Callable[[], bool], purpose: str) -> None:
-        """Write a unit's file, start the unit, and enable it.
-
-        Args:
-            where: the state path, for errors.
-            works: True if the unit does its job; otherwise it is not enabled.
-            purpose: that job, for errors.
-        """
+        """Write a unit's file, start the unit, and enable it if it works; purpose is its job, and where its path, for errors."""
         new = self._text(unit.name) is None
         with Opened(os.open(self._units, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
             write_file(directory, os.fsencode(unit.name), unit.text.encode("utf-8"), mode=0o644)
@@ -199,9 +186,8 @@ class Systemd:
         try:
             done = self._call(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, check=False)
         except OSError as error:
-            raise LinkError(
-                where, "{} cannot be run: {}".format(command[0], error.strerror), "Use the method symlink."
-            ) from error
+            found = "{} cannot be run: {}".format(command[0], error.strerror)
+            raise LinkError(where, found, "Use the method symlink.") from error
         if done.returncode:
             output = " ".join(printable(line) for line in done.stderr.splitlines())
             raise LinkError(where, "{} failed: {}".format(" ".join(command), output or done.returncode), SEE_SYSTEMD)

@@ -41,13 +41,7 @@ class Reader(NamedTuple):
 
 
 def inspect(directory: str, names: Iterable[str], reader: Reader, mounts: List[Mount], now: float) -> Credentials:
-    """The credentials in an existing directory.
-
-    Args:
-        names: of the files.
-        mounts: the mount table.
-        now: seconds since the epoch.
-    """
+    """The credentials in an existing directory, in files with these names; now is in seconds since the epoch."""
     paths = {name: os.path.join(directory, name) for name in names}
     missing = tuple(name for name in names if not os.path.isfile(paths[name]))
     files = [name for name in names if name not in missing]

@@ -23,11 +23,7 @@ class SecretSeen(NamedTuple):
 
 
 def observe(settings, mounts: List[Mount], now: float) -> SecretSeen:
-    """The source and the target of these settings (Settings); now is in seconds since the epoch.
-
-    Raises:
-        SecretError: the source exists, but is not a directory.
-    """
+    """The source and the target of these settings (Settings); a SecretError if the source exists and is not a directory."""
     with ParentDir(settings.target) as parent:
         target, exists = parent.look_inside(), parent.fd is not None
         mounted = target.kind == DIRECTORY and _is_mount_point(parent)

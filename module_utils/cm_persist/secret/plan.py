@@ -15,11 +15,7 @@ READABLE = "Have the Secret mounted with defaultMode 0444, or name the user who 
 
 
 def plan_secret(settings, seen: SecretSeen) -> Decision:
-    """The steps for these settings (Settings), with the state and the message of the outcome as the result, and warnings.
-
-    Raises:
-        SecretError: a refusal.
-    """
+    """The steps for these settings (Settings), with the state and the message of the outcome as the result, and warnings."""
     source, target = settings.source, settings.target
     if inside(source, target) or inside(target, source):
         hint = "Mount the credentials' copy elsewhere."

@@ -47,10 +47,8 @@ class _Linking(NamedTuple):
 def link_secret(settings: Settings, check_mode: bool = False, machine=THIS_MACHINE) -> SecretOutcome:
     """Make the credentials readable at the target again. In check mode, return what this would do.
 
-    The result has paths and names only, nothing of the credentials.
-
-    Raises:
-        PersistError: a refusal, in which case nothing was changed, or a failure.
+    The result has paths and names only, nothing of the credentials. A PersistError is a refusal, in which case nothing was
+    changed, or a failure.
     """
     source, target = _directory(settings.source, "the source"), _directory(settings.target, "the target")
     settings = settings._replace(source=source, target=target)
@@ -63,9 +61,6 @@ def link_secret(settings: Settings, check_mode: bool = False, machine=THIS_MACHI
 def _directory(path, what):
     path = normalise(path, what)
     if GENERATION in path.split("/"):
-        raise SpecError(
-            path,
-            "{} goes through {}, which is another directory once the token is rotated".format(what, GENERATION),
-            "Name the directory above it.",
-        )
+        found = "{} goes through {}, which is another directory once the token is rotated".format(what, GENERATION)
+        raise SpecError(path, found, "Name the directory above it.")
     return path

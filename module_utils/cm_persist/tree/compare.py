@@ -7,7 +7,7 @@ from typing import Iterable, Iterator, Optional, Tuple
 from urllib.parse import unquote_to_bytes
 
 from ..errors import StoreError
-from ..fs.accounts import Accounts
+from ..fs.accounts import Accounts, by_number
 from .manifest import CUT_SHORT, DIGEST, GROUP, MTIME, PATH, TARGET, USER, content_digest, is_rounded, line, listed, read_fields
 from .metadata import NO_ATTRIBUTES
 from .walk import walk
@@ -16,13 +16,10 @@ ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 
 
 class Entry:
-    """One file or directory of a tree.
+    """One file or directory of a tree, with the fields of its line in a manifest (list of bytes) without the digest.
 
-    Attributes:
-        path (bytes): relative to the top, which is b'.'.
-        key (tuple of bytes): the components of the path; the entries of a tree are in the order of their keys.
-        fields (list of bytes): of its line in a manifest, without the digest.
-        owner (tuple of bytes): the names of user and group, or their numbers if they have none.
+    path is relative to the top, which is b'.'; key has its components, and the entries of a tree are in the order of their keys.
+    owner has the names of user and group (bytes), or their numbers if they have none.
     """
 
     __slots__ = ("_digest", "_marks", "fields", "key", "owner", "path")
@@ -50,20 +47,13 @@ class Entry:
 
 
 def from_manifest(file, path: str, within: bytes = b"", accounts: Optional[Accounts] = None) -> Iterator[Entry]:
-    """Read a tree from a manifest.
+    """The tree in a manifest, read as by read_fields(); a StoreError at this path if it is cut short.
 
-    Args:
-        file (binary file): open at its start.
-        path: of the manifest, for errors.
-        within: the part of it to read, as for read_fields().
-        accounts: for a part of an image's manifest, whose lines with the names of owners may be before that part.
-
-    Raises:
-        StoreError: it is cut short.
+    accounts are for a part of an image's manifest, whose lines with the names of owners may be before that part.
     """
     owners = {}
     for kind, numbers in ((USER, accounts.users), (GROUP, accounts.groups)) if accounts else ():
-        owners.update({(kind, b"%d" % number): name for number, name in _names(numbers).items()})
+        owners.update({(kind, b"%d" % number): name for number, name in by_number(numbers).items()})
     for fields in read_fields(file, within, owners):
         if fields[0] == CUT_SHORT[0]:
             raise StoreError(path, "the manifest is cut short", "Restore it from a backup; without it nothing can be merged.")
@@ -73,7 +63,7 @@ def from_manifest(file, path: str, within: bytes = b"", accounts: Optional[Accou
 
 def from_tree(dir_fd: int, name: bytes, accounts: Accounts) -> Iterator[Entry]:
     """Read the tree with this name in an open directory from the disk."""
-    users, groups = map(_names, accounts)
+    users, groups = map(by_number, accounts)
     for visit in walk(dir_fd, name):
         if listed(visit):
             status = visit.status
@@ -123,11 +113,6 @@ def some_of(paths: Iterable[bytes], most: int) -> Tuple[int, Tuple[bytes, ...]]:
     paths = iter(paths)
     first = tuple(itertools.islice(paths, most))
     return len(first) + sum(1 for _path in paths), first
-
-
-def _names(numbers):
-    # Of several names for one number the first counts.
-    return {number: os.fsencode(name) for name, number in reversed(list(numbers.items()))}
 
 
 def _marks(visit):

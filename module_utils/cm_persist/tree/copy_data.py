@@ -24,19 +24,10 @@ class FileData:
         self._clone, self._range = True, True
 
     def copy(self, source_fd: int, target_fd: int, status: os.stat_result, path) -> str:
-        """Copy all data of one file.
+        """Copy all data of one file into an empty one. A source that changes meanwhile is a CopyError at its path (str or Where).
 
-        Args:
-            target_fd: an empty file.
-            status: of the source, from before it was read.
-            path (str or Where): of the source, for errors.
-
-        Returns:
-            The digest of the data, as in a manifest; '' for a file that has none there.
-
-        Raises:
-            CopyError: the source ended early or changed while it was read.
-            OSError: reading or writing failed.
+        status is that of the source, from before it was read. Returns the digest of the data, as in a manifest; '' for a file
+        that has none there.
         """
         size, digest, data = status.st_size, "", b""
         if is_hashed(status):

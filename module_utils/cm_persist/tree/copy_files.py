@@ -78,11 +78,8 @@ def both_opened(source: Source, target: Target, directory: bytes) -> Iterator[Tu
 
 def failed(path: str, relative: bytes, error: OSError) -> CopyError:
     """The error for an OSError at an entry of a tree."""
-    return CopyError(
-        Where(path, relative),
-        "copying it failed: {}".format(because(error)),
-        "Nothing was published; fix the cause and start again.",
-    )
+    hint = "Nothing was published; fix the cause and start again."
+    return CopyError(Where(path, relative), "copying it failed: {}".format(because(error)), hint)
 
 
 class LeafCopier:
@@ -97,12 +94,8 @@ class LeafCopier:
     def copy(self, batch: List[Tuple[bytes, List[tuple]]]) -> tuple:
         """Copy a batch: of each directory, relative to the top, the leaves, each as a tuple with the fields of a Leaf.
 
-        Returns:
-            The bytes of data; a list of the attributes that the target did not take; a list of (relative path, inode flags) to
-            set when nothing is added to the copy any more; and for each leaf the digest of its data, as in a manifest.
-
-        Raises:
-            CopyError: a leaf could not be read, written, or copied with all of its metadata.
+        Returns the bytes of data; a list of the attributes that the target did not take; a list of (relative path, inode flags)
+        to set when nothing is added to the copy any more; and for each leaf the digest of its data, as in a manifest.
         """
         self._clear()
         for directory, leaves in batch:
@@ -194,8 +187,5 @@ def _mknod(name, dir_fd, status, where):
         os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=dir_fd)
     except OSError as error:
         kind = "FIFO" if stat.S_ISFIFO(status.st_mode) else "device node"
-        raise CopyError(
-            where,
-            "this {} cannot be made on the volume: {}".format(kind, because(error)),
-            "Run as root with the capability MKNOD, or remove it from the original.",
-        ) from error
+        hint = "Run as root with the capability MKNOD, or remove it from the original."
+        raise CopyError(where, "this {} cannot be made on the volume: {}".format(kind, because(error)), hint) from error

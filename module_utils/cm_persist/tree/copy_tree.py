@@ -53,16 +53,13 @@ class Copied(NamedTuple):
 def copy_tree(
     source: Source, target: Target, manifest_file, accounts: Accounts = NOBODY, only: Optional[FrozenSet[bytes]] = None
 ) -> Copied:
-    """Copy a tree, and write its manifest.
+    """Copy a tree into a directory that is empty or has only the manifest, and write that to an open binary file.
+
+    It is a CopyError if an entry cannot be read, written, or copied with all of its metadata.
 
     Args:
-        target: in a directory that is empty, or has only the manifest.
-        manifest_file (binary file): open for writing.
         accounts: names of owners, for the manifest.
         only: relative paths of the leaves to copy, None for all; directories, and lines in the manifest, are made of all.
-
-    Raises:
-        CopyError: an entry could not be read, written, or copied with all of its metadata.
     """
     path = b"."
     try:
@@ -192,36 +189,26 @@ class _Copying:
 
 
 class _Lines:
-    """Lines of a manifest in the order of the walk, though the digests come with the batches, in any order.
+    """Lines of a manifest in the order of the walk, though the digests come with the batches, in any order."""
 
-    Args:
-        write: takes a line, the status of its entry, and a digest.
-    """
-
-    def __init__(self, write: Callable):
+    def __init__(self, write: Callable[[bytes, os.stat_result, str], None]):
         self._write = write
-        self._waiting = collections.deque()  # (line, status, digest, number of its batch or None)
-        self._digests = {}  # number of a batch that is done -> the digests of its leaves whose lines are not written
+        self._waiting = collections.deque()  # [line, status of its entry, digest or None while its batch is not done]
+        self._of_batch = collections.defaultdict(list)  # number of a batch that is not done -> those of its leaves
 
     def add(self, visit, digest=""):
-        self._waiting.append((line(visit), visit.status, digest, None))
+        self._waiting.append([line(visit), visit.status, digest])
 
     def add_later(self, visit, batch):
-        self._waiting.append((line(visit), visit.status, "", batch))
+        self.add(visit, None)
+        self._of_batch[batch].append(self._waiting[-1])
 
     def batch_done(self, batch, digests):
-        self._digests[batch] = collections.deque(digests)
+        for waiting, digest in zip(self._of_batch.pop(batch), digests):
+            waiting[-1] = digest
         self.write()
 
     def write(self):
         """Write lines up to the first whose digest is not known."""
-        while self._waiting:
-            text, status, digest, batch = self._waiting[0]
-            if batch is not None:
-                if batch not in self._digests:
-                    return
-                digest = self._digests[batch].popleft()
-                if not self._digests[batch]:
-                    del self._digests[batch]
-            self._write(text, status, digest)
-            self._waiting.popleft()
+        while self._waiting and self._waiting[0][-1] is not None:
+            self._write(*self._waiting.popleft())

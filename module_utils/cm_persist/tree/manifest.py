@@ -16,7 +16,7 @@ from itertools import zip_longest
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from ..fs.accounts import Accounts
+from ..fs.accounts import Accounts, by_number
 from ..fs.dirfd import Opened, open_quietly, open_regular
 from .walk import LEAVE, Visit, walk
 
@@ -48,8 +48,8 @@ class ManifestWriter:
     """Writes the lines of one manifest into an open binary file; accounts has the names of owners."""
 
     def __init__(self, file, accounts: Accounts = NOBODY):
-        self._file, self._accounts = file, accounts
-        self._count, self._digest, self._named = 0, hashlib.sha256(), set()
+        self._file, self._names = file, {USER: by_number(accounts.users), GROUP: by_number(accounts.groups)}
+        self._count, self._digest = 0, hashlib.sha256()
         self._write(FIRST)
 
     def add(self, visit: Visit, path: Optional[bytes] = None) -> None:
@@ -59,8 +59,8 @@ class ManifestWriter:
 
     def add_line(self, text: bytes, status: os.stat_result, digest: str) -> None:
         """Write the line() of an entry with this status; digest is '' if its content has none."""
-        self._name(USER, status.st_uid, self._accounts.user)
-        self._name(GROUP, status.st_gid, self._accounts.group)
+        self._name(USER, status.st_uid)
+        self._name(GROUP, status.st_gid)
         self._write(b"%s %s\n" % (text, digest.encode("ascii")))
         self._count += 1
 
@@ -69,12 +69,10 @@ class ManifestWriter:
         digest = self._digest.hexdigest()[:DIGITS].encode("ascii")
         self._write(b"%s %d %s %s\n" % (END, self._count, digest, quote_from_bytes(os.fsencode(name)).encode("ascii")))
 
-    def _name(self, what, number, name_of):
-        if (what, number) not in self._named:
-            self._named.add((what, number))
-            name = name_of(number)
-            if name:
-                self._write(b"%s %d %s\n" % (what, number, quote_from_bytes(os.fsencode(name)).encode("ascii")))
+    def _name(self, what, number):
+        name = self._names[what].pop(number, None)
+        if name:  # once, before the first entry
+            self._write(b"%s %d %s\n" % (what, number, quote_from_bytes(name).encode("ascii")))
 
     def _write(self, text):
         self._file.write(text)
@@ -147,10 +145,8 @@ def line(visit: Visit, path: Optional[bytes] = None) -> bytes:
 def compare(file, dir_fd: int, name: bytes, removal_begun: bool = False, within: bytes = b"") -> Optional[Difference]:
     """The first difference between the tree with this name in an open directory and a manifest; None if they are equal.
 
-    Args:
-        file (binary file): the manifest, open at its start.
-        removal_begun: an interrupted run has removed a part of the tree: entries may be missing, and directories have new times.
-        within: the part of the manifest that lists the tree, as a path in it; empty for the whole.
+    The manifest is read as by read_fields(). removal_begun: an interrupted run has removed a part of the tree, so entries may be
+    missing, and directories have new times.
     """
     entries = (fields[:DIGEST] for fields in read_fields(file, within))
     for visit in walk(dir_fd, name):
@@ -167,8 +163,7 @@ def compare(file, dir_fd: int, name: bytes, removal_begun: bool = False, within:
 def same_trees(one: Tuple[int, bytes], other: Tuple[int, bytes]) -> bool:
     """True if all metadata of two trees is equal, but for fractions of a second that one file system cannot keep.
 
-    Args:
-        one, other: an open directory and the tree's name in it.
+    A tree is given as an open directory and its name there.
     """
     first, second = ((line(visit).split(b" ") for visit in walk(*tree) if listed(visit)) for tree in (one, other))
     return all(None not in pair and _same(*pair, False) for pair in zip_longest(first, second))
@@ -179,7 +174,7 @@ def read_fields(file, within: bytes = b"", owners: Optional[Dict[Tuple[bytes, by
 
     Args:
         file (binary file): open at its start.
-        within: as for compare().
+        within: the part of the manifest that lists the tree, as a path in it; empty for the whole.
         owners: receives the names of owners, from (USER or GROUP, number) to name, each before its first entry.
     """
     if file.readline(LONGEST) != FIRST:
@@ -229,12 +224,11 @@ def _go_to(file, top):
 
 
 def _same(expected, found, removal_begun):
-    if removal_begun and expected[0] == found[0] == b"d":
-        return expected[:MTIME] + expected[PATH:] == found[:MTIME] + found[PATH:]
     if expected == found:
         return True
-    others = (expected[:MTIME] + expected[PATH:], found[:MTIME] + found[PATH:])
-    return others[0] == others[1] and is_rounded(expected[MTIME], found[MTIME])
+    if expected[:MTIME] + expected[PATH:] != found[:MTIME] + found[PATH:]:
+        return False
+    return (removal_begun and found[0] == b"d") or is_rounded(expected[MTIME], found[MTIME])
 
 
 def is_rounded(exact: bytes, found: bytes) -> bool:

@@ -23,31 +23,25 @@ def copy_metadata(source, target, status: os.stat_result, path, atime_ns: Option
     The order matters: chown drops set-user-ID and capabilities, so it goes first; writing an ACL changes the group bits of the
     mode, so the mode comes after it; each of these calls changes the times, so they come last.
 
-    Args:
-        source, target (int or bytes): descriptors, or, for files that must not be opened, paths below /proc/self/fd.
-        status: of the source, from before it was read.
-        path (str or Where): of the source, for errors.
-        atime_ns: the access time of the source, in nanoseconds, if the status is from after somebody read it.
-
-    Returns:
-        The attributes of LABELS that the target did not take.
-
-    Raises:
-        CopyError: the file system of the target cannot hold one of them, or this process may not set it.
+    Source and target are descriptors, or, for files that must not be opened, paths (bytes) below /proc/self/fd; path (str or
+    Where) is that of the source, for errors. The status is from before the source was read; otherwise atime_ns is its access
+    time, in nanoseconds. Returns the attributes of LABELS that the target did not take. It is a CopyError if the file system of
+    the target cannot hold another one, or this process may not set it.
     """
     by_name = isinstance(target, bytes)
+    nofollow = {"follow_symlinks": False} if by_name else {}
     step = "owner"
     try:
-        os.chown(target, status.st_uid, status.st_gid, **_nofollow(by_name))
-        unlabelled = _copy_attributes(source, target, path, **_nofollow(by_name))
+        os.chown(target, status.st_uid, status.st_gid, **nofollow)
+        unlabelled = _copy_attributes(source, target, path, **nofollow)
         step = "mode"
         if not stat.S_ISLNK(status.st_mode):
             (change_mode if by_name else os.chmod)(target, stat.S_IMODE(status.st_mode))
         step = "times"
         times = status.st_atime_ns if atime_ns is None else atime_ns, status.st_mtime_ns
-        os.utime(target, ns=times, **_nofollow(by_name))
+        os.utime(target, ns=times, **nofollow)
         step = "owner, mode or times"
-        _check_kept(os.stat(target, **_nofollow(by_name)), status, times)
+        _check_kept(os.stat(target, **nofollow), status, times)
     except OSError as error:
         values = {"owner": " {}:{}".format(status.st_uid, status.st_gid), "mode": " {:04o}".format(stat.S_IMODE(status.st_mode))}
         what = step + values.get(step, "")
@@ -72,21 +66,12 @@ def drop_default_acl(fd: int) -> None:
 
 
 def set_flags(fd: int, flags: int, path) -> None:
-    """Set inode flags on an open copy.
-
-    Args:
-        flags: as syscalls.get_flags() returns them.
-        path (str or Where): of the source, for errors.
-
-    Raises:
-        CopyError: the file system has no such flags, or this process may not set them.
-    """
+    """Set inode flags on an open copy, as syscalls.get_flags() returns them; a CopyError at the source's path if that fails."""
     try:
         syscalls.set_flags(fd, flags)
     except OSError as error:
-        raise CopyError(
-            path, "its flags (lsattr) cannot be set on its copy: {}".format(because(error)), _remedy(error)
-        ) from error
+        found = "its flags (lsattr) cannot be set on its copy: {}".format(because(error))
+        raise CopyError(path, found, _remedy(error)) from error
 
 
 def _copy_attributes(source, target, path, **nofollow):
@@ -139,10 +124,6 @@ def _check_kept(found, status, times):
     for have, want in zip((found.st_atime_ns, found.st_mtime_ns), times):
         if have // 10**9 != want // 10**9:
             raise OSError(errno.ERANGE, "the file system has no room for {} seconds since 1970".format(want // 10**9))
-
-
-def _nofollow(by_name):
-    return {"follow_symlinks": False} if by_name else {}
 
 
 def _remedy(error):

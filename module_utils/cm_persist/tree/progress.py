@@ -44,8 +44,10 @@ class _Counter:
         environment = os.environ if environment is None else environment
         self._map = None
         if environment.get(VARIABLE):
-            with contextlib.suppress(OSError, ValueError):
-                self._map = _mapped(environment[VARIABLE])
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            with contextlib.suppress(OSError, ValueError), Opened(os.open(environment[VARIABLE], flags, 0o600)) as fd:
+                os.ftruncate(fd, HEAD + SLOTS * SLOT.size)
+                self._map = mmap.mmap(fd, HEAD + SLOTS * SLOT.size)
 
     def begin(self, path: str = "", files: int = 0, data: int = 0) -> None:
         """Start at zero, for the copy of a path with that many files and bytes of data; '' is the write to disk."""
@@ -80,9 +82,3 @@ def read(path: str) -> Optional[ProgressSeen]:
         return None
     files, data = (sum(column) for column in zip(*counts))
     return ProgressSeen(head["path"], files, data, head["files"], head["bytes"], head["began"])
-
-
-def _mapped(path):
-    with Opened(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)) as fd:
-        os.ftruncate(fd, HEAD + SLOTS * SLOT.size)
-        return mmap.mmap(fd, HEAD + SLOTS * SLOT.size)

@@ -63,24 +63,17 @@ class HardLinks:
 
     def is_counted(self, status: os.stat_result) -> bool:
         """True for a further name of a file; from now on the file counts as counted."""
-        if status.st_nlink < 2:
-            return False
         inode = status.st_dev, status.st_ino
-        if inode in self._counted:
-            return True
-        self._counted.add(inode)
-        return False
+        counted = inode in self._counted
+        if status.st_nlink > 1:
+            self._counted.add(inode)
+        return counted
 
 
 def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
-    """The size of the tree with this name in an open directory.
+    """The size of the tree with this name in an open directory; a CopyError at its path if it cannot be read.
 
-    Args:
-        path: of the tree, for errors.
-        uid: of this process; for root (0) no file belongs to others.
-
-    Raises:
-        CopyError: it cannot be read.
+    uid is that of this process; for root (0) no file belongs to others.
     """
     links = HardLinks()
     files = data = space = inodes = lines = 0
@@ -96,29 +89,24 @@ def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
             is_directory = stat.S_ISDIR(status.st_mode)
             files += not is_directory
             if is_directory or not links.is_counted(status):
-                size, target = _size_and_target(status)
-                inodes, data, lines, space = inodes + 1, data + size, lines + 3 * target, space + _space(status)
+                size, text, room = _sizes(status)
+                inodes, data, lines, space = inodes + 1, data + size, lines + 3 * text, space + room
     except OSError as error:
         raise unreadable(path, error) from error
     return ScanResult(files, data, space, inodes, lines, others)
 
 
-def _size_and_target(status):
-    """The bytes of a file's data, and of a link's text."""
+def _sizes(status):
+    """The bytes of a file's data, of a link's text, and on disk."""
     size = status.st_size
-    return (size, 0) if stat.S_ISREG(status.st_mode) else (0, size) if stat.S_ISLNK(status.st_mode) else (0, 0)
-
-
-def _space(status):
-    if stat.S_ISDIR(status.st_mode):
-        return BLOCK
     if stat.S_ISREG(status.st_mode):
-        return -(-min(status.st_size, status.st_blocks * 512) // BLOCK) * BLOCK
-    return BLOCK if stat.S_ISLNK(status.st_mode) and status.st_size >= SHORT_LINK else 0
+        return size, 0, -(-min(size, status.st_blocks * 512) // BLOCK) * BLOCK
+    if stat.S_ISLNK(status.st_mode):
+        return 0, size, BLOCK if size >= SHORT_LINK else 0
+    return 0, 0, BLOCK if stat.S_ISDIR(status.st_mode) else 0
 
 
 def unreadable(path: str, error: OSError) -> CopyError:
     """The error for a tree that cannot be read."""
-    return CopyError(
-        path, "it cannot be read: {}".format(because(error)), "Run as root (become: true), with nothing writing to it."
-    )
+    hint = "Run as root (become: true), with nothing writing to it."
+    return CopyError(path, "it cannot be read: {}".format(because(error)), hint)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write a tree to disk: by one syncfs, or by an fsync of each file and directory."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -19,12 +20,8 @@ SYNCED_WHOLE = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs
 def sync_tree(dir_fd: int, name: bytes, release: str, fs_type: str) -> None:
     """Write the tree with this name in an open directory to disk, and the directory's own names.
 
-    By one syncfs if that reaches the disk and the kernel reports its failures: before Linux 5.8 it returned success whatever
-    happened to the data.
-
-    Args:
-        release: of the kernel, as in uname -r.
-        fs_type: of the file system, as in the mount table; '' if it is not known.
+    By one syncfs if that reaches the disk of this fs_type ('' if it is not known) and the kernel with this release (uname -r)
+    reports its failures: before Linux 5.8 it returned success whatever happened to the data.
     """
     if syscalls.syncfs_reports_errors(release) and fs_type in SYNCED_WHOLE:
         try:
@@ -45,7 +42,7 @@ def _sync_each(dir_fd, name):
                 for each in names:
                     _sync_one(each, directory_fd)
 
-    with WorkerPool(sync, lambda _number, _nothing: None) as pool:
+    with contextlib.closing(WorkerPool(sync, lambda _number, _nothing: None)) as pool:
         batches = Batcher(pool)
         for directory, names in _files_and_directories(dir_fd, name):
             for each in names:
@@ -64,7 +61,7 @@ def _files_and_directories(dir_fd, name) -> Iterator[Tuple[bytes, List[bytes]]]:
     if not stat.S_ISDIR(mode):
         yield b"", [name] if stat.S_ISREG(mode) else []
         return
-    with DirectoryStack(dir_fd) as stack:
+    with contextlib.closing(DirectoryStack(dir_fd)) as stack:
         stack.note = b"", [name]
         while stack.depth or stack.note[1]:
             above, names = stack.note

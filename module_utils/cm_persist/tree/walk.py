@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Walk a tree by directory descriptors, in one fixed order: a directory before its content, names by their bytes."""
 
+import contextlib
 import errno
 import os
 import stat
 from typing import Callable, FrozenSet, Iterator, NamedTuple, Optional, Tuple
 
-from ..fs.dirfd import DirectoryStack, list_names, lstat, open_quietly, same_mount
+from ..fs.dirfd import OPEN_DIRECTORY, DirectoryStack, list_names, lstat, open_quietly, same_mount
 
 ENTER, LEAVE, LEAF, LEFT_OUT = "enter", "leave", "leaf", "left out"
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # removed or replaced since its directory was listed
@@ -42,8 +43,7 @@ class Visit(NamedTuple):
 def walk(dir_fd: int, name: bytes) -> Iterator[Visit]:
     """Walk the tree with this name in an open directory. The top may also be a file.
 
-    Raises:
-        OSError: an entry cannot be read, or was replaced while it was read (ESTALE).
+    It is an OSError if an entry cannot be read, or was replaced while it was read (ESTALE).
     """
     stack = DirectoryStack(dir_fd)
     stack.note = None, iter([name])
@@ -53,8 +53,7 @@ def walk(dir_fd: int, name: bytes) -> Iterator[Visit]:
 def walk_steadily(top_fd: int, left_out: FrozenSet[bytes] = frozenset()) -> Iterator[Visit]:
     """Walk the content of an open directory while programs work in it: entries may come and go. Sockets have no visit.
 
-    Args:
-        left_out: relative paths that it does not read. It does not read other mounts either.
+    It reads neither the relative paths that are left_out, nor other mounts.
     """
     stack = DirectoryStack(top_fd)
     stack.note = Visit(ENTER, b".", b"", -1, os.fstat(top_fd), top_fd), iter(list_names(top_fd))
@@ -64,7 +63,7 @@ def walk_steadily(top_fd: int, left_out: FrozenSet[bytes] = frozenset()) -> Iter
 def open_if_there(name: bytes, dir_fd: int, path: bytes) -> Optional[int]:
     """Open a directory for walk_steadily(); None if it is gone. path is for errors."""
     try:
-        return _open(name, dir_fd)
+        return open_quietly(name, OPEN_DIRECTORY, dir_fd)
     except OSError as error:
         if error.errno in GONE:
             return None
@@ -86,7 +85,7 @@ def directory_of(path: bytes, name: bytes) -> bytes:
 
 def _walk(stack: DirectoryStack, visit_of: Callable) -> Iterator[Visit]:
     # The note of a directory is its visit (None above the top), and the names that are still to be visited.
-    with stack:
+    with contextlib.closing(stack):
         while True:
             directory, names = stack.note
             above = directory.path if directory else b""
@@ -112,7 +111,7 @@ def _visit(path, name, dir_fd, _directory):
         status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
             return Visit(LEAF, path, name, dir_fd, status, -1)
-        fd = _open(name, dir_fd)
+        fd = open_quietly(name, OPEN_DIRECTORY, dir_fd)
     except OSError as error:
         error.filename = path  # relative to the top, for the message
         raise
@@ -139,7 +138,3 @@ def _visit_if_there(left_out, path, name, dir_fd, directory):
         os.close(fd)
         return Visit(LEFT_OUT, path, name, dir_fd, None, -1)
     return Visit(ENTER, path, name, dir_fd, status, fd)
-
-
-def _open(name, dir_fd):
-    return open_quietly(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd)

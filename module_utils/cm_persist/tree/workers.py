@@ -31,13 +31,9 @@ MOST_DATA = 8 << 20  # bytes of a batch
 
 
 def wanted(workers: int, elapsed: float, ready: float, processors: int) -> int:
-    """The number of workers that pays off; it never shrinks.
+    """The number of workers that pays off, from their number now; it never shrinks.
 
-    Args:
-        workers: the number now.
-        elapsed: seconds since there are as many.
-        ready: seconds that all workers together ran, or could have run on a free processor.
-        processors: the number that this process may run on.
+    They are as many since elapsed seconds; all together ran, or could have run on a free processor, for ready seconds.
     """
     if elapsed < SETTLE:
         return workers
@@ -48,11 +44,10 @@ def wanted(workers: int, elapsed: float, ready: float, processors: int) -> int:
 
 
 class WorkerPool:
-    """Works on batches, in this process or in workers, in any order. A context manager, which closes it.
+    """Works on batches, in this process or in workers, in any order.
 
-    Args:
-        work: takes a batch and returns a result, both of types that marshal knows; raises PersistError or OSError.
-        take: is called in this process for each result, with the number of its batch and the result.
+    work takes a batch and returns a result, both of types that marshal knows; it raises PersistError or OSError. take is called
+    in this process for each result, with the number of its batch and the result.
     """
 
     def __init__(self, work: Callable[[Any], Any], take: Callable[[int, Any], None]):
@@ -60,35 +55,23 @@ class WorkerPool:
         self._workers, self._idle = [], []
         self._poll = select.poll()
         self._busy = {}  # the descriptor of a worker's results -> (the worker, the number of its batch)
-        self._submitted = 0
+        self.submitted = 0  # the number of the next batch
         self._measure()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_unused):
-        self.close()
 
     @property
     def done(self) -> int:
         """The number up to which all batches are done, not counting itself; the first batch has 0."""
-        return min((number for _worker, number in self._busy.values()), default=self._submitted)
-
-    @property
-    def submitted(self) -> int:
-        """The number of the next batch."""
-        return self._submitted
+        return min((number for _worker, number in self._busy.values()), default=self.submitted)
 
     def submit(self, batch: Any) -> None:
         """Work on a batch; returns when it has started or is done.
 
-        Raises:
-            PersistError, OSError: this batch or an earlier one failed, or a worker was killed.
+        Raises the PersistError or OSError of this batch or an earlier one, or one for a worker that was killed.
         """
-        while self._submitted - self.done > WINDOW:
+        while self.submitted - self.done > WINDOW:
             self._wait()
         worker = self._free_worker()
-        number, self._submitted = self._submitted, self._submitted + 1
+        number, self.submitted = self.submitted, self.submitted + 1
         if worker is None:
             self._take(number, self._work(batch))
         else:
@@ -97,12 +80,12 @@ class WorkerPool:
 
     def wait_for(self, number: int) -> None:
         """Wait until a batch and all before it are done; raises as submit() does."""
-        while self.done <= min(number, self._submitted - 1):
+        while self.done <= min(number, self.submitted - 1):
             self._wait()
 
     def finish(self) -> None:
         """Wait until all batches are done; raises as submit() does."""
-        self.wait_for(self._submitted)
+        self.wait_for(self.submitted)
 
     def close(self) -> None:
         """Kill all workers. When this returns, none of them can write any more."""
@@ -226,11 +209,8 @@ class _Worker:
         """The error for a process that has ended though there is work for it."""
         pid, status = self.pid, self.reap()
         how = "was killed by signal {}".format(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else "ended"
-        return errors.CopyError(
-            "/proc/{}".format(pid),
-            "a copying process {}".format(how),
-            "If nobody killed it, memory ran out (see dmesg): give the container more, then start again.",
-        )
+        hint = "If nobody killed it, memory ran out (see dmesg): give the container more, then start again."
+        return errors.CopyError("/proc/{}".format(pid), "a copying process {}".format(how), hint)
 
     def kill(self):
         if self.pid:
