@@ -382,7 +382,7 @@ MUTANTS = (
     ),
     Mutant(
         "what root can read, the manager can",
-        CORE + "secret/credentials.py",
+        CORE + "secret/observe.py",
         "        os.setuid(entry.pw_uid)\n",
         "",
         (SECRETS, "-k", "cannot_read"),

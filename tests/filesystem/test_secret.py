@@ -10,7 +10,7 @@ import pytest
 
 from module_utils.cm_persist.errors import SecretError, SpecError
 from module_utils.cm_persist.host.machine import Machine
-from module_utils.cm_persist.secret import credentials as credentials_module
+from module_utils.cm_persist.secret import observe as observe_module
 from module_utils.cm_persist.secret.secret import Settings, link_secret
 from module_utils.cm_persist.secret.steps import PutLink
 from tests.site import as_nobody, read, write
@@ -41,12 +41,12 @@ class Credentials:
         os.makedirs(os.path.join(top, "run"))
         os.mkdir(self.source)
         self.rotate("first")
-        for name in credentials_module.USUAL:
+        for name in observe_module.USUAL:
             os.symlink(os.path.join("..data", name), os.path.join(self.source, name))
 
     def rotate(self, version):
         os.mkdir(os.path.join(self.source, version))
-        for name in credentials_module.USUAL:
+        for name in observe_module.USUAL:
             write(os.path.join(self.source, version, name), "{} {}".format(version, name))
         os.symlink(version, os.path.join(self.source, "..new"))
         os.rename(os.path.join(self.source, "..new"), os.path.join(self.source, "..data"))
@@ -246,7 +246,7 @@ def test_the_time_that_a_token_has_left(credentials, case):
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("name", credentials_module.USUAL)
+@pytest.mark.parametrize("name", observe_module.USUAL)
 def test_what_the_manager_s_user_cannot_read(credentials, name):
     assert credentials.link(user="nobody", check_mode=True).warnings == []
     os.chmod(os.path.join(credentials.source, name), 0o400)

@@ -3,8 +3,7 @@ import pytest
 
 from module_utils.cm_persist.errors import SecretError
 from module_utils.cm_persist.fs.node import DIRECTORY, FILE, LINK, OTHER, Node
-from module_utils.cm_persist.secret.credentials import EXPIRED, EXPIRES_SOON, Credentials
-from module_utils.cm_persist.secret.observe import SecretSeen
+from module_utils.cm_persist.secret.observe import EXPIRED, EXPIRES_SOON, Credentials, SecretSeen
 from module_utils.cm_persist.secret.plan import plan_secret
 from module_utils.cm_persist.secret.secret import Settings
 

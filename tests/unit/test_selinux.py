@@ -8,7 +8,7 @@ import pytest
 
 from module_utils.cm_persist.errors import StoreError
 from module_utils.cm_persist.host.mounts import Mount
-from module_utils.cm_persist.host.selinux import Labels, Relabel, Selinux, plan_labels
+from module_utils.cm_persist.host.selinux import Labels, Selinux, plan_labels
 
 STORE = "/cfy-persist"
 EQUATE = "semanage fcontext --add --equal / /cfy-persist"
@@ -56,7 +56,8 @@ def test_a_program_that_is_missing_is_told_before_anything_is_done():
 
 
 def test_a_store_without_paths_is_labelled_alone():
-    assert Relabel(STORE, ()).commands == (("restorecon", "--", STORE),)
+    (step,) = plan_labels(STORE, DONE, [], filled=True, read_only=False).steps
+    assert step.commands == (("restorecon", "--", STORE),)
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Directories by descriptor. No function here follows a symbolic link, so nobody can redirect a path by planting one.
-
-Names and relative paths are bytes. A path may be longer than the kernel takes at a time: it is opened one component at a time.
-"""
+"""Directories by descriptor. A path may be longer than the kernel takes at a time: it is opened one component at a time."""
 
 import errno
 import os

@@ -30,34 +30,11 @@ class Labels(NamedTuple):
     lacking: Tuple[str, ...] = ()  # programs that are needed and not installed
 
 
-class Equate(NamedTuple):
-    """Add a rule to the policy: the store is labelled like /."""
+class LabelStore(NamedTuple):
+    """Commands for the store: add a rule to the policy, by which it is labelled like /; or label its content by the policy."""
 
     store: str
-
-    @property
-    def command(self) -> Tuple[str, ...]:
-        """The command."""
-        return ("semanage", "fcontext", "--add", "--equal", "/", self.store)
-
-    def describe(self):
-        return " ".join(map(printable, self.command))
-
-    def execute(self, run):
-        run.selinux.call(self.store, self.command)
-
-
-class Relabel(NamedTuple):
-    """Label these paths in the store by the policy, and the top of the store last: its label shows that all are done."""
-
-    store: str
-    places: Tuple[str, ...]
-
-    @property
-    def commands(self) -> Tuple[Tuple[str, ...], ...]:
-        """The commands, in their order."""
-        below = ("restorecon", "-R", "--", *self.places)
-        return (below, ("restorecon", "--", self.store)) if self.places else (("restorecon", "--", self.store),)
+    commands: Tuple[Tuple[str, ...], ...]
 
     def describe(self):
         return "; ".join(" ".join(map(printable, command)) for command in self.commands)
@@ -143,9 +120,14 @@ def plan_labels(store_path: str, labels: Labels, tops: Iterable[str], filled: bo
             "{}: SELinux is enabled, and its file system keeps no labels; mount it with one that the services may use (context=)."
         )
         return Decision() if labels.fixed else Decision(warnings=(text.format(printable(store_path)),))
-    steps = [] if labels.equal else [Equate(store_path)]
+    steps = []
+    if not labels.equal:
+        steps.append(LabelStore(store_path, (("semanage", "fcontext", "--add", "--equal", "/", store_path),)))
     if not read_only and (filled or not (labels.equal and labels.done)):
-        steps.append(Relabel(store_path, tuple("{}/{}".format(store_path, top) for top in sorted(set(tops)))))
+        places = ["{}/{}".format(store_path, top) for top in sorted(set(tops))]
+        below = [("restorecon", "-R", "--", *places)] if places else []
+        # The top of the store last: its label shows that all are done.
+        steps.append(LabelStore(store_path, (*below, ("restorecon", "--", store_path))))
     if steps and labels.lacking:
         lacking = " and ".join(labels.lacking)
         found = "SELinux is enabled, and {} is not installed, so the store cannot be labelled".format(lacking)

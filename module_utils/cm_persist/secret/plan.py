@@ -7,8 +7,7 @@ from ..errors import SecretError
 from ..fs.node import DIRECTORY, LINK, NONE
 from ..paths import inside
 from ..plan import Decision
-from .credentials import EXPIRED, EXPIRES_SOON, Credentials
-from .observe import SecretSeen
+from .observe import EXPIRED, EXPIRES_SOON, Credentials, SecretSeen
 from .steps import MakeParents, PutLink, RemoveEmptyTarget
 
 READABLE = "Have the Secret mounted with defaultMode 0444, or name the user who needs it in cm_persist_secret_user."
@@ -20,17 +19,17 @@ def plan_secret(settings, seen: SecretSeen) -> Decision:
     if inside(source, target) or inside(target, source):
         hint = "Mount the credentials' copy elsewhere."
         raise SecretError(target, "source {} and target lie in each other".format(source), hint)
-    if seen.mounted:
-        hint = "It cannot be replaced: have a service account's credentials mounted there, or nothing."
-        _refuse_unusable(settings, seen.source, target, hint)
-        warnings = _warnings(settings, seen.source, target)
-        return _decision("mounted", "the credentials are mounted at {}, nothing hides them".format(target), warnings)
     if seen.source is None:
         if settings.required:
             raise SecretError(source, "there are no credentials", "Mount the service account's Secret there.")
         return _decision("absent", "no credentials here: {} does not exist".format(source))
-    _refuse_unusable(settings, seen.source, source, "Mount a Secret of the type service-account-token there.")
-    warnings = _warnings(settings, seen.source, source)
+    path, hint = source, "Mount a Secret of the type service-account-token there."
+    if seen.mounted:
+        path, hint = target, "It cannot be replaced: have a service account's credentials mounted there, or nothing."
+    _refuse_unusable(settings, seen.source, path, hint)
+    warnings = _warnings(settings, seen.source, path)
+    if seen.mounted:
+        return _decision("mounted", "the credentials are mounted at {}, nothing hides them".format(target), warnings)
     if seen.target.kind == LINK and seen.target.target == source:
         return _decision("already", "{} is linked to {}".format(target, source), warnings)
     return _decision("linked", "linked {} to {}".format(target, source), warnings, _steps(source, target, seen))

@@ -7,8 +7,7 @@ from ..errors import AS_ROOT, PersistError, SecretError, SpecError, because
 from ..host.machine import THIS_MACHINE
 from ..paths import normalise
 from ..plan import execute
-from .credentials import TOKEN
-from .observe import observe
+from .observe import TOKEN, observe
 from .plan import plan_secret
 
 GENERATION = "..data"  # kubelet's link to the current files, which it replaces whenever they change

@@ -22,10 +22,10 @@ class Entry:
     owner has the names of user and group (bytes), or their numbers if they have none.
     """
 
-    __slots__ = ("_digest", "_marks", "fields", "key", "owner", "path")
+    __slots__ = ("_digest", "_visit", "fields", "key", "owner", "path")
 
-    def __init__(self, fields, path, owner, digest, marks=frozenset):
-        self.fields, self.path, self.owner, self._digest, self._marks = fields, path, owner, digest, marks
+    def __init__(self, fields, path, owner, digest=None, visit=None):
+        self.fields, self.path, self.owner, self._digest, self._visit = fields, path, owner, digest, visit
         self.key = () if path == b"." else tuple(path.split(b"/"))
 
     @property
@@ -36,14 +36,22 @@ class Entry:
     @property
     def digest(self) -> bytes:
         """The digest of its content, b'' if it has none. For a tree on the disk it is available until the next entry."""
-        if callable(self._digest):
-            self._digest = self._digest()
+        if self._digest is None:
+            self._digest = content_digest(self._visit.name, self._visit.dir_fd, self._visit.status).encode("ascii")
         return self._digest
 
     @property
     def marks(self) -> frozenset:
         """The names of attributes and ACLs that a person or a program has set, none for a manifest; available as digest is."""
-        return self._marks()
+        if self._visit is None:
+            return frozenset()
+        try:
+            names = os.listxattr(b"/proc/self/fd/%d/" % self._visit.dir_fd + self._visit.name, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in NO_ATTRIBUTES:
+                return frozenset()
+            raise
+        return frozenset(name for name in names if name.startswith("user.") or name in ACLS)
 
 
 def from_manifest(file, path: str, within: bytes = b"", accounts: Optional[Accounts] = None) -> Iterator[Entry]:
@@ -68,8 +76,7 @@ def from_tree(dir_fd: int, name: bytes, accounts: Accounts) -> Iterator[Entry]:
         if listed(visit):
             status = visit.status
             owner = users.get(status.st_uid, b"%d" % status.st_uid), groups.get(status.st_gid, b"%d" % status.st_gid)
-            fields = line(visit).split(b" ")
-            yield Entry(fields, visit.path, owner, lambda visit=visit: _digest(visit), lambda visit=visit: _marks(visit))
+            yield Entry(line(visit).split(b" "), visit.path, owner, visit=visit)
 
 
 def same(one: Optional[Entry], other: Optional[Entry]) -> bool:
@@ -113,17 +120,3 @@ def some_of(paths: Iterable[bytes], most: int) -> Tuple[int, Tuple[bytes, ...]]:
     paths = iter(paths)
     first = tuple(itertools.islice(paths, most))
     return len(first) + sum(1 for _path in paths), first
-
-
-def _marks(visit):
-    try:
-        names = os.listxattr(b"/proc/self/fd/%d/" % visit.dir_fd + visit.name, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in NO_ATTRIBUTES:
-            return frozenset()
-        raise
-    return frozenset(name for name in names if name.startswith("user.") or name in ACLS)
-
-
-def _digest(visit):
-    return content_digest(visit.name, visit.dir_fd, visit.status).encode("ascii")

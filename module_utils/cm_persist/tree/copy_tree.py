@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copy a tree or a single file with its data and all of its metadata, into a private directory, and write its manifest.
 
-This process walks, makes the directories and writes the manifest; a pool of workers copies the leaves. A directory is finished
-(owner, attributes, mode, and its times last) when nothing is added to it any more.
+This process walks, makes the directories and writes the manifest; a pool of workers copies the leaves.
 """
 
 import collections

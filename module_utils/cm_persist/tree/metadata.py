@@ -30,22 +30,21 @@ def copy_metadata(source, target, status: os.stat_result, path, atime_ns: Option
     """
     by_name = isinstance(target, bytes)
     nofollow = {"follow_symlinks": False} if by_name else {}
-    step = "owner"
+    mode = stat.S_IMODE(status.st_mode)
+    step = "owner {}:{}".format(status.st_uid, status.st_gid)
     try:
         os.chown(target, status.st_uid, status.st_gid, **nofollow)
         unlabelled = _copy_attributes(source, target, path, **nofollow)
-        step = "mode"
+        step = "mode {:04o}".format(mode)
         if not stat.S_ISLNK(status.st_mode):
-            (change_mode if by_name else os.chmod)(target, stat.S_IMODE(status.st_mode))
+            (change_mode if by_name else os.chmod)(target, mode)
         step = "times"
         times = status.st_atime_ns if atime_ns is None else atime_ns, status.st_mtime_ns
         os.utime(target, ns=times, **nofollow)
         step = "owner, mode or times"
         _check_kept(os.stat(target, **nofollow), status, times)
     except OSError as error:
-        values = {"owner": " {}:{}".format(status.st_uid, status.st_gid), "mode": " {:04o}".format(stat.S_IMODE(status.st_mode))}
-        what = step + values.get(step, "")
-        raise CopyError(path, "the {} cannot be set on its copy: {}".format(what, because(error)), _remedy(error)) from error
+        raise CopyError(path, "the {} cannot be set on its copy: {}".format(step, because(error)), _remedy(error)) from error
     return unlabelled
 
 
