@@ -7,7 +7,7 @@ from .errors import PersistError
 
 
 def exit_module(module, act: Callable) -> None:
-    """End the module (AnsibleModule) with what act() returns (an Outcome, a SecretOutcome or a report) or raises (PersistError)."""
+    """End the module (AnsibleModule) with the Outcome, SecretOutcome or report that act() returns, or with its PersistError."""
     try:
         outcome = act()
     except PersistError as error:
