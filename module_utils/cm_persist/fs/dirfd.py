@@ -16,8 +16,6 @@ OPEN_LEVELS = 64
 class Opened:
     """Close a descriptor at the end of a with block, whose target is the descriptor."""
 
-    __slots__ = ("_fd",)
-
     def __init__(self, fd: int):
         self._fd = fd
 

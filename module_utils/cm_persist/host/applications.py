@@ -38,10 +38,8 @@ def find_hazards(
 ) -> Hazards:
     """The hazards of a state path, whose content is at a path relative to the open directory top_fd.
 
-    Args:
-        path: the state path; None for content that is in the store already, so that its databases do not matter.
-        tops: all state paths.
-        manager: a program that exists where Cloudify Manager is installed.
+    path is None for content that is in the store already, so that its databases do not matter; tops are all state paths;
+    manager is a program that exists where Cloudify Manager is installed.
     """
     databases = () if path is None else find_databases(top_fd, relative, path, tops)
     names = [os.fsdecode(name) for name in names_if_readable(top_fd, os.path.join(relative, b"mnesia"))]

@@ -68,10 +68,7 @@ def read_mounts(table: str = MOUNTINFO) -> List[Mount]:
 def mount_holding(
     path: str, mounts: List[Mount], mount_id_of: Optional[Callable[[str], Optional[int]]] = None
 ) -> Optional[Mount]:
-    """The mount that holds an existing directory; None only if the mount table has no line for it.
-
-    mount_id_of gives the number of the mount of a path, or None if the kernel does not have it; for tests.
-    """
+    """The mount that holds an existing directory; None only if the table has no line for it. Tests have another mount_id_of."""
     number = (mount_id_of or _mount_id)(path)
     for mount in mounts:
         if mount.mount_id == number:

@@ -28,10 +28,7 @@ class Database(NamedTuple):
 
 
 def find_databases(top_fd: int, relative: bytes, path: str, tops: Iterable[str] = ()) -> Tuple[Database, ...]:
-    """The databases in the directory path, which is relative to the open directory top_fd, or a few levels below.
-
-    tops are all state paths.
-    """
+    """The databases in a directory (path, or relative to the open top_fd) or a few levels below; tops are all state paths."""
     tops = [os.path.realpath(top) for top in tops]
     level = [b""]
     for depth in range(DEPTH + 1):

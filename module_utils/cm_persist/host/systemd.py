@@ -51,10 +51,8 @@ class Unit(NamedTuple):
 class Systemd:
     """The systemd of this machine.
 
-    Args:
-        units: the directory of the administrator's units.
-        running: the socket at which systemd answers while it manages the machine; before a container's init it does not.
-        call: as subprocess.run.
+    units is the directory of the administrator's units. At the socket running, systemd answers while it manages the machine;
+    before a container's init it does not.
     """
 
     def __init__(self, units="/etc/systemd/system", running="/run/systemd/private", call=subprocess.run):
@@ -90,12 +88,8 @@ class Systemd:
                 raise LinkError(where, "a mount unit cannot name {}".format(printable(path)), hint)
         target = "remote-fs.target" if network else "local-fs.target"
         # % starts a specifier in a unit file; no other character has a meaning in the values of these settings.
-        text = TEXT.format(
-            where=at.replace("%", "%%"),
-            what=what.replace("%", "%%"),
-            options="bind,_netdev" if network else "bind",
-            target=target,
-        )
+        options = "bind,_netdev" if network else "bind"
+        text = TEXT.format(where=at.replace("%", "%%"), what=what.replace("%", "%%"), options=options, target=target)
         return self.observe(Unit(self.name(where), text, target, False), where)
 
     def observe(self, unit: Unit, where: str) -> Unit:

@@ -15,7 +15,7 @@ from ..fs.node import DIRECTORY, FILE, LINK, OTHER
 from ..paths import inside
 from ..tree.compare import Entry, side_by_side
 from ..tree.manifest import CUT_SHORT, DIGEST, MTIME, PATH, TARGET, content_digest, is_rounded, line, read_fields
-from ..tree.scan import HardLinks
+from ..tree.scan import is_further_name
 from ..tree.walk import GONE, LEAVE, open_if_there, walk_steadily
 from .problems import reading
 
@@ -47,7 +47,7 @@ class Comparison:
 
     def __init__(self, root: str, store: str, left_out: Set[bytes]):
         self._root, self._store, self._left_out = root, os.path.realpath(store), left_out
-        self._linked = HardLinks()
+        self._met = set()  # files with several names
         self.totals = {ADDED: 0, CHANGED: 0, REMOVED: 0, "files": 0, "bytes": 0}
 
     def largest(self, list_path: str, limit: int) -> List[dict]:
@@ -129,7 +129,7 @@ class Comparison:
                 change.left_out = True
             else:
                 change.files += 1
-                change.bytes += _size_once(own.status, self._linked)
+                change.bytes += _size_once(own.status, self._met)
 
 
 def count(dir_fd: int, name: bytes) -> Tuple[int, int]:
@@ -138,15 +138,15 @@ def count(dir_fd: int, name: bytes) -> Tuple[int, int]:
     status = lstat(name, dir_fd)
     if status is None:
         return 0, 0
-    linked = HardLinks()
+    met = set()
     if not stat.S_ISDIR(status.st_mode):
-        return 1, _size_once(status, linked)
+        return 1, _size_once(status, met)
     directory = open_if_there(name, dir_fd, name)
     if directory is None:
         return 0, 0
     with Opened(directory) as fd:
         leaves = (own for own in _seen_below(fd) if own.status is not None and not own.is_directory)
-        sizes = [_size_once(own.status, linked) for own in leaves]
+        sizes = [_size_once(own.status, met) for own in leaves]
     return len(sizes), sum(sizes)
 
 
@@ -190,6 +190,6 @@ def _kind(status):
     return kinds.get(stat.S_IFMT(status.st_mode), OTHER)
 
 
-def _size_once(status, linked) -> int:
+def _size_once(status, met) -> int:
     """The bytes of a file's data; 0 for a further name of a file that was counted."""
-    return 0 if not stat.S_ISREG(status.st_mode) or linked.is_counted(status) else status.st_size
+    return 0 if not stat.S_ISREG(status.st_mode) or is_further_name(status, met) else status.st_size

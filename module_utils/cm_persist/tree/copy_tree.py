@@ -5,6 +5,7 @@ This process walks, makes the directories and writes the manifest; a pool of wor
 """
 
 import collections
+import contextlib
 import os
 import stat
 from typing import Callable, FrozenSet, List, NamedTuple, Optional, Tuple
@@ -54,17 +55,15 @@ def copy_tree(
 ) -> Copied:
     """Copy a tree into a directory that is empty or has only the manifest, and write that to an open binary file.
 
-    It is a CopyError if an entry cannot be read, written, or copied with all of its metadata.
-
-    Args:
-        accounts: names of owners, for the manifest.
-        only: relative paths of the leaves to copy, None for all; directories, and lines in the manifest, are made of all.
+    It is a CopyError if an entry cannot be read, written, or copied with all of its metadata. accounts has the names of owners
+    for the manifest. only has relative paths of the leaves to copy; directories, and lines in the manifest, are made of all.
     """
     path = b"."
     try:
         os.mkdir(LINKS, 0o700, dir_fd=target.dir_fd)
         metadata.drop_default_acl(target.dir_fd)
-        with _Copying(source, target, ManifestWriter(manifest_file, accounts), only) as copying:
+        with contextlib.ExitStack() as opened:
+            copying = _Copying(source, target, ManifestWriter(manifest_file, accounts), only, opened)
             for visit in walk(source.dir_fd, source.name):
                 path = visit.path
                 copying.take(visit)
@@ -74,14 +73,14 @@ def copy_tree(
 
 
 class _Copying:
-    """Makes each entry of a walk again below a private directory."""
+    """Makes each entry of a walk again below a private directory; opened closes what it opens."""
 
-    def __init__(self, source, target, manifest, only):
+    def __init__(self, source, target, manifest, only, opened):
         self._source, self._target, self._manifest, self._only = source, target, manifest, only
         self._lines = _Lines(manifest.add_line)
-        self._stack = DirectoryStack(target.dir_fd)
-        self._leaves = LeafCopier(source, target)
-        self._pool = WorkerPool(self._leaves.copy, self._batch_done)
+        self._stack = opened.enter_context(contextlib.closing(DirectoryStack(target.dir_fd)))
+        leaves = opened.enter_context(contextlib.closing(LeafCopier(source, target)))
+        self._pool = opened.enter_context(contextlib.closing(WorkerPool(leaves.copy, self._batch_done)))
         self._batches = Batcher(self._pool)
         self._left = collections.deque()  # (number of the first batch that has nothing of it, relative path, status)
         self._large = {}  # link key of a large file with several names -> number of the batch that has the first
@@ -90,16 +89,6 @@ class _Copying:
         self._sockets = []
         self._unlabelled = set()
         self._coarse_times = not metadata.keeps_nanoseconds(target.dir_fd)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_unused):
-        try:
-            self._pool.close()
-        finally:
-            self._leaves.close()
-            self._stack.close()
 
     def take(self, visit):
         if stat.S_ISSOCK(visit.status.st_mode):

@@ -161,21 +161,16 @@ def compare(file, dir_fd: int, name: bytes, removal_begun: bool = False, within:
 
 
 def same_trees(one: Tuple[int, bytes], other: Tuple[int, bytes]) -> bool:
-    """True if all metadata of two trees is equal, but for fractions of a second that one file system cannot keep.
-
-    A tree is given as an open directory and its name there.
-    """
+    """True if all metadata of two trees (open directory, name) is equal, but for fractions of a second that one cannot keep."""
     first, second = ((line(visit).split(b" ") for visit in walk(*tree) if listed(visit)) for tree in (one, other))
     return all(None not in pair and _same(*pair, False) for pair in zip_longest(first, second))
 
 
 def read_fields(file, within: bytes = b"", owners: Optional[Dict[Tuple[bytes, bytes], bytes]] = None) -> Iterator[List[bytes]]:
-    """The fields of each entry of a manifest. If it is cut short, or of another format, CUT_SHORT comes last.
+    """The fields of each entry of a manifest, a binary file open at its start. If it is cut short, CUT_SHORT comes last.
 
-    Args:
-        file (binary file): open at its start.
-        within: the part of the manifest that lists the tree, as a path in it; empty for the whole.
-        owners: receives the names of owners, from (USER or GROUP, number) to name, each before its first entry.
+    within is a path in it, for the part that lists that tree; empty for the whole. owners receives the names of owners, from
+    (USER or GROUP, number) to name, each before its first entry.
     """
     if file.readline(LONGEST) != FIRST:
         yield CUT_SHORT

@@ -3,7 +3,7 @@
 
 import os
 import stat
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Set, Tuple
 
 from ..errors import CopyError, Where, because
 from ..text import size
@@ -55,19 +55,13 @@ def room_of(space: os.statvfs_result, leftover: ScanResult) -> Room:
     return Room(space.f_bavail * space.f_frsize + leftover.space, inodes)
 
 
-class HardLinks:
-    """The files with several names that were counted already."""
-
-    def __init__(self):
-        self._counted = set()
-
-    def is_counted(self, status: os.stat_result) -> bool:
-        """True for a further name of a file; from now on the file counts as counted."""
-        inode = status.st_dev, status.st_ino
-        counted = inode in self._counted
-        if status.st_nlink > 1:
-            self._counted.add(inode)
-        return counted
+def is_further_name(status: os.stat_result, met: Set[Tuple[int, int]]) -> bool:
+    """True for a further name of a file; met has the files with several names so far, and this one is added."""
+    inode = status.st_dev, status.st_ino
+    further = inode in met
+    if status.st_nlink > 1:
+        met.add(inode)
+    return further
 
 
 def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
@@ -75,7 +69,7 @@ def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
 
     uid is that of this process; for root (0) no file belongs to others.
     """
-    links = HardLinks()
+    met = set()
     files = data = space = inodes = lines = 0
     others = ""
     try:
@@ -88,9 +82,9 @@ def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
             lines += LINE + 3 * len(visit.path)
             is_directory = stat.S_ISDIR(status.st_mode)
             files += not is_directory
-            if is_directory or not links.is_counted(status):
-                size, text, room = _sizes(status)
-                inodes, data, lines, space = inodes + 1, data + size, lines + 3 * text, space + room
+            if is_directory or not is_further_name(status, met):
+                of_data, of_text, on_disk = _sizes(status)
+                inodes, data, lines, space = inodes + 1, data + of_data, lines + 3 * of_text, space + on_disk
     except OSError as error:
         raise unreadable(path, error) from error
     return ScanResult(files, data, space, inodes, lines, others)
@@ -98,11 +92,10 @@ def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
 
 def _sizes(status):
     """The bytes of a file's data, of a link's text, and on disk."""
-    size = status.st_size
     if stat.S_ISREG(status.st_mode):
-        return size, 0, -(-min(size, status.st_blocks * 512) // BLOCK) * BLOCK
+        return status.st_size, 0, -(-min(status.st_size, status.st_blocks * 512) // BLOCK) * BLOCK
     if stat.S_ISLNK(status.st_mode):
-        return 0, size, BLOCK if size >= SHORT_LINK else 0
+        return 0, status.st_size, BLOCK if status.st_size >= SHORT_LINK else 0
     return 0, 0, BLOCK if stat.S_ISDIR(status.st_mode) else 0
 
 

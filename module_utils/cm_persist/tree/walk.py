@@ -41,10 +41,7 @@ class Visit(NamedTuple):
 
 
 def walk(dir_fd: int, name: bytes) -> Iterator[Visit]:
-    """Walk the tree with this name in an open directory. The top may also be a file.
-
-    It is an OSError if an entry cannot be read, or was replaced while it was read (ESTALE).
-    """
+    """Walk the tree with this name in an open directory; the top may be a file. ESTALE: an entry was replaced meanwhile."""
     stack = DirectoryStack(dir_fd)
     stack.note = None, iter([name])
     return _walk(stack, _visit)
