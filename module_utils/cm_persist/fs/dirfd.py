@@ -4,7 +4,7 @@
 import errno
 import os
 import stat
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from ..errors import StoreError, printable
 from . import syscalls
@@ -121,28 +121,24 @@ def list_kinds(fd: int) -> Tuple[List[bytes], List[bytes]]:
     return sorted(directories), sorted(files)
 
 
-def open_directory(top_fd: int, relative: bytes, top: str) -> int:
+def open_directory(top_fd: int, relative: bytes, top: str, make: Optional[Callable[[int, bytes, bytes], None]] = None) -> int:
     """Open a directory by its path below another, empty for that one itself; the caller closes it. top is the path of top_fd.
 
-    It is a StoreError if a component is not a directory (a symbolic link counts as none).
+    make() makes a missing directory on the way: in an open one, with this name, at this path below top_fd. It is a StoreError if
+    a component is not a directory (a symbolic link counts as none).
     """
-    names = components(relative)
-    fd = os.open(".", OPEN_DIRECTORY, dir_fd=top_fd)
-    for name in names:
-        fd = go_down(fd, name, relative, top)
-    return fd
-
-
-def components(relative: bytes) -> List[bytes]:
-    """The names of which a relative path consists."""
     names = [name for name in relative.split(b"/") if name not in (b"", b".")]
     if b".." in names:  # a note on a volume may contain it
         raise StoreError(printable(relative), "it leads out of the directory that it is in", "Find out who wrote it there.")
-    return names
+    fd = os.open(".", OPEN_DIRECTORY, dir_fd=top_fd)
+    for count, name in enumerate(names, 1):
+        if make is not None and lstat(name, fd) is None:
+            make(fd, name, b"/".join(names[:count]))
+        fd = _go_down(fd, name, relative, top)
+    return fd
 
 
-def go_down(above: int, name: bytes, relative: bytes, top: str) -> int:
-    """Open the directory with this name in an open directory, and close that one; the rest is as for open_directory()."""
+def _go_down(above, name, relative, top):
     with Opened(above):
         try:
             return os.open(name, OPEN_DIRECTORY, dir_fd=above)

@@ -4,7 +4,7 @@
 import os
 from typing import Callable, Tuple
 
-from .dirfd import OPEN_DIRECTORY, Opened, components, go_down, lstat
+from .dirfd import OPEN_DIRECTORY, Opened, open_directory
 from .rmtree import remove_tree
 
 OwnerAndMode = Tuple[int, int, int]  # uid, gid, mode
@@ -15,13 +15,7 @@ def make_directories(top_fd: int, relative: bytes, top: str, model: Callable[[by
 
     model gives owner and mode for the relative path of a missing directory.
     """
-    names = components(relative)
-    fd = os.open(".", OPEN_DIRECTORY, dir_fd=top_fd)
-    for count, name in enumerate(names, 1):
-        if lstat(name, fd) is None:
-            _make(fd, name, model(b"/".join(names[:count])))
-        fd = go_down(fd, name, relative, top)
-    return fd
+    return open_directory(top_fd, relative, top, lambda fd, name, path: _make(fd, name, model(path)))
 
 
 def make_parents(path: str, model: Callable[[str], OwnerAndMode]) -> None:

@@ -5,6 +5,7 @@ Functions raise OSError as the os module does. ctypes is imported at the first c
 """
 
 import errno
+import fcntl
 import os
 import platform
 import signal
@@ -81,15 +82,11 @@ def copy_file_range(source_fd: int, target_fd: int, count: int, offset: int) -> 
 
 def clone(source_fd: int, target_fd: int) -> None:
     """Let the target share the blocks of the source: ioctl_ficlone(2)."""
-    import fcntl
-
     fcntl.ioctl(target_fd, FICLONE, source_fd)
 
 
 def get_flags(fd: int) -> int:
     """Those inode flags of an open file or directory that a copy keeps; 0 if its file system has none."""
-    import fcntl
-
     try:
         # The kernel reads and writes an int although the number says long (ioctl_iflags(2)).
         return struct.unpack("i", fcntl.ioctl(fd, FS_IOC_GETFLAGS, struct.pack("i", 0)))[0] & FLAGS_KEPT
@@ -101,8 +98,6 @@ def get_flags(fd: int) -> int:
 
 def set_flags(fd: int, flags: int) -> None:
     """Set those inode flags that a copy keeps; those of the file system itself stay as they are."""
-    import fcntl
-
     current = struct.unpack("i", fcntl.ioctl(fd, FS_IOC_GETFLAGS, struct.pack("i", 0)))[0]
     fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("i", current & ~FLAGS_KEPT | flags))
 

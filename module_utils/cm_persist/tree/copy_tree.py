@@ -56,7 +56,7 @@ def copy_tree(
     """Copy a tree into a directory that is empty or has only the manifest, and write that to an open binary file.
 
     It is a CopyError if an entry cannot be read, written, or copied with all of its metadata. accounts has the names of owners
-    for the manifest. only has relative paths of the leaves to copy; directories, and lines in the manifest, are made of all.
+    for the manifest. only has relative paths of the leaves to copy, None for all; directories and lines are made of all.
     """
     path = b"."
     try:

@@ -110,8 +110,7 @@ class WorkerPool:
         if elapsed >= SETTLE and self._ready_then == UNKNOWN:  # a new worker had not run yet
             self._measure()
             elapsed = 0.0
-        known = elapsed >= SETTLE and self._ready_then != UNKNOWN
-        ready = self._ready() - self._ready_then if known else UNKNOWN
+        ready = self._ready() - self._ready_then if elapsed >= SETTLE else UNKNOWN
         return wanted(len(self._workers), elapsed, ready, len(os.sched_getaffinity(0)))
 
     def _grow(self, number):
