@@ -121,7 +121,7 @@ def test_what_musl_lacks_goes_by_its_number(tmp_path, monkeypatch):
             return getattr(real, name)
 
     real = syscalls.library()
-    monkeypatch.setattr(syscalls, "_libraries", [Musl()])
+    monkeypatch.setattr(syscalls, "library", Musl)
     (tmp_path / "one").write_text("one")
     (tmp_path / "other").write_text("other")
     fd = os.open(str(tmp_path), os.O_RDONLY)

@@ -15,7 +15,7 @@ NONE, DIRECTORY, FILE, LINK, OTHER = "none", "directory", "file", "symbolic link
 class Node(NamedTuple):
     """kind is NONE, DIRECTORY, FILE, LINK or OTHER; target is the text of a link; mtime is in nanoseconds.
 
-    empty is True only for a directory that look_inside() found empty.
+    empty is True only for a directory that was found empty by looking inside.
     """
 
     kind: str = NONE
@@ -34,31 +34,24 @@ class Node(NamedTuple):
         return self.kind in (DIRECTORY, FILE)
 
 
-def look(dir_fd: Optional[int], name: bytes) -> Node:
-    """The node at a name in an open directory; dir_fd is None if that does not exist."""
+def look(dir_fd: Optional[int], name: bytes, inside: bool = False) -> Node:
+    """The node at a name in an open directory (None: that does not exist); with empty for a directory if it looks inside."""
     status = None if dir_fd is None else lstat(name, dir_fd)
     if status is None:
         return Node()
     kind = {stat.S_IFDIR: DIRECTORY, stat.S_IFREG: FILE, stat.S_IFLNK: LINK}.get(stat.S_IFMT(status.st_mode), OTHER)
     target = os.fsdecode(os.readlink(name, dir_fd=dir_fd)) if kind == LINK else ""
     mode = stat.S_IMODE(status.st_mode)
-    return Node(kind, target, status.st_uid, status.st_gid, mode, status.st_ino, status.st_dev, mtime=status.st_mtime_ns)
+    empty = inside and kind == DIRECTORY and _is_empty(name, dir_fd)
+    return Node(kind, target, status.st_uid, status.st_gid, mode, status.st_ino, status.st_dev, empty, status.st_mtime_ns)
 
 
-def look_inside(dir_fd: Optional[int], name: bytes) -> Node:
-    """The node at a name, as look() gives it, with empty for a directory."""
-    node = look(dir_fd, name)
-    if node.kind != DIRECTORY:
-        return node
+def _is_empty(name, dir_fd):
     with Opened(open_quietly(name, OPEN_DIRECTORY, dir_fd)) as fd:
-        return node._replace(empty=_is_empty(fd))
-
-
-def _is_empty(fd):
-    if sys.version_info < (3, 7):  # where scandir takes no descriptor
-        return not os.listdir(fd)
-    with os.scandir(fd) as names:  # which reads no more than it has to
-        return next(names, None) is None
+        if sys.version_info < (3, 7):  # where scandir takes no descriptor
+            return not os.listdir(fd)
+        with os.scandir(fd) as names:  # which reads no more than it has to
+            return next(names, None) is None
 
 
 class ParentDir:
@@ -96,6 +89,6 @@ class ParentDir:
     def look_inside(self) -> Node:
         """The node at the path, with empty for a directory."""
         try:
-            return look_inside(self.fd, self.name)
+            return look(self.fd, self.name, inside=True)
         except OSError as error:
             raise PathError(self.path, "it cannot be looked into: {}".format(because(error)), AS_ROOT) from error

@@ -6,6 +6,7 @@ Functions raise OSError as the os module does. ctypes is imported at the first c
 
 import errno
 import fcntl
+import functools
 import os
 import platform
 import signal
@@ -30,7 +31,6 @@ FLAGS_KEPT = FLAG_SYNC | FLAG_IMMUTABLE | FLAG_APPEND | FLAG_NODUMP | FLAG_NOATI
 MS_BIND = 0x1000
 UMOUNT_NOFOLLOW = 8
 PR_SET_PDEATHSIG = 1
-_libraries = []
 
 
 def rename_noreplace(source: bytes, target: bytes, source_fd: int, target_fd: int) -> None:
@@ -126,13 +126,12 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+@functools.lru_cache(maxsize=None)
 def library():
     """The C library (ctypes.CDLL), loaded at the first call."""
     import ctypes
 
-    if not _libraries:
-        _libraries.append(ctypes.CDLL(None, use_errno=True))
-    return _libraries[0]
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _call(name, *arguments):

@@ -87,8 +87,8 @@ class Systemd:
                 hint = "Use the method symlink for it."
                 raise LinkError(where, "a mount unit cannot name {}".format(printable(path)), hint)
         target = "remote-fs.target" if network else "local-fs.target"
-        # % starts a specifier in a unit file; no other character has a meaning in the values of these settings.
         options = "bind,_netdev" if network else "bind"
+        # % starts a specifier in a unit file; no other character has a meaning in the values of these settings.
         text = TEXT.format(where=at.replace("%", "%%"), what=what.replace("%", "%%"), options=options, target=target)
         return self.observe(Unit(self.name(where), text, target, False), where)
 

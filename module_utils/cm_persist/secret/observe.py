@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observe the source and the target of the credentials: whether programs can use them.
-
-No content of a file leaves this file, neither in a result nor in an exception.
-"""
+"""Observe the source and the target of the credentials, and whether programs can use them."""
 
 import base64
 import contextlib
@@ -10,7 +7,7 @@ import json
 import os
 import pwd
 import stat
-from typing import Iterable, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import AS_ROOT, SecretError, because
 from ..fs.dirfd import Opened, same_mount
@@ -37,13 +34,6 @@ class Credentials(NamedTuple):
     sub_path: bool = False  # mounted with subPath: kubelet does not renew them
 
 
-class Reader(NamedTuple):
-    """The user who has to read the credentials ('' for nobody), and the directory that this user has to enter."""
-
-    user: str
-    directory: str
-
-
 class SecretSeen(NamedTuple):
     """The source and the target, as they were seen."""
 
@@ -54,24 +44,28 @@ class SecretSeen(NamedTuple):
 
 
 def observe(settings, mounts: List[Mount], now: float) -> SecretSeen:
-    """The source and the target of these settings (Settings); a SecretError if the source exists and is not a directory."""
+    """The source and the target of these settings (Settings); a SecretError if the source exists and is not a directory.
+
+    now is in seconds since the epoch.
+    """
     with ParentDir(settings.target) as parent:
         target, exists = parent.look_inside(), parent.fd is not None
         mounted = target.kind == DIRECTORY and _is_mount_point(parent)
     if not mounted and not _source_exists(settings.source):
         return SecretSeen(None, target, False, exists)
-    names = [*settings.required_files, *(name for name in USUAL if name not in settings.required_files)]
     entered = settings.target if mounted else nearest_directory(os.path.dirname(settings.target))
     source = settings.target if mounted else settings.source
-    return SecretSeen(inspect(source, names, Reader(settings.user, entered), mounts, now), target, mounted, exists)
+    return SecretSeen(_inspect(settings, source, entered, mounts, now), target, mounted, exists)
 
 
-def inspect(directory: str, names: Iterable[str], reader: Reader, mounts: List[Mount], now: float) -> Credentials:
-    """The credentials in an existing directory, in files with these names; now is in seconds since the epoch."""
+def _inspect(settings, directory, entered, mounts, now):
+    names = [*settings.required_files, *(name for name in USUAL if name not in settings.required_files)]
     paths = {name: os.path.join(directory, name) for name in names}
     missing = tuple(name for name in names if not os.path.isfile(paths[name]))
     files = [name for name in names if name not in missing]
-    unchecked, barred, errors = _try_as(reader, [paths[name] for name in files]) if reader.user else ("", 0, [])
+    unchecked, barred, errors = "", 0, []
+    if settings.user:
+        unchecked, barred, errors = _try_as(settings.user, entered, [paths[name] for name in files])
     unreadable = tuple((name, os.strerror(number)) for name, number in zip(files, errors) if number)
     return Credentials(
         missing=missing,
@@ -103,18 +97,18 @@ def _source_exists(source):
     return True
 
 
-def _try_as(reader, paths) -> Tuple[str, int, List[int]]:
+def _try_as(user, directory, paths) -> Tuple[str, int, List[int]]:
     """Why this could not be tried, the errno of entering the directory, and that of reading each file; 0 is success."""
     try:
-        entry = pwd.getpwnam(reader.user)
+        entry = pwd.getpwnam(user)
     except KeyError:
-        return "there is no user {}".format(reader.user), 0, []
+        return "there is no user {}".format(user), 0, []
     if os.geteuid() not in (0, entry.pw_uid):
-        return "only root can look for user {}".format(reader.user), 0, []
+        return "only root can look for user {}".format(user), 0, []
     # Only the kernel knows for sure: modes, ACLs, and every directory on the way. So a child becomes that user.
-    answer = _in_child(lambda: json.dumps(_errors_as(entry, reader.directory, paths)).encode())
+    answer = _in_child(lambda: json.dumps(_errors_as(entry, directory, paths)).encode())
     if not answer:
-        return "this process may not become user {}".format(reader.user), 0, []
+        return "this process may not become user {}".format(user), 0, []
     barred, *errors = json.loads(answer.decode())
     return "", barred, errors
 

@@ -9,7 +9,7 @@ from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import AS_ROOT, StoreError, because, printable, writable_hint
 from ..fs.dirfd import OPEN_DIRECTORY, Opened, lstat, open_directory, same_mount
-from ..fs.node import Node, look, look_inside
+from ..fs.node import Node, look
 from ..host.mounts import Mount, mount_holding
 from .layout import MANIFESTS, STAGING, STATE
 
@@ -151,7 +151,7 @@ class Store:
             return Node()
         with Opened(parent):
             try:
-                return (look_inside if inside else look)(parent, os.path.basename(relative))
+                return look(parent, os.path.basename(relative), inside)
             except OSError as error:
                 where = self.path + "/" + printable(relative)
                 raise StoreError(where, "it cannot be looked at: {}".format(because(error)), AS_ROOT) from error
