@@ -97,11 +97,8 @@ def same(one: Optional[Entry], other: Optional[Entry]) -> bool:
 def _same_content(one, other):
     if one.digest and other.digest:  # before the times: a build may set those of all files to the same value
         return one.digest == other.digest
-    return (
-        one.fields[MTIME] == other.fields[MTIME]
-        or is_rounded(one.fields[MTIME], other.fields[MTIME])
-        or is_rounded(other.fields[MTIME], one.fields[MTIME])
-    )
+    times = one.fields[MTIME], other.fields[MTIME]
+    return times[0] == times[1] or is_rounded(*times) or is_rounded(*reversed(times))
 
 
 def side_by_side(*trees: Iterable[Entry]) -> Iterator[Tuple[Optional[Entry], ...]]:

@@ -24,9 +24,9 @@ def copy_metadata(source, target, status: os.stat_result, path, atime_ns: Option
     mode, so the mode comes after it; each of these calls changes the times, so they come last.
 
     Source and target are descriptors, or, for files that must not be opened, paths (bytes) below /proc/self/fd; path (str or
-    Where) is that of the source, for errors. The status is from before the source was read; otherwise atime_ns is its access
-    time, in nanoseconds. Returns the attributes of LABELS that the target did not take. It is a CopyError if the file system of
-    the target cannot hold another one, or this process may not set it.
+    Where) is that of the source, for errors. status is the source's from before it was read; if it is from afterwards, atime_ns
+    is the access time, in nanoseconds. Returns the attributes of LABELS that the target did not take. It is a CopyError if the
+    file system of the target cannot hold another one, or this process may not set it.
     """
     by_name = isinstance(target, bytes)
     nofollow = {"follow_symlinks": False} if by_name else {}
