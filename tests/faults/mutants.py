@@ -442,7 +442,7 @@ MUTANTS = (
     Mutant(
         "a path that was taken out and not forgotten strands the next start",
         CORE + "seed/plan.py",
-        "(WriteRecord(store.path),) if store.books.taken_out and writable else ()",
+        "record if store.books.taken_out and writable else ()",
         "()",
         (UNSEED, "-k", "strand"),
     ),
@@ -463,8 +463,8 @@ MUTANTS = (
     Mutant(
         "labels after the record",
         CORE + "seed/plan.py",
-        '            ("label", labels.steps),\n            ("record", (WriteRecord(store.path),) if writes else ()),\n',
-        '            ("record", (WriteRecord(store.path),) if writes else ()),\n            ("label", labels.steps),\n',
+        '_with_books(store, (*changes, ("label", labels.steps)), writes, keep)',
+        '(*_with_books(store, changes, writes, keep), ("label", labels.steps))',
         ("tests/filesystem/test_selinux.py", "-k", "before_the_record"),
     ),
     Mutant(

@@ -31,41 +31,44 @@ def plan_seed(seen: Seen, policy: SeedPolicy) -> Plan:
     asides = [path.notes.first_aside for path in paths if path.notes.first_aside]
     decisions = [_decide(seen, path, policy, asides) for path in paths]
     copy, publish, keep = _new_trees(seen, decisions, policy.backups)
-    here = [step for decision in decisions for step in decision.steps]
+    here = tuple(step for decision in decisions for step in decision.steps)
     owners = decide_owners(store, seen.image.accounts)
     # Before anything comes into the store, and in all that is there; but a store that stays empty gets no file with names.
     renumber = owners.steps if here or copy or store.books.record is not None else ()
-    writes = bool(renumber or here or copy)
-    tops = [path.spec.path.split("/")[1] for path, decision in zip(paths, decisions) if decision.result["state"] != "missing"]
-    labels = plan_labels(store.path, store.volume.labels, tops, writes, store.volume.read_only)
+    changes = (("renumber owners", renumber), ("adopt, repair, make room", here), ("copy", copy), ("publish", publish))
+    writes = any(steps for _name, steps in changes)
+    labels = _decide_labels(store, decisions, writes)
     if writes and store.volume.read_only:
         raise read_only_error(store, store_state=store_state(store, paths))
-    writable = not store.volume.read_only
+    warnings = [warning for decision in (*decisions, owners, labels) for warning in decision.warnings]
+    return Plan(
+        # Labels before the record: a run that is killed between them is completed, labels included.
+        phases=_with_books(store, (*changes, ("label", labels.steps)), writes, keep),
+        paths=tuple(decision.result for decision in decisions),
+        warnings=(*general_warnings(store, paths), *warnings),
+    )
+
+
+def _with_books(store, changes, writes, keep):
+    """The phases of a plan: those that change content, between those that keep the books."""
+    writable, record = not store.volume.read_only, (WriteRecord(store.path),)
     leftovers = store.books.leftovers if writable else ()
     clear_up = writable and (writes or leftovers or store.books.staging is not None)
-    return Plan(
-        phases=(
-            # Before the clearing removes what says so.
-            ("forget what was taken out", (WriteRecord(store.path),) if store.books.taken_out and writable else ()),
-            ("clear staging", (ClearStaging(leftovers),) if leftovers else ()),
-            ("renumber owners", renumber),
-            ("adopt, repair, make room", tuple(here)),
-            ("copy", copy),
-            ("publish", publish),
-            # Before the record: a run that is killed here is completed, labels included.
-            ("label", labels.steps),
-            ("record", (WriteRecord(store.path),) if writes else ()),
-            ("keep what was replaced", keep),
-            ("remove staging", (RemoveStaging(),) if clear_up else ()),
-        ),
-        paths=tuple(decision.result for decision in decisions),
-        warnings=(
-            *general_warnings(store, paths),
-            *(warning for decision in decisions for warning in decision.warnings),
-            *owners.warnings,
-            *labels.warnings,
-        ),
+    return (
+        # Before the clearing removes what says so.
+        ("forget what was taken out", record if store.books.taken_out and writable else ()),
+        ("clear staging", (ClearStaging(leftovers),) if leftovers else ()),
+        *changes,
+        ("record", record if writes else ()),
+        ("keep what was replaced", keep),
+        ("remove staging", (RemoveStaging(),) if clear_up else ()),
     )
+
+
+def _decide_labels(store, decisions, writes):
+    results = [decision.result for decision in decisions]
+    tops = [result["path"].split("/")[1] for result in results if result["state"] != "missing"]
+    return plan_labels(store.path, store.volume.labels, tops, writes, store.volume.read_only)
 
 
 def _new_trees(seen, decisions, backups):
