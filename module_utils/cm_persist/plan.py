@@ -53,11 +53,10 @@ def execute(steps, run):
     for step in steps:
         try:
             step.execute(run)
-        except OSError as error:
+        except Exception as error:
             run.abandon()
-            raise run.failed(step, error) from error
-        except Exception:
-            run.abandon()
+            if isinstance(error, OSError):
+                raise run.failed(step, error) from error
             raise
 
 

@@ -116,10 +116,8 @@ def plan_labels(store_path: str, labels: Labels, tops: Iterable[str], filled: bo
     if not labels.enabled:
         return Decision()
     if not labels.held:
-        text = (
-            "{}: SELinux is enabled, and its file system keeps no labels; mount it with one that the services may use (context=)."
-        )
-        return Decision() if labels.fixed else Decision(warnings=(text.format(printable(store_path)),))
+        text = "SELinux is enabled, and its file system keeps no labels; mount it with one that the services may use (context=)."
+        return Decision() if labels.fixed else Decision(warnings=("{}: {}".format(printable(store_path), text),))
     steps = []
     if not labels.equal:
         steps.append(LabelStore(store_path, (("semanage", "fcontext", "--add", "--equal", "/", store_path),)))

@@ -77,16 +77,13 @@ class Systemd:
         return "remote-fs.target" in before.replace("=", " ").split()
 
     def observe_mount(self, where: str, what: str, network: bool) -> Unit:
-        """The mount unit that a state path (where) needs for its place in the store (what), and whether it is current.
-
-        A store that needs a network is mounted later at boot.
-        """
+        """The mount unit that a state path (where) needs for its place in the store (what), and whether it is current."""
         at = real_path(where)  # systemd wants no link in it
         for path in (at, what):
             if not path.isprintable() or path != path.strip() or path.endswith("\\"):
                 hint = "Use the method symlink for it."
                 raise LinkError(where, "a mount unit cannot name {}".format(printable(path)), hint)
-        target = "remote-fs.target" if network else "local-fs.target"
+        target = "remote-fs.target" if network else "local-fs.target"  # a store on the network is mounted later at boot
         options = "bind,_netdev" if network else "bind"
         # % starts a specifier in a unit file; no other character has a meaning in the values of these settings.
         text = TEXT.format(where=at.replace("%", "%%"), what=what.replace("%", "%%"), options=options, target=target)
@@ -170,11 +167,10 @@ class Systemd:
         sync_directory(self._units)
 
     def _text(self, name):
-        try:
-            with open(os.path.join(self._units, name), encoding="utf-8", errors="replace") as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
+        path = os.path.join(self._units, name)
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+        return None
 
     def _run(self, where, *command):
         try:

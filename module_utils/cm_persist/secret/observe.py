@@ -44,10 +44,7 @@ class SecretSeen(NamedTuple):
 
 
 def observe(settings, mounts: List[Mount], now: float) -> SecretSeen:
-    """The source and the target of these settings (Settings); a SecretError if the source exists and is not a directory.
-
-    now is in seconds since the epoch.
-    """
+    """The source and the target at a time in seconds since 1970; a SecretError if the source exists and is no directory."""
     with ParentDir(settings.target) as parent:
         target, exists = parent.look_inside(), parent.fd is not None
         mounted = target.kind == DIRECTORY and _is_mount_point(parent)
