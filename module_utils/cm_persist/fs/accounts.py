@@ -5,6 +5,7 @@ They come from the image's own files (passwd(5), group(5)), not from the name se
 assigned, and when a container starts no other service answers yet.
 """
 
+import contextlib
 import os
 from typing import Dict, NamedTuple
 
@@ -29,12 +30,9 @@ def read_accounts(root: str = "/") -> Accounts:
 
 
 def _read(path):
-    numbers = {}
-    try:
-        with open(path, "rb") as file:
-            text = file.read(LONGEST)
-    except FileNotFoundError:
-        return numbers
+    numbers, text = {}, b""
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        text = file.read(LONGEST)
     for line in text.split(b"\n"):
         fields = line.split(b":")
         if len(fields) > 2 and fields[0] and fields[2].isdigit():
