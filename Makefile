@@ -56,7 +56,7 @@ clean: ## remove the virtual environment and all caches
 	@rm -rf .venv dist .cache .ansible .pytest_cache .ruff_cache .hypothesis
 
 .venv/ready: requirements-dev.txt tests/fetch-collections
-	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) has no venv; install Python 3.11 or later with it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "make: $(PYTHON) -m venv .venv failed, see above; it needs Python 3.11 or later with venv (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "Installing the tools of requirements-dev.txt into .venv"
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	@tests/fetch-collections

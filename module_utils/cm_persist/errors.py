@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The typed errors of cm_persist. Only the modules' main() turns them into fail_json."""
+"""The typed errors of cm_persist. Only module_result.py turns them into fail_json."""
 
 import errno
 import os

@@ -5,7 +5,7 @@ import pytest
 
 from module_utils.cm_persist.errors import LinkError
 from module_utils.cm_persist.fs.node import LINK, Node
-from module_utils.cm_persist.link.restore import plan_restore
+from module_utils.cm_persist.link.restore_plan import plan_restore
 from module_utils.cm_persist.original.notes import BY_START, BY_UNIT
 from module_utils.cm_persist.tree.manifest import Difference
 from module_utils.cm_persist.tree.scan import Room, ScanResult

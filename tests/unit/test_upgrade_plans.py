@@ -9,7 +9,7 @@ from module_utils.cm_persist.fs.accounts import Accounts
 from module_utils.cm_persist.store import owners
 from module_utils.cm_persist.tree.compare import Entry
 from module_utils.cm_persist.upgrade.image import is_older
-from module_utils.cm_persist.upgrade.three_way import ADD, CHANGE, HIDDEN, KEEP_BOTH, PART, REMOVE, REPLACE, decide
+from module_utils.cm_persist.upgrade.three_way import ADD, CHANGE, KEEP_BOTH, KEEP_OWN, PART, REMOVE, REPLACE, decide
 
 OLDER = [
     ("manager:1.0", "manager:1.1"), ("manager:1.9", "manager:1.10"), ("r.example:5000/manager:1", "r.example:5000/manager:2"),
@@ -71,8 +71,8 @@ def test_what_is_below_a_directory_that_was_deleted_stays_deleted():
 
 def test_where_no_name_is_left_for_the_images_version_the_stores_hides_it():
     name = "x" * 250
-    assert decided({name: "a"}, {name: "b"}, {name: "c"}) == {name: HIDDEN}
-    assert decided({".": "a"}, {".": "b"}, {".": "c"}) == {".": HIDDEN}
+    assert decided({name: "a"}, {name: "b"}, {name: "c"}) == {name: KEEP_OWN}
+    assert decided({".": "a"}, {".": "b"}, {".": "c"}) == {".": KEEP_OWN}
 
 
 def numbers_after(files, passes):

@@ -9,10 +9,13 @@ import re
 import pytest
 
 LOGIC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "module_utils", "cm_persist")
-FLOORS = (
-    {"errors"}, {"text", "paths", "plan", "module_result"}, {"fs"}, {"tree", "host"}, {"store", "secret"}, {"lease", "original"},
-    {"upgrade"}, {"seed", "link"}, {"report"},
-)  # fmt: skip
+FLOORS = [
+    floor.split()
+    for floor in (
+        "errors", "text paths plan module_result", "fs", "tree host", "store secret", "lease original", "upgrade", "seed link",
+        "report",
+    )
+]  # fmt: skip
 FLOOR = {wing: number for number, wings in enumerate(FLOORS) for wing in wings}
 FILES = sorted(os.path.relpath(path, LOGIC) for path in glob.glob(LOGIC + "/**/*.py", recursive=True))
 
@@ -67,4 +70,6 @@ def test_the_drawing_for_contributors_is_the_code():
 
     needed = {edge for edge in edges if edge[1] not in reached(edge[0], edge)}
     with open(os.path.join(LOGIC, "..", "..", "CONTRIBUTING.md"), encoding="utf-8") as file:
-        assert set(re.findall(r"^  (\w+) --> (\w+)$", file.read(), re.MULTILINE)) == needed
+        page = file.read()
+    assert set(re.findall(r"^  (\w+) --> (\w+)$", page, re.MULTILINE)) == needed
+    assert "> " + " | ".join(" ".join(floor) for floor in FLOORS) in page.splitlines()

@@ -27,11 +27,6 @@ class Mount(NamedTuple):
     source: str
 
     @property
-    def read_only(self) -> bool:
-        """True if the mount or its file system is read-only."""
-        return "ro" in self.options
-
-    @property
     def is_overlay(self) -> bool:
         """True for an overlay, where a directory of a lower layer cannot be renamed."""
         return self.fs_type in ("overlay", "fuse.fuse-overlayfs")

@@ -33,11 +33,11 @@ class MakeMountPoint(NamedTuple):
         return "make the mount point {}".format(printable(self.spec.path))
 
     def execute(self, run):
-        with ParentDir(self.spec.path) as image:
+        with ParentDir(self.spec.path) as parent:
             if stat.S_ISDIR(os.stat(self.stored_path).st_mode):
-                os.mkdir(image.name, 0o700, dir_fd=image.fd)
+                os.mkdir(parent.name, 0o700, dir_fd=parent.fd)
             else:
-                os.close(os.open(image.name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=image.fd))
+                os.close(os.open(parent.name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent.fd))
 
 
 class NoteMount(NamedTuple):
@@ -54,8 +54,8 @@ class NoteMount(NamedTuple):
     def execute(self, run):
         # Before the mount point and the mount, so that neither is ever there without a trace.
         make_parents(self.spec.path, as_in_store(self))
-        with ParentDir(self.spec.path) as image:
-            write_file(image.fd, bound_name(image.name), self.mounted_by.encode("ascii"))
+        with ParentDir(self.spec.path) as parent:
+            write_file(parent.fd, bound_name(parent.name), self.mounted_by.encode("ascii"))
 
 
 class Bind(NamedTuple):
@@ -136,6 +136,6 @@ class ForgetMount(NamedTuple):
         return "remove the note next to {} of what was mounted there".format(printable(self.spec.path))
 
     def execute(self, run):
-        with ParentDir(self.spec.path) as image:
-            remove_tree(image.fd, bound_name(image.name))
-            os.fsync(image.fd)
+        with ParentDir(self.spec.path) as parent:
+            remove_tree(parent.fd, bound_name(parent.name))
+            os.fsync(parent.fd)

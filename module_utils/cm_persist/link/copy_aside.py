@@ -18,24 +18,24 @@ from ..tree.sync import sync_tree
 
 
 @contextlib.contextmanager
-def copied_next_to(image: ParentDir, source_fd: int, path: str, release: str) -> Iterator[Tuple[int, List[str]]]:
+def copied_next_to(parent: ParentDir, source_fd: int, path: str, release: str) -> Iterator[Tuple[int, List[str]]]:
     """Make a copy, on disk, with its manifest, in a private directory next to a state path; gives that directory, open, and
     warnings of what could not be copied.
 
     source_fd is the open directory that holds the source, under the state path's own name; path is the source, for errors;
     release is the kernel's.
     """
-    name = copy_name(image.name)
-    remove_tree(image.fd, name)
-    os.mkdir(name, 0o700, dir_fd=image.fd)
-    with Opened(os.open(name, OPEN_DIRECTORY, dir_fd=image.fd)) as private:
+    name = copy_name(parent.name)
+    remove_tree(parent.fd, name)
+    os.mkdir(name, 0o700, dir_fd=parent.fd)
+    with Opened(os.open(name, OPEN_DIRECTORY, dir_fd=parent.fd)) as private:
         try:
             with new_manifest(private) as manifest:
-                copied = copy_tree(Source(source_fd, image.name, path), Target(private, TREE), manifest)
-            holding = mount_holding(image.directory, read_mounts())
-            sync_tree(image.fd, name, release, holding.fs_type if holding else "")
+                copied = copy_tree(Source(source_fd, parent.name, path), Target(private, TREE), manifest)
+            holding = mount_holding(parent.directory, read_mounts())
+            sync_tree(parent.fd, name, release, holding.fs_type if holding else "")
         except BaseException:
             with contextlib.suppress(OSError):  # room on a full disk; the first error tells more, and the next run clears it
-                remove_tree(image.fd, name)
+                remove_tree(parent.fd, name)
             raise
         yield private, copied.warnings(path)

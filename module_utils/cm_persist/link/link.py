@@ -18,7 +18,7 @@ from ..store.record import read_record
 from ..store.store import Found, Store, opened_store
 from .observe import Observer, Purpose
 from .plan import plan_link
-from .restore import RESTORE_ASIDE, RESTORE_NEWEST, RESTORE_STORE, plan_restore
+from .restore_plan import RESTORE_ASIDE, RESTORE_NEWEST, RESTORE_STORE, plan_restore
 from .steps import LinkRun
 
 HELD_ELSEWHERE = "{}: another manager uses this store, {}; a database that it writes to may not start from what is copied now."

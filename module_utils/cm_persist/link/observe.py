@@ -17,7 +17,7 @@ from ..store.layout import label
 from ..store.record import read_record
 from ..store.store import Store
 from ..tree.scan import ScanResult, room_of, scan
-from .restore import RESTORE_ASIDE, RESTORE_NEWEST
+from .restore_plan import RESTORE_ASIDE, RESTORE_NEWEST
 from .seen import AtPath, CopyBackSeen, Evidence, LinkSeen, MountSeen
 
 
@@ -30,10 +30,10 @@ class Purpose(NamedTuple):
     stopping: Tuple[str, ...] = ()  # services whose processes do not count, as they are about to be stopped
 
 
-def see_path(image: ParentDir, spec: StatePath, stored: Optional[Node], mounts: List[Mount], mounted_by: str) -> LinkSeen:
+def see_path(parent: ParentDir, spec: StatePath, stored: Optional[Node], mounts: List[Mount], mounted_by: str) -> LinkSeen:
     """One state path after a single look: what is at it, what is kept next to it, and what is mounted there. stored is None
     without a store; mounted_by is as read_mounted_by() gives it."""
-    current, own_mount = image.look(), real_path(spec.path)
+    current, own_mount = parent.look(), real_path(spec.path)
     below = mounts_at_or_below(spec.path, mounts) if current.real else []
     same = current.real and stored is not None and (current.device, current.inode) == (stored.device, stored.inode)
     # A mount of ours holds on to a store that is itself unmounted.
@@ -42,7 +42,7 @@ def see_path(image: ParentDir, spec: StatePath, stored: Optional[Node], mounts: 
         spec,
         AtPath(current, is_store_copy=same and not bound),
         stored or Node(),
-        read_notes(image),
+        read_notes(parent),
         MountSeen(bound, mounted_by, others=tuple(mount for mount in below if not (bound and mount == own_mount))),
     )
 
@@ -69,10 +69,10 @@ class Observer:
         return ("empty" if record is None else "seeded"), seen
 
     def _observe_path(self, spec, entry) -> LinkSeen:
-        with ParentDir(spec.path) as image:
+        with ParentDir(spec.path) as parent:
             stored = self._store.look(spec.relative) if self._store else None
-            seen = see_path(image, spec, stored, self._mounts, read_mounted_by(image))
-            if image.fd is None:
+            seen = see_path(parent, spec, stored, self._mounts, read_mounted_by(parent))
+            if parent.fd is None:
                 return self._with_mount(seen)
             pretended = self._purpose.unseeded and seen.current.real and not seen.stored.real
             name = entry["manifest"] if entry else None
@@ -80,12 +80,12 @@ class Observer:
                 seen, name = seen._replace(stored=seen.current), label(spec.path)
             elif self._purpose.unseeded and spec.missing == "make" and seen.current.kind == seen.stored.kind == NONE:
                 seen = seen._replace(stored=Node(DIRECTORY))
-            manifests = manifests_of(image, self._image_manifest, self._store.manifest_path(name) if name else "")
-            holding = mount_holding(image.directory, self._mounts)
-            overlay, writable = bool(holding and holding.is_overlay), os.access(image.directory, os.W_OK | os.X_OK)
+            manifests = manifests_of(parent, self._image_manifest, self._store.manifest_path(name) if name else "")
+            holding = mount_holding(parent.directory, self._mounts)
+            overlay, writable = bool(holding and holding.is_overlay), os.access(parent.directory, os.W_OK | os.X_OK)
             at_path = seen.at_path._replace(overlay=overlay, writable=writable)
             seen = self._with_mount(seen._replace(at_path=at_path, evidence=Evidence(manifests)), self._find_hidden(spec))
-            return self._look_closely(image, seen, pretended) if self._purpose.closely else seen
+            return self._look_closely(parent, seen, pretended) if self._purpose.closely else seen
 
     def _find_hidden(self, spec) -> Tuple[str, ...]:
         if self._store is None or spec.method != "bind":
@@ -106,21 +106,21 @@ class Observer:
         network = self._systemd.waits_for_network(self._store_mount)
         return self._systemd.observe_mount(seen.spec.path, self._store.place(seen.spec.path), network)
 
-    def _look_closely(self, image, seen, pretended):
+    def _look_closely(self, parent, seen, pretended):
         restore = self._purpose.restore
         own = seen.current.real and not seen.mount.bound and not seen.notes.removal_begun
         seen = seen._replace(at_path=seen.at_path._replace(used_by=self._find_process(seen, own)))
         if own and not restore:
-            return _compare(image, seen, pretended)
+            return _compare(parent, seen, pretended)
         if not restore and seen.current.kind == NONE and seen.notes.last_aside:
-            found = find_proof(seen.evidence.manifests, image, seen.notes.asides[-1].name)[1]
+            found = find_proof(seen.evidence.manifests, parent, seen.notes.asides[-1].name)[1]
             return seen._replace(evidence=seen.evidence._replace(difference=found))
         if restore == RESTORE_ASIDE:
-            return seen._replace(evidence=_find_original(image, seen))
-        if restore == RESTORE_NEWEST and self._is_unwritten(image, seen):
+            return seen._replace(evidence=_find_original(parent, seen))
+        if restore == RESTORE_NEWEST and self._is_unwritten(parent, seen):
             return seen._replace(evidence=seen.evidence._replace(proven_aside=seen.notes.last_aside, unwritten=True))
         if restore and seen.stored.real and not (own and not seen.mount.mounted_by):
-            return seen._replace(copy_back=self._count(image, seen))
+            return seen._replace(copy_back=self._count(parent, seen))
         return seen
 
     def _find_process(self, seen, own):
@@ -130,40 +130,40 @@ class Observer:
             paths.append(self._store.place(seen.spec.path))
         return find_process_using(*paths, stopping=self._purpose.stopping) if paths else None
 
-    def _is_unwritten(self, image, seen) -> bool:
+    def _is_unwritten(self, parent, seen) -> bool:
         seeded = next((manifest for manifest in seen.evidence.manifests if not manifest.of_image), None)
         if seen.current.kind != LINK or not seen.notes.last_aside or seeded is None:
             return False
-        kept = image.fd, seen.notes.asides[-1].name
+        kept = parent.fd, seen.notes.asides[-1].name
         return difference(seeded, kept) is None and is_as_seeded(self._store, seen.spec, os.path.basename(seeded.file))
 
-    def _count(self, image, seen) -> CopyBackSeen:
-        with self._store.parent_of(seen.spec.relative) as (parent, name):
-            counted = scan(parent, name, self._store.place(seen.spec.path), 0)
-            fixed = is_fixed(name, parent)
+    def _count(self, parent, seen) -> CopyBackSeen:
+        with self._store.parent_of(seen.spec.relative) as (stored_fd, name):
+            counted = scan(stored_fd, name, self._store.place(seen.spec.path), 0)
+            fixed = is_fixed(name, stored_fd)
         leftover = ScanResult()
         if seen.notes.leftover_copy:  # which is removed before the copy
-            leftover = scan(image.fd, copy_name(image.name), seen.spec.path, 0)
-        return CopyBackSeen(counted, room_of(os.fstatvfs(image.fd), leftover), os.fstat(image.fd).st_dev, fixed)
+            leftover = scan(parent.fd, copy_name(parent.name), seen.spec.path, 0)
+        return CopyBackSeen(counted, room_of(os.fstatvfs(parent.fd), leftover), os.fstat(parent.fd).st_dev, fixed)
 
 
-def _compare(image, seen, pretended) -> LinkSeen:
-    node = image.look_inside()
-    empty = node.empty if node.kind == DIRECTORY else os.stat(image.name, dir_fd=image.fd, follow_symlinks=False).st_size == 0
+def _compare(parent, seen, pretended) -> LinkSeen:
+    node = parent.look_inside()
+    empty = node.empty if node.kind == DIRECTORY else os.stat(parent.name, dir_fd=parent.fd, follow_symlinks=False).st_size == 0
     manifests = seen.evidence.manifests
-    proof, found = find_proof(manifests[:-1] if pretended else manifests, image)
+    proof, found = find_proof(manifests[:-1] if pretended else manifests, parent)
     if proof is None and pretended:  # the last is yet to be written, and will list what is there
         proof, found = manifests[-1], None
     at_path, evidence = seen.at_path._replace(node=node, empty=empty), seen.evidence._replace(proof=proof, difference=found)
     return seen._replace(at_path=at_path, evidence=evidence)
 
 
-def _find_original(image, seen) -> Evidence:
+def _find_original(parent, seen) -> Evidence:
     # An earlier tool may have taken the first name, or an application's content may have got it.
     evidence, found = seen.evidence, None
     for aside in seen.notes.asides:
         if aside.real:
-            proof, differs = find_proof(evidence.manifests, image, aside.name)
+            proof, differs = find_proof(evidence.manifests, parent, aside.name)
             if proof is not None:
                 return evidence._replace(proven_aside=aside.path)
             found = found or differs

@@ -28,18 +28,18 @@ class CopyBack(NamedTuple):
 
     def execute(self, run):
         make_parents(self.spec.path, as_in_store(self))
-        with ParentDir(self.spec.path) as image, contextlib.ExitStack() as stack:
+        with ParentDir(self.spec.path) as parent, contextlib.ExitStack() as stack:
             stored = stack.enter_context(run.store.parent_of(self.spec.relative))[0]
             # All of the copy is on disk before the link is removed.
-            with copied_next_to(image, stored, self.stored_path, run.release) as (private, warnings):
+            with copied_next_to(parent, stored, self.stored_path, run.release) as (private, warnings):
                 run.warnings.extend(warnings)
-                _unlink(image, self.stored_path)
+                _unlink(parent, self.stored_path)
                 # Before the name: with it the notes would say of the new content what they say of the old.
-                for note in (bound_name(image.name), removal_name(image.name)):
-                    remove_tree(image.fd, note)
-                syscalls.rename_noreplace(TREE, image.name, private, image.fd)
-                os.fsync(image.fd)
-            remove_notes(image)
+                for note in (bound_name(parent.name), removal_name(parent.name)):
+                    remove_tree(parent.fd, note)
+                syscalls.rename_noreplace(TREE, parent.name, private, parent.fd)
+                os.fsync(parent.fd)
+            remove_notes(parent)
 
 
 class ReturnAside(NamedTuple):
@@ -53,16 +53,16 @@ class ReturnAside(NamedTuple):
         return "rename {} back to {}".format(printable(self.aside), printable(self.spec.path))
 
     def execute(self, run):
-        with ParentDir(self.spec.path) as image:
-            was_linked = _unlink(image, self.stored_path)
+        with ParentDir(self.spec.path) as parent:
+            was_linked = _unlink(parent, self.stored_path)
             try:
-                syscalls.rename_noreplace(os.fsencode(os.path.basename(self.aside)), image.name, image.fd, image.fd)
+                syscalls.rename_noreplace(os.fsencode(os.path.basename(self.aside)), parent.name, parent.fd, parent.fd)
             except OSError:
                 if was_linked:  # without its link the path would stay empty
                     with contextlib.suppress(FileExistsError):  # what came meanwhile is in the way of either
-                        os.symlink(self.stored_path, image.name, dir_fd=image.fd)
+                        os.symlink(self.stored_path, parent.name, dir_fd=parent.fd)
                 raise
-            os.fsync(image.fd)
+            os.fsync(parent.fd)
 
 
 class ReturnUncovered(NamedTuple):
@@ -77,16 +77,16 @@ class ReturnUncovered(NamedTuple):
         return text.format(printable(self.aside), printable(self.spec.path))
 
     def execute(self, run):
-        with ParentDir(self.spec.path) as image:
-            uncovered = remove_empty(image)
+        with ParentDir(self.spec.path) as parent:
+            uncovered = remove_empty(parent)
         if uncovered:
             ReturnAside(self.spec, self.stored_path, self.aside).execute(run)
 
 
-def _unlink(image, stored_path) -> bool:
+def _unlink(parent, stored_path) -> bool:
     """Remove our link, and nothing that took its place meanwhile: that is for the rename to refuse. True if it was there."""
-    current = image.look()
+    current = parent.look()
     linked = current.kind == LINK and current.target == stored_path
     if linked:
-        os.unlink(image.name, dir_fd=image.fd)
+        os.unlink(parent.name, dir_fd=parent.fd)
     return linked

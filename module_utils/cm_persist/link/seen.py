@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One state path as it was found: the values from which link/plan.py and link/restore.py decide."""
+"""One state path as it was found: the values from which link/plan.py and link/restore_plan.py decide."""
 
 from typing import NamedTuple, Optional, Tuple
 

@@ -10,7 +10,7 @@ step leaves a state that the next start recognises, with the store as the truth:
     the link and a note   ->  the note is removed
     the link              ->  nothing to do
 
-Mounts instead of links are in bind.py, the way back is in restore.py (the plan) and restore_steps.py.
+Mounts instead of links are in bind.py, the way back is in restore_plan.py and restore_steps.py.
 """
 
 import errno
@@ -47,7 +47,7 @@ HINTS = {
 
 class LinkRun:
     """What the steps of one run share. fates maps a state path to ("kept", where), ("discarded", None) or ("none", None), as it
-    turned out; store is None for steps that need none."""
+    really happened; store is None where no step needs it."""
 
     def __init__(self, store, machine):
         self.store, self.release, self.systemd = store, machine.release, machine.systemd
@@ -77,8 +77,8 @@ class Discard(NamedTuple):
         return "remove the original {}: it is as in the image, which keeps it".format(printable(self.spec.path))
 
     def execute(self, run):
-        with ParentDir(self.spec.path) as image:
-            _discard(self.spec, self.manifest, image, run)
+        with ParentDir(self.spec.path) as parent:
+            _discard(self.spec, self.manifest, parent, run)
 
 
 class SetAside(NamedTuple):
@@ -88,7 +88,7 @@ class SetAside(NamedTuple):
     spec: StatePath
     aside: str  # the path to keep it at
     overlay: bool
-    manifests: Tuple[Manifest, ...] = ()  # those that list the original; as long as a mount hides it, those that may
+    manifests: Tuple[Manifest, ...] = ()  # those that list the original or, while a mount hides it, that might
     empty: bool = False  # it holds nothing
     uncovered: bool = False  # a mount hid it: it may be no more than a mount point
     avoid_copy: str = ""  # how a copy could be avoided, for the warning
@@ -104,33 +104,33 @@ class SetAside(NamedTuple):
         return keep + "; where overlayfs cannot, copy it there"
 
     def execute(self, run):
-        with ParentDir(self.spec.path) as image:
-            if self.uncovered and remove_empty(image):
+        with ParentDir(self.spec.path) as parent:
+            if self.uncovered and remove_empty(parent):
                 run.fates[self.spec.path] = ("none", None)
-            elif self._rename(image):
+            elif self._rename(parent):
                 run.fates[self.spec.path] = ("kept", self.aside)
             else:
-                self._remove_or_copy(image, run)
+                self._remove_or_copy(parent, run)
 
-    def _rename(self, image) -> bool:
+    def _rename(self, parent) -> bool:
         try:
-            syscalls.rename_noreplace(image.name, os.fsencode(os.path.basename(self.aside)), image.fd, image.fd)
+            syscalls.rename_noreplace(parent.name, os.fsencode(os.path.basename(self.aside)), parent.fd, parent.fd)
         except OSError as error:
             if error.errno != errno.EXDEV:  # overlayfs, for what lies in a lower layer
                 raise
             return False
-        os.fsync(image.fd)
+        os.fsync(parent.fd)
         return True
 
-    def _remove_or_copy(self, image, run):
-        # Elsewhere than on overlayfs (a project quota, say) no image has what would be removed here.
-        proof = find_proof(self.manifests, image)[0] if self.overlay else None
-        if proof is not None or (self.overlay and image.look_inside().empty):
-            _discard(self.spec, proof, image, run)
+    def _remove_or_copy(self, parent, run):
+        # EXDEV also comes from project quotas: there no layer of an image has the content, so it must not be removed.
+        proof = find_proof(self.manifests, parent)[0] if self.overlay else None
+        if proof is not None or (self.overlay and parent.look_inside().empty):
+            _discard(self.spec, proof, parent, run)
         else:
-            _copy_aside(self.spec, self.aside, image, run)
+            _copy_aside(self.spec, self.aside, parent, run)
             run.warnings.append(COPIED.format(printable(self.spec.path), printable(self.aside), self.avoid_copy))
-            remove_original(image)
+            remove_original(parent)
 
 
 class FinishRemoval(NamedTuple):
@@ -143,16 +143,16 @@ class FinishRemoval(NamedTuple):
         return "remove the rest of the original {}, which an earlier run left".format(printable(self.spec.path))
 
     def execute(self, run):
-        with ParentDir(self.spec.path) as image:
-            manifest, kept = read_removal(image)
-            published = not kept or _publish_aside(image, kept)
-            if published and difference(manifest, (image.fd, image.name), removal_begun=True) is None:
+        with ParentDir(self.spec.path) as parent:
+            manifest, kept = read_removal(parent)
+            published = not kept or _publish_aside(parent, kept)
+            if published and difference(manifest, (parent.fd, parent.name), removal_begun=True) is None:
                 run.fates[self.spec.path] = ("kept", kept) if kept else ("discarded", None)
             else:
-                _copy_aside(self.spec, self.aside, image, run)
+                _copy_aside(self.spec, self.aside, parent, run)
                 why = "something changed it while it was removed"
                 run.warnings.append(COPIED.format(printable(self.spec.path), printable(self.aside), why))
-            remove_original(image)
+            remove_original(parent)
 
 
 class MakeLink(NamedTuple):
@@ -166,9 +166,9 @@ class MakeLink(NamedTuple):
 
     def execute(self, run):
         make_parents(self.spec.path, as_in_store(self))
-        with ParentDir(self.spec.path) as image:
-            os.symlink(self.stored_path, image.name, dir_fd=image.fd)  # which replaces nothing
-            os.fsync(image.fd)
+        with ParentDir(self.spec.path) as parent:
+            os.symlink(self.stored_path, parent.name, dir_fd=parent.fd)  # which replaces nothing
+            os.fsync(parent.fd)
 
 
 class Clear(NamedTuple):
@@ -180,8 +180,8 @@ class Clear(NamedTuple):
         return "remove the notes next to {} that complete an interrupted run".format(printable(self.spec.path))
 
     def execute(self, run):
-        with ParentDir(self.spec.path) as image:
-            remove_notes(image)
+        with ParentDir(self.spec.path) as parent:
+            remove_notes(parent)
 
 
 def as_in_store(step):
@@ -196,67 +196,67 @@ def as_in_store(step):
     return model
 
 
-def remove_original(image: ParentDir):
-    """Remove the content of a state path, once it is noted what that is. The note stays until the link is made: without a store,
-    an empty path must not look like one that was never linked."""
-    remove_tree(image.fd, image.name)
-    os.fsync(image.fd)
+def remove_original(parent: ParentDir):
+    """Remove the content of a state path, after its caller has written the note of the removal. The note stays until the link is
+    made: without a store, an empty path must not look like one that was never linked."""
+    remove_tree(parent.fd, parent.name)
+    os.fsync(parent.fd)
 
 
-def remove_empty(image: ParentDir) -> bool:
+def remove_empty(parent: ParentDir) -> bool:
     """Remove an empty directory or file at a state path; True if there was one."""
-    node = image.look_inside()
-    if node.kind == FILE and not os.stat(image.name, dir_fd=image.fd, follow_symlinks=False).st_size:
-        os.unlink(image.name, dir_fd=image.fd)
+    node = parent.look_inside()
+    if node.kind == FILE and not os.stat(parent.name, dir_fd=parent.fd, follow_symlinks=False).st_size:
+        os.unlink(parent.name, dir_fd=parent.fd)
     elif node.kind == DIRECTORY and node.empty:
-        os.rmdir(image.name, dir_fd=image.fd)
+        os.rmdir(parent.name, dir_fd=parent.fd)
     else:
         return False
-    os.fsync(image.fd)
+    os.fsync(parent.fd)
     return True
 
 
-def _discard(spec, manifest: Optional[Manifest], image, run):
-    # Once more, now that nothing comes between: the plan may be some time ago. Without a manifest it is empty, and removing a
-    # directory that is not fails.
+def _discard(spec, manifest: Optional[Manifest], parent, run):
+    # Once more, now that nothing comes between: the plan may be some time ago. Without a manifest it should be empty: rmdir(2)
+    # fails if it is not.
     if manifest is not None:
-        found = difference(manifest, (image.fd, image.name))
+        found = difference(manifest, (parent.fd, parent.name))
         if found is not None:
             where = "it" if found.path == b"." else printable(found.path) + " in it"
             changed = "{} is {} since a moment ago".format(where, found.found)
             raise LinkError(spec.path, changed, "Stop what writes there, then start again.")
-    write_removal(image, manifest or NO_MANIFEST, None)
+    write_removal(parent, manifest or NO_MANIFEST, None)
     run.fates[spec.path] = ("discarded", None)
     if manifest is None:
-        os.rmdir(image.name, dir_fd=image.fd)
-    remove_original(image)
+        os.rmdir(parent.name, dir_fd=parent.fd)
+    remove_original(parent)
 
 
-def _copy_aside(spec, aside, image, run):
-    with copied_next_to(image, image.fd, spec.path, run.release) as (_private, warnings):
+def _copy_aside(spec, aside, parent, run):
+    with copied_next_to(parent, parent.fd, spec.path, run.release) as (_private, warnings):
         run.warnings.extend(warnings)
     # The note before the name: from here on a killed run is completed, not started over. The copy's manifest stays with it until
     # the original is gone: it says what may be removed.
-    copied = os.path.join(path_next_to(image, copy_name(image.name)), os.fsdecode(MANIFEST))
-    write_removal(image, Manifest(copied), aside)
-    if not _publish_aside(image, aside):
+    copied = os.path.join(path_next_to(parent, copy_name(parent.name)), os.fsdecode(MANIFEST))
+    write_removal(parent, Manifest(copied), aside)
+    if not _publish_aside(parent, aside):
         raise LinkError(aside, "something was put there just now", "Find out by whom, then start again.")
     run.fates[spec.path] = ("kept", aside)
 
 
-def _publish_aside(image, aside) -> bool:
+def _publish_aside(parent, aside) -> bool:
     """True if the copy is where its note says: now, or since before. False if another program took that name."""
     name = os.fsencode(os.path.basename(aside))
     try:
-        private = open_directory(image.fd, copy_name(image.name), image.directory)
+        private = open_directory(parent.fd, copy_name(parent.name), parent.directory)
     except FileNotFoundError:
-        return lstat(name, image.fd) is not None
+        return lstat(name, parent.fd) is not None
     with Opened(private) as fd:
         if lstat(TREE, fd) is None:
-            return lstat(name, image.fd) is not None
+            return lstat(name, parent.fd) is not None
         try:
-            syscalls.rename_noreplace(TREE, name, fd, image.fd)
+            syscalls.rename_noreplace(TREE, name, fd, parent.fd)
         except FileExistsError:
             return False
-        os.fsync(image.fd)
+        os.fsync(parent.fd)
         return True

@@ -37,8 +37,8 @@ def leads_into(store: Store, key: str) -> bool:
 
 def _traces(spec, store_path) -> Tuple[str, str]:
     """What shows that the path needs the store, '' for nothing; and where the original is kept, '' for nowhere."""
-    with ParentDir(spec.path) as image:
-        current, notes = image.look(), read_notes(image)
+    with ParentDir(spec.path) as parent:
+        current, notes = parent.look(), read_notes(parent)
     if current.kind == LINK and inside(current.target, store_path):
         return "it is a link into the store", notes.first_aside
     if notes.removal_begun:

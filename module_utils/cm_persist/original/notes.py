@@ -54,15 +54,15 @@ class PathNotes(NamedTuple):
         return self.asides[-1].path if self.asides and self.asides[-1].real else ""
 
 
-def read_notes(image: ParentDir) -> PathNotes:
+def read_notes(parent: ParentDir) -> PathNotes:
     """What is kept next to the state path of this directory."""
-    asides = _find_asides(image)
+    asides = _find_asides(parent)
     return PathNotes(
-        removal_begun=image.look(removal_name(image.name)).kind != NONE,
-        mount_noted=image.look(bound_name(image.name)).kind != NONE,
-        leftover_copy=image.look(copy_name(image.name)).kind != NONE,
+        removal_begun=parent.look(removal_name(parent.name)).kind != NONE,
+        mount_noted=parent.look(bound_name(parent.name)).kind != NONE,
+        leftover_copy=parent.look(copy_name(parent.name)).kind != NONE,
         asides=asides,
-        free_aside=path_next_to(image, aside_name(image.name, len(asides))),
+        free_aside=path_next_to(parent, aside_name(parent.name, len(asides))),
     )
 
 
@@ -87,22 +87,22 @@ def copy_name(name: bytes) -> bytes:
     return b"." + name + b".cm_persist-copy"
 
 
-def path_next_to(image: ParentDir, name: bytes) -> str:
+def path_next_to(parent: ParentDir, name: bytes) -> str:
     """The path of a name in the directory of a state path."""
-    return os.path.join(image.directory, os.fsdecode(name))
+    return os.path.join(parent.directory, os.fsdecode(name))
 
 
-def write_removal(image: ParentDir, manifest: Manifest, aside: Optional[str]):
+def write_removal(parent: ParentDir, manifest: Manifest, aside: Optional[str]):
     """Note, durably, that the removal of the original starts: what lists all that may be removed, and where a copy is kept."""
     note = {"manifest": manifest.file, "within": manifest.within, "aside": aside}
-    write_json(image.fd, removal_name(image.name), note)
+    write_json(parent.fd, removal_name(parent.name), note)
 
 
-def read_removal(image: ParentDir) -> Tuple[Manifest, Optional[str]]:
+def read_removal(parent: ParentDir) -> Tuple[Manifest, Optional[str]]:
     """The note of a removal, which has to be there. Raises StoreError if its content makes no sense."""
-    name = removal_name(image.name)
+    name = removal_name(parent.name)
     try:
-        note = read_json(image.fd, name, LARGEST)
+        note = read_json(parent.fd, name, LARGEST)
         aside = note["aside"]
         if aside is not None and not is_name(os.path.basename(aside)):
             raise ValueError(aside)
@@ -111,38 +111,38 @@ def read_removal(image: ParentDir) -> Tuple[Manifest, Optional[str]]:
         raise
     except INVALID as error:
         hint = "Re-create the container from its image; or look at what is left of {} and remove the note."
-        where, found = path_next_to(image, name), "the note of a removal is broken"
-        raise StoreError(where, found, hint.format(printable(image.path))) from error
+        where, found = path_next_to(parent, name), "the note of a removal is broken"
+        raise StoreError(where, found, hint.format(printable(parent.path))) from error
 
 
-def read_mounted_by(image: ParentDir) -> str:
+def read_mounted_by(parent: ParentDir) -> str:
     """What mounts the store's copy over a state path, BY_START or BY_UNIT; '' where no note says that anything does. Raises
     StoreError if there is a note that cannot be read."""
-    if image.fd is None:
+    if parent.fd is None:
         return ""
     try:
-        with open(open_regular(bound_name(image.name), image.fd, LARGEST), "rb") as file:
+        with open(open_regular(bound_name(parent.name), parent.fd, LARGEST), "rb") as file:
             return BY_UNIT if file.read() == BY_UNIT.encode("ascii") else BY_START
     except FileNotFoundError:
         return ""
     except OSError as error:
-        where, found = path_next_to(image, bound_name(image.name)), "the note of a mount cannot be read: {}"
+        where, found = path_next_to(parent, bound_name(parent.name)), "the note of a mount cannot be read: {}"
         raise StoreError(where, found.format(because(error)), "Find out where it came from, and remove it.") from error
 
 
-def remove_notes(image: ParentDir):
+def remove_notes(parent: ParentDir):
     """Remove the note of a removal, and then the copy that may have been made for it: the note names the manifest that lies with
     the copy."""
-    remove_tree(image.fd, removal_name(image.name))
-    os.fsync(image.fd)
-    remove_tree(image.fd, copy_name(image.name))
+    remove_tree(parent.fd, removal_name(parent.name))
+    os.fsync(parent.fd)
+    remove_tree(parent.fd, copy_name(parent.name))
 
 
-def _find_asides(image: ParentDir) -> Tuple[Aside, ...]:
+def _find_asides(parent: ParentDir) -> Tuple[Aside, ...]:
     asides = []
     while True:
-        name = aside_name(image.name, len(asides))
-        node = image.look(name)
+        name = aside_name(parent.name, len(asides))
+        node = parent.look(name)
         if node.kind == NONE:
             return tuple(asides)
-        asides.append(Aside(path_next_to(image, name), node.real))
+        asides.append(Aside(path_next_to(parent, name), node.real))

@@ -26,30 +26,30 @@ class Manifest(NamedTuple):
         return bool(self.within)
 
 
-def manifests_of(image: ParentDir, image_manifest: str, seed_manifest: str) -> Tuple[Manifest, ...]:
+def manifests_of(parent: ParentDir, image_manifest: str, seed_manifest: str) -> Tuple[Manifest, ...]:
     """The manifests that list the original of a state path: the image's, which may be missing, and then the one that was written
     when the path was seeded ('' for none)."""
     known = []
     if os.path.isfile(image_manifest):
-        known.append(Manifest(image_manifest, path_in_list(image)))
+        known.append(Manifest(image_manifest, path_in_list(parent)))
     if seed_manifest:
         known.append(Manifest(seed_manifest))
     return tuple(known)
 
 
-def path_in_list(image: ParentDir) -> str:
+def path_in_list(parent: ParentDir) -> str:
     """The path by which the list of the image has a state path: without links on the way, and relative to the root."""
-    return os.path.join(os.path.realpath(image.directory), os.fsdecode(image.name)).lstrip("/")
+    return os.path.join(os.path.realpath(parent.directory), os.fsdecode(parent.name)).lstrip("/")
 
 
 def find_proof(
-    manifests: Iterable[Manifest], image: ParentDir, name: Optional[bytes] = None
+    manifests: Iterable[Manifest], parent: ParentDir, name: Optional[bytes] = None
 ) -> Tuple[Optional[Manifest], Optional[Difference]]:
     """The first of these manifests that lists exactly what is at a name next to the state path, None for the state path itself;
     and None. Without such a manifest, None, and how the last one differs."""
     found = None
     for manifest in manifests:
-        found = difference(manifest, (image.fd, name or image.name))
+        found = difference(manifest, (parent.fd, name or parent.name))
         if found is None:
             return manifest, None
     return None, found

@@ -74,15 +74,15 @@ def _look_next_to(specs: List[StatePath]) -> Tuple[List[dict], List[str]]:
     """The asides, each with its path, bytes and files; and the paths of asides and of all notes, whether they exist or not."""
     asides, paths = [], []
     for spec in specs:
-        with ParentDir(spec.path) as image, reading(image.directory):
-            if image.fd is None:
+        with ParentDir(spec.path) as parent, reading(parent.directory):
+            if parent.fd is None:
                 continue
             # Any number: an audit reports also what lies behind a gap, where a start looks no further.
-            pattern = re.compile(re.escape(image.name) + rb"-initial(\.\d+)?")
-            kept = [name for name in list_names(image.fd) if pattern.fullmatch(name)]
-            asides += [_count(image.fd, name, image.directory) for name in kept]
-            names = [*kept, *(name(image.name) for name in (removal_name, bound_name, copy_name))]
-            paths += [os.path.join(os.path.realpath(image.directory), os.fsdecode(name)) for name in names]
+            pattern = re.compile(re.escape(parent.name) + rb"-initial(\.\d+)?")
+            kept = [name for name in list_names(parent.fd) if pattern.fullmatch(name)]
+            asides += [_count(parent.fd, name, parent.directory) for name in kept]
+            names = [*kept, *(name(parent.name) for name in (removal_name, bound_name, copy_name))]
+            paths += [os.path.join(os.path.realpath(parent.directory), os.fsdecode(name)) for name in names]
     return asides, paths
 
 

@@ -53,19 +53,19 @@ class PathReport:
         if self._store:
             stored = self._guarded(lambda: self._store.look(self._spec.relative, inside=True), Node())
             self._shown["in_store"] = stored.real
-        with ParentDir(self._spec.path) as image:
-            mounted_by = self._problems.guarded(self._spec.path, lambda: read_mounted_by(image), "")
-            seen = see_path(image, self._spec, stored, self._report.mounts, mounted_by)
+        with ParentDir(self._spec.path) as parent:
+            mounted_by = self._problems.guarded(self._spec.path, lambda: read_mounted_by(parent), "")
+            seen = see_path(parent, self._spec, stored, self._report.mounts, mounted_by)
             self._shown.update(_state_of(seen))
-            self._shown["aside"] = self._problems.guarded(self._spec.path, lambda: _count_asides(image, seen.notes), [])
+            self._shown["aside"] = self._problems.guarded(self._spec.path, lambda: _count_asides(parent, seen.notes), [])
             if self._store is None:
                 self._judge_without_store(seen)
             else:
-                self._see_with_store(image, seen)
+                self._see_with_store(parent, seen)
 
-    def _see_with_store(self, image, seen):
+    def _see_with_store(self, parent, seen):
         if seen.current.real and seen.stored.real and not seen.mount.bound:
-            seen = self._compare(image, seen)
+            seen = self._compare(parent, seen)
             self._shown["diverged"] = has_diverged(seen)
         self._judge_stored(seen)
         self._judge_current(seen)
@@ -75,12 +75,12 @@ class PathReport:
                 self._shown.update(files=counted.files, bytes=counted.data)
         self._shown["backups"] = self._guarded(lambda: _count_backups(self._store, self._spec), 0)
         if self._entry is not None and self._entry["manifest"] and not self._is_interrupted():
-            self._show_seeded(image, seen, SeededPath(self._store, self._spec, self._entry))
+            self._show_seeded(parent, seen, SeededPath(self._store, self._spec, self._entry))
 
-    def _compare(self, image, seen) -> LinkSeen:
+    def _compare(self, parent, seen) -> LinkSeen:
         name = self._entry["manifest"] if self._entry else None
         seeded = self._store.manifest_path(name) if name else ""
-        proof, found = find_proof(manifests_of(image, self._report.settings.image_manifest, seeded), image)
+        proof, found = find_proof(manifests_of(parent, self._report.settings.image_manifest, seeded), parent)
         return seen._replace(evidence=seen.evidence._replace(proof=proof, difference=found))
 
     def _is_interrupted(self) -> bool:
@@ -119,10 +119,10 @@ class PathReport:
             hint = "Stop what uses it, then start again (start.yml), which links it and keeps what may be newer."
             self._problems.add(path, found, hint)
 
-    def _show_seeded(self, image, seen, seeded):
+    def _show_seeded(self, parent, seen, seeded):
         """Show what is found out by the manifest of the path, as it was seeded; that it is lost matters only for verify."""
         ignored = Problems()
-        hidden = ignored.guarded(self._spec.path, lambda: seeded.find_hidden(image, seen, self._report.image_list))
+        hidden = ignored.guarded(self._spec.path, lambda: seeded.find_hidden(parent, seen, self._report.image_list))
         if hidden is not None:
             count, names = hidden
             self._shown.update(hidden=count, hidden_names=[printable(name) for name in names])
@@ -153,8 +153,8 @@ def _count(store, spec, stored_path):
         return scan(parent, name, stored_path, 0)
 
 
-def _count_asides(image: ParentDir, notes: PathNotes) -> List[dict]:
-    counted = [(aside.path, scan(image.fd, aside.name, aside.path, 0)) for aside in notes.asides if aside.real]
+def _count_asides(parent: ParentDir, notes: PathNotes) -> List[dict]:
+    counted = [(aside.path, scan(parent.fd, aside.name, aside.path, 0)) for aside in notes.asides if aside.real]
     return [{"path": path, "bytes": found.data, "files": found.files} for path, found in counted]
 
 

@@ -29,12 +29,12 @@ class ImageList(NamedTuple):
     accounts: Accounts  # the image's
     mounts: List[Mount]
 
-    def part_of(self, image: ParentDir, seen: LinkSeen) -> Optional[bytes]:
+    def part_of(self, parent: ParentDir, seen: LinkSeen) -> Optional[bytes]:
         """What part of the list a state path is; None if it is not listed, or something was mounted over it."""
         laid_over = mounts_at_or_below(seen.spec.path, self.mounts)
         if not os.path.isfile(self.path) or (laid_over and not (seen.mount.bound and laid_over == [real_path(seen.spec.path)])):
             return None
-        within = os.fsencode(path_in_list(image))
+        within = os.fsencode(path_in_list(parent))
         first = next(listed_entries(self.path, within, self.accounts), None)
         # If it is listed as a link, the list was made after a start, and does not say what the image had.
         return within if first is not None and first.fields[0] in (b"d", b"f") else None
@@ -50,16 +50,16 @@ class SeededPath(NamedTuple):
     spec: StatePath
     entry: dict
 
-    def find_hidden(self, image: ParentDir, seen: LinkSeen, image_list: ImageList) -> Optional[Tuple[int, Tuple[bytes, ...]]]:
+    def find_hidden(self, parent: ParentDir, seen: LinkSeen, image_list: ImageList) -> Optional[Tuple[int, Tuple[bytes, ...]]]:
         """How many files the image has newer than what was seeded, and the first of them; None if the image has no list of the
         path, and does not show it."""
-        within = image_list.part_of(image, seen)
+        within = image_list.part_of(parent, seen)
         if within is not None:
             own = listed_entries(image_list.path, within, image_list.accounts)
         elif seen.notes.doubtful or seen.mount.bound or not seen.current.real:
             return None
         else:
-            own = from_tree(image.fd, image.name, image_list.accounts)
+            own = from_tree(parent.fd, parent.name, image_list.accounts)
         return some_of(hidden(seeded_entries(self.store, self.entry), own), NAMED)
 
     def compare(self, accounts: Accounts) -> dict:

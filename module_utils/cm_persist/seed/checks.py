@@ -10,7 +10,7 @@ from ..tree.scan import ScanResult
 
 BOOKS = 5  # files and directories: staging, manifests, the owners, the record and the one that replaces it
 BOOKS_OF_STATE = 2  # the state directory and its lock
-BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest and entry; and the directories above it in the store
+BOOKS_OF_A_COPY = 4  # its private directory, the one for links, manifest and entry; and the directories above it in the store
 
 
 def refuse_without_room(store: StoreSeen, specs: list, scans: List[ScanResult]):

@@ -73,9 +73,9 @@ class Copy(NamedTuple):
         begin, path = run.clock.monotonic(), self.spec.path
         progress.begin(path, self.files, self.bytes)
         with run.staging_for(self.spec) as (name, private):
-            with ParentDir(path) as image, new_manifest(private) as manifest:
-                copied = copy_tree(Source(image.fd, image.name, path), Target(private, TREE), manifest, run.image.accounts)
-                seeded_from = run.image.at(image, image.look())
+            with ParentDir(path) as parent, new_manifest(private) as manifest:
+                copied = copy_tree(Source(parent.fd, parent.name, path), Target(private, TREE), manifest, run.image.accounts)
+                seeded_from = run.image.at(parent, parent.look())
             content = Content(look(private, TREE), copied.files, copied.data, name)
             write_entry(private, self.spec.key, run.note(self.spec, "seeded", content, seeded_from))
         run.seconds[path] = run.clock.monotonic() - begin
@@ -94,8 +94,8 @@ class Make(NamedTuple):
     def execute(self, run):
         # With the owner and mode of the directory that will hold it.
         with run.staging_for(self.spec) as (name, private):
-            with ParentDir(self.spec.path) as image:
-                above = os.fstat(image.fd)
+            with ParentDir(self.spec.path) as parent:
+                above = os.fstat(parent.fd)
             with new_manifest(private) as manifest:
                 os.mkdir(TREE, 0o700, dir_fd=private)
                 with Opened(os.open(TREE, OPEN_DIRECTORY, dir_fd=private)) as made:

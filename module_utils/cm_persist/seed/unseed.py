@@ -178,12 +178,12 @@ def _plan(store, specs):
 
 def _observe(store, spec, books):
     stored, entry = store.look(spec.relative, inside=True), (books.record or {}).get(spec.key)
-    with ParentDir(spec.path) as image:
-        current, notes = image.look_inside(), read_notes(image)
+    with ParentDir(spec.path) as parent:
+        current, notes = parent.look_inside(), read_notes(parent)
         spare = not stored.real or is_as_seeded(store, spec, (entry or {}).get("manifest") or label(spec.path))
         if not spare and current.kind == stored.kind:
             with store.parent_of(spec.relative) as tree:
-                spare = same_trees(tree, (image.fd, image.name))
+                spare = same_trees(tree, (parent.fd, parent.name))
     return UnseedSeen(
         spec=spec,
         current=current,

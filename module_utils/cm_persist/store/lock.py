@@ -111,12 +111,15 @@ def _wait_for(fd, path, timeout, clock):
     try:
         while not try_lock(fd):
             if clock.monotonic() >= until:
-                found = "the store is locked by {} for more than {:g} seconds".format(signature(fd), timeout)
-                raise StoreError(path, found, "Wait until that run has ended, or end it; the lock goes with its process.")
+                break
             clock.sleep(POLL)
+        else:
+            return
     except OSError as error:
         found = "the file system cannot lock: {}".format(because(error))
         raise StoreError(path, found, "Mount it with locks (NFS: without nolock).") from error
+    found = "the store is locked by {} for more than {:g} seconds".format(signature(fd), timeout)
+    raise StoreError(path, found, "Wait until that run has ended, or end it; the lock goes with its process.")
 
 
 def _open(state_fd, name, make):

@@ -121,7 +121,7 @@ class RecordPublished(NamedTuple):
         return "record {}{}, which an earlier run copied completely".format(self.store, printable(self.spec.path))
 
     def execute(self, run):
-        # Nobody knows yet whether the rename is on disk.
+        # The killed run may not have synced its rename.
         with run.store.parent_of(self.spec.relative) as (parent, _name):
             os.fsync(parent)
         run.record[self.spec.key] = self.entry

@@ -22,7 +22,7 @@ from .record import check_entry, check_path
 
 NOTE, OLD = b"swap.json", b"old"
 MERGE_SUFFIX, ROLLBACK_SUFFIX = "-merge", "-rollback"  # how the names in staging end
-# How far a swap came. READY: not at all, and it is completed all the same. HALF: between two renames.
+# How far a swap came. READY: not started, but due, as another path's rollback is past its start. HALF: between two renames.
 BEFORE, READY, HALF, AFTER, UNKNOWN = "before", "ready", "half", "after", "unknown"
 
 
@@ -70,7 +70,7 @@ class CompleteSwap(NamedTuple):
         with open_swap(run.store, self.swap.name) as private, run.store.parent_of(relative_of(note.path)) as (parent, name):
             if self.swap.state == HALF:
                 rename_noreplace(TREE, name, private, parent)
-            # Nobody knows yet whether the renames are on disk.
+            # The killed run may not have synced its renames.
             os.fsync(parent)
             os.fsync(private)
         run.record[note.path] = note.entry
@@ -84,7 +84,7 @@ class Exchange(NamedTuple):
     name: str
 
     def describe(self):
-        return "put it in the place of {}{}, by one rename".format(self.store, printable(self.path))
+        return "exchange the new tree with {}{}".format(self.store, printable(self.path))
 
     def execute(self, run):
         self._refuse_use(run)
@@ -175,7 +175,7 @@ def _find_swap(store, name):
         note, tree, old = read_note(private), lstat(TREE, private), lstat(OLD, private)
     if note is None and old is None:
         return Swap(name, None, BEFORE)
-    state = UNKNOWN if note is None else _progress(store, note, tree, old)
+    state = UNKNOWN if note is None else _how_far(store, note, tree, old)
     if state == UNKNOWN:
         found = "an earlier run began to put this in the place of {}, and how far it came cannot be told"
         hint = "See which of the two trees is the newer, put it at that path in the store by hand, and move this away."
@@ -184,7 +184,7 @@ def _find_swap(store, name):
     return Swap(name, note, state)
 
 
-def _progress(store, note, tree, old):
+def _how_far(store, note, tree, old):
     stored, state = store.look(relative_of(note.path)), UNKNOWN
     if tree is not None and tree.st_ino == note.new:
         if old is None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole trees: walk, scan, list in a manifest, compare, copy, sync.
 
-A walk visits a directory before its content, and names in byte order. A manifest has one line for each visit. A copy:
+A walk visits a directory before its content, and names in byte order. A manifest has one line for each entry but sockets. A copy:
 
     for visit in walk(source):
         directory: make it; finish it (owner, attributes, mode, times) when nothing is added to it any more

@@ -18,7 +18,7 @@ from .copy_data import FileData, changed
 from .manifest import content_digest
 from .walk import path_in
 
-LINKS = b"links"  # has a further name of each file with several names, so that its copy is found without a long path
+LINKS = b"links"  # holds one more link of each file with several names: its later names become links to that one
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -78,7 +78,7 @@ def both_opened(source: Source, target: Target, directory: bytes) -> Iterator[Tu
 
 def failed(path: str, relative: bytes, error: OSError) -> CopyError:
     """The error for an OSError at an entry of a tree."""
-    hint = "Nothing was published; fix the cause and start again."
+    hint = "The copy was not used: fix the cause, then start again."
     return CopyError(Where(path, relative), "copying it failed: {}".format(because(error)), hint)
 
 
@@ -187,5 +187,5 @@ def _mknod(name, dir_fd, status, where):
         os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=dir_fd)
     except OSError as error:
         kind = "FIFO" if stat.S_ISFIFO(status.st_mode) else "device node"
-        hint = "Run as root with the capability MKNOD, or remove it from the original."
-        raise CopyError(where, "this {} cannot be made on the volume: {}".format(kind, because(error)), hint) from error
+        hint = "Run as root with the capability MKNOD, or remove it from the source."
+        raise CopyError(where, "this {} cannot be made in the copy: {}".format(kind, because(error)), hint) from error

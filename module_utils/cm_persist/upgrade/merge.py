@@ -24,7 +24,7 @@ from ..tree.copy_files import Source, Target
 from ..tree.copy_tree import copy_tree
 from ..tree.scan import ScanResult, scan
 from .image import Image
-from .three_way import ADD, CHANGE, HIDDEN, KEEP_BOTH, NEW_SUFFIX, REMOVE, REPLACE, Action, actions_of, seeded_entries
+from .three_way import ADD, CHANGE, KEEP_BOTH, KEEP_OWN, NEW_SUFFIX, REMOVE, REPLACE, Action, actions_of, seeded_entries
 
 NEW = b"new"  # files taken from the image, until they have their place
 
@@ -46,22 +46,22 @@ class Merge(NamedTuple):
         begin, path = run.clock.monotonic(), self.spec.path
         progress.begin(path, self.size.files, self.size.data)
         name = swap_name(path, MERGE_SUFFIX)
-        with run.private(name) as private, ParentDir(path) as image:
+        with run.private(name) as private, ParentDir(path) as parent:
             with run.store.parent_of(self.spec.relative) as tree, open(os.devnull, "wb") as nowhere:
                 run.stamps[self.spec.key] = stamp(*tree)
                 copied = copy_tree(Source(*tree, self.store + path), Target(private, TREE), nowhere)
-            self._apply_image(run, private, image)
+            self._apply_image(run, private, parent)
             self._write_note(run, private)
         run.seconds[path] = run.clock.monotonic() - begin
         run.warnings.extend(copied.warnings(self.store + path))
 
-    def _apply_image(self, run, private, image):
+    def _apply_image(self, run, private, parent):
         path, accounts = self.spec.path, (self.accounts, self.accounts)
         base = seeded_entries(run.store, run.record[self.spec.key])
-        actions = list(actions_of(base, (private, TREE), image, accounts))
-        taken = {action.path for action in actions if action.what not in (REMOVE, HIDDEN) and not action.is_directory}
+        actions = list(actions_of(base, (private, TREE), parent, accounts))
+        taken = {action.path for action in actions if action.what not in (REMOVE, KEEP_OWN) and not action.is_directory}
         with new_manifest(private) as manifest:
-            found = copy_tree(Source(image.fd, image.name, path), Target(private, NEW), manifest, self.accounts, taken)
+            found = copy_tree(Source(parent.fd, parent.name, path), Target(private, NEW), manifest, self.accounts, taken)
         if found.files != len(taken):
             raise changed(path)
         _MergedTree(private, self.store + path).apply(actions)

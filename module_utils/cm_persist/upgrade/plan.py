@@ -89,9 +89,9 @@ def change_warnings(spec, change: ImageChange, adopted: bool) -> List[str]:
     met = "this image ({})".format(change.new.describe()) if adopted else _change_text(change)
     if change.policy == MERGE:
         tally = change.tally
-        if tally.beside + tally.hidden:
+        if tally.beside + tally.alone:
             text = "{}: {}; {} changed on both sides: the store's stay, the image's lie beside, NAME.cm_persist-new: {}."
-            warnings.append(text.format(own, met, files(tally.beside + tally.hidden), _some(change)))
+            warnings.append(text.format(own, met, files(tally.beside + tally.alone), _some(change)))
         return warnings
     if change.hidden:
         text = "{}: {}, and the volume hides {} that it has newer: {}."
@@ -146,7 +146,7 @@ def _name(image):
 
 def _some(change):
     names = [printable(name) for name in change.names or change.tally.names]
-    more = (change.hidden or change.tally.beside + change.tally.hidden) - len(names)
+    more = (change.hidden or change.tally.beside + change.tally.alone) - len(names)
     return ", ".join(names) + (" and {} more".format(more) if names and more > 0 else "")
 
 
@@ -155,5 +155,5 @@ def _counts(change):
     counts = {"from": before, "to": new, "hidden": change.hidden, "removed": change.removed}
     if change.policy == MERGE:
         tally = change.tally
-        counts.update(hidden=tally.hidden, changed=tally.changed, added=tally.added, removed=tally.removed, beside=tally.beside)
+        counts.update(hidden=tally.alone, changed=tally.changed, added=tally.added, removed=tally.removed, beside=tally.beside)
     return dict(counts, names=[printable(name) for name in change.names or change.tally.names])

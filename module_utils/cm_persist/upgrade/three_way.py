@@ -21,15 +21,16 @@ from ..tree.manifest import MTIME
 NEW_SUFFIX = b".cm_persist-new"  # of the image's version next to a touched file
 LONGEST_NAME = 255  # bytes of a file's name
 SIZE = 4  # index of the field in a manifest's line
-ADD, CHANGE, REPLACE, REMOVE, KEEP_BOTH, PART, HIDDEN = "add", "change", "replace", "remove", "keep both", "part", "hidden"
+ADD, CHANGE, REPLACE, REMOVE = "add", "change", "replace", "remove"
+KEEP_BOTH, PART, KEEP_OWN = "keep both", "part", "keep own"
 
 
 class Action(NamedTuple):
     """What happens at a path (relative to the top).
 
     ADD: the store has nothing there. CHANGE: a file is replaced, a directory gets its owner and mode. REPLACE: a file becomes a
-    directory. REMOVE. KEEP_BOTH: the image's version goes next to the store's. PART: of what goes next to it. HIDDEN: the store's
-    stays, and the image's version cannot go next to it.
+    directory. REMOVE. KEEP_BOTH: the image's version goes next to the store's. PART: of what goes next to it. KEEP_OWN: the
+    store's stays, and the image's version cannot go next to it.
     before: size and mtime of the file in base, as a manifest has them; None if that is no file.
     """
 
@@ -42,7 +43,7 @@ class Action(NamedTuple):
 class Tally(NamedTuple):
     """What a merge does, in files.
 
-    beside: kept with the image's version next to it; hidden: kept, and the image's version could not go next to it; names: the
+    beside: kept with the image's version next to it; alone: kept, and the image's version could not go next to it; names: the
     first of these two kinds.
     """
 
@@ -50,7 +51,7 @@ class Tally(NamedTuple):
     added: int = 0
     removed: int = 0
     beside: int = 0
-    hidden: int = 0
+    alone: int = 0
     names: Tuple[bytes, ...] = ()
 
 
@@ -66,7 +67,7 @@ def decide(base: Iterable[Entry], store: Iterable[Entry], new: Iterable[Entry]) 
         decided = None
         what, whole = _decide(old, own, image)
         if what == KEEP_BOTH and (not key or len(key[-1] + NEW_SUFFIX) > LONGEST_NAME):
-            what = HIDDEN
+            what = KEEP_OWN
         if whole:
             decided, both = key, what == KEEP_BOTH
         if what:
@@ -114,22 +115,22 @@ def newer(store: Iterable[Entry], new: Iterable[Entry]) -> Iterator[bytes]:
 
 def tally(actions: Iterable[Action], most: int = 10) -> Tally:
     """The counts of actions; at most that many names."""
-    count = dict.fromkeys((ADD, CHANGE, REPLACE, REMOVE, KEEP_BOTH, HIDDEN), 0)
+    count = dict.fromkeys((ADD, CHANGE, REPLACE, REMOVE, KEEP_BOTH, KEEP_OWN), 0)
     names = []
     for action in actions:
-        if action.what in (KEEP_BOTH, HIDDEN) and len(names) < most:
+        if action.what in (KEEP_BOTH, KEEP_OWN) and len(names) < most:
             names.append(action.path)
-        if action.what in (KEEP_BOTH, HIDDEN) or (action.what in count and not action.is_directory):
+        if action.what in (KEEP_BOTH, KEEP_OWN) or (action.what in count and not action.is_directory):
             count[action.what] += 1
-    return Tally(count[CHANGE] + count[REPLACE], count[ADD], count[REMOVE], count[KEEP_BOTH], count[HIDDEN], tuple(names))
+    return Tally(count[CHANGE] + count[REPLACE], count[ADD], count[REMOVE], count[KEEP_BOTH], count[KEEP_OWN], tuple(names))
 
 
 def actions_of(
-    base: Iterable[Entry], tree: Tuple[int, bytes], image: ParentDir, accounts: Tuple[Accounts, Accounts]
+    base: Iterable[Entry], tree: Tuple[int, bytes], parent: ParentDir, accounts: Tuple[Accounts, Accounts]
 ) -> Iterator[Action]:
     """What happens to each file of a state path. base is the path as it was seeded or merged last; tree an open directory, and
     the name in it of the store's tree; accounts the names of the tree's owners, and of the image's."""
-    return decide(base, from_tree(*tree, accounts[0]), from_tree(image.fd, image.name, accounts[1]))
+    return decide(base, from_tree(*tree, accounts[0]), from_tree(parent.fd, parent.name, accounts[1]))
 
 
 def seeded_entries(store, entry: dict) -> Iterator[Entry]:

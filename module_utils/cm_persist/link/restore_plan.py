@@ -16,7 +16,7 @@ from .steps import Clear, FinishRemoval
 
 # What a state path gets: the store's content; the original that was kept; the latter if nothing was written to the store since.
 RESTORE_STORE, RESTORE_ASIDE, RESTORE_NEWEST = "store", "aside", "newest"
-BOOKS_OF_A_COPY = 4  # its private directory, pool, manifest, and the note of a removal
+BOOKS_OF_A_COPY = 4  # its private directory, the one for links, manifest, and the note of a removal
 NEXT_START = (
     "{}: a start with this store links it again, and uses the store's content; to prevent that, take it out of cm_persist_paths, "
     "or start without the store."
