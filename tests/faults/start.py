@@ -55,7 +55,8 @@ def main():
 def _force_workers(number):
     """Copy with that many processes from the first file on: which call is whose must not depend on the clock."""
     if number:
-        pool.wanted = lambda *_load: int(number)
+        # Not by wanted() alone: how often it is asked, and reads how long the workers ran, depends on the clock as well.
+        pool.WorkerPool._wanted = lambda _self: int(number)
 
 
 def _prepare(names):
