@@ -214,7 +214,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.cm_persist.module_result import exit_module
 from ..module_utils.cm_persist.seed.seed import Settings, seed
 from ..module_utils.cm_persist.seed.unseed import unseed
-from ..module_utils.cm_persist.tree import progress as progress
+from ..module_utils.cm_persist.tree import progress
 from ..module_utils.cm_persist.upgrade.rollback import roll_back
 
 

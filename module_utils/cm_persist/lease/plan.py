@@ -114,8 +114,7 @@ class LeaseHeld(NamedTuple):
 
 
 def plan_lease(store, request: Optional[LeaseRequest], mount, systemd: Systemd) -> LeasePlan:
-    """How to get the lease of an open store that lies on a mount. Changes nothing. Raises LinkError if a unit of ours holds the
-    lease of another store."""
+    """How to get the lease of an open store. Changes nothing. Raises LinkError if a unit of ours holds that of another store."""
     by, installed = keeper(systemd) if request else "", has_unit(systemd, store.path)
     lease = Lease(store)
     seen = lease.look() if store.state_fd is not None else LeaseSeen(FREE)

@@ -131,8 +131,7 @@ def read_mounted_by(parent: ParentDir) -> str:
 
 
 def remove_notes(parent: ParentDir):
-    """Remove the note of a removal, and then the copy that may have been made for it: the note names the manifest that lies with
-    the copy."""
+    """Remove the note of a removal, and then the copy that may have been made for it, whose manifest the note names."""
     remove_tree(parent.fd, removal_name(parent.name))
     os.fsync(parent.fd)
     remove_tree(parent.fd, copy_name(parent.name))

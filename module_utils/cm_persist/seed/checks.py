@@ -67,8 +67,7 @@ def refuse_hazards(store: StoreSeen, path):
 
 
 def hazard_warnings(path, named: List[str]) -> List[str]:
-    """What programs will not find again of a state path (PathSeen); named are all state paths. Raises PathError if naming the
-    path does harm."""
+    """What programs will not find again of a state path (PathSeen) among these. Raises PathError if naming it does harm."""
     own, hazards, warnings = path.spec.path, path.hazards, []
     here = {hazards.host, hazards.host.split(".")[0], "localhost"}
     if hazards.nodes and not any(name.rpartition("@")[2] in here for name in hazards.nodes):

@@ -34,8 +34,7 @@ class Owners(NamedTuple):
 
 
 def read_owners(state_fd: int, state_path: str) -> Optional[Owners]:
-    """The names of the store's owners, None if nobody wrote them yet; state_path is for errors. Raises StoreError if they cannot
-    be read."""
+    """The names of the store's owners, None if nobody wrote them yet. Raises StoreError if they cannot be read."""
     path = os.path.join(state_path, os.fsdecode(NAME))
     try:
         content = read_json(state_fd, NAME, LARGEST)
@@ -108,7 +107,7 @@ def _in_order(moves: Dict[int, int]) -> List[Pairs]:
 
 
 def _numbers(names):
-    # By its type, as isinstance() takes True for a number.
-    if not all(isinstance(name, str) and type(number) is int and number >= 0 for name, number in names.items()):
+    # By their types, as isinstance() takes True for a number.
+    if set(map(type, names.values())) - {int} or min(names.values(), default=0) < 0:
         raise ValueError("no numbers")
     return dict(names)

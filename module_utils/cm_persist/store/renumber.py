@@ -79,7 +79,7 @@ class RepairTop(NamedTuple):
         # The owner is the record's, which has its number in this image by now. The mode comes last: the wrong mode tells the next
         # run, if this one is killed, that there is something to do.
         top = run.record[self.spec.key]["top"]
-        with run.store.parent_of(self.spec.relative) as (parent, name), Opened(os.open(name, READ, dir_fd=parent)) as fd:
+        with _opened_node(run.store, self.spec.relative) as fd:
             os.fchown(fd, top["uid"], top["gid"])
             os.fchmod(fd, self.mode)
             os.fsync(fd)
@@ -219,7 +219,7 @@ def _finish_delicate(store):
     if note is None:
         return
     try:
-        with store.parent_of(note["path"]) as (parent, name), Opened(os.open(name, READ, dir_fd=parent)) as fd:
+        with _opened_node(store, note["path"]) as fd:
             if os.fstat(fd).st_ino != note["inode"]:
                 return  # another tree took the place of the file's
             if syscalls.get_flags(fd) & (syscalls.FLAG_IMMUTABLE | syscalls.FLAG_APPEND):
@@ -233,6 +233,11 @@ def _finish_delicate(store):
             os.fsync(fd)
     except FileNotFoundError:
         return  # removed since
+
+
+def _opened_node(store, relative) -> Opened:
+    with store.parent_of(relative) as (parent, name):
+        return Opened(os.open(name, READ, dir_fd=parent))
 
 
 def _read_delicate(store):

@@ -39,8 +39,8 @@ class Merge(NamedTuple):
     size: ScanResult
 
     def describe(self):
-        path = self.spec.path
-        return "merge what {} has at {} into a copy of {}{}".format(self.image.describe(), path, self.store, path)
+        text = "merge what {image} has at {path} into a copy of {store}{path}"
+        return text.format(image=self.image.describe(), path=self.spec.path, store=self.store)
 
     def execute(self, run):
         begin, path = run.clock.monotonic(), self.spec.path
