@@ -165,16 +165,17 @@ class Store:
         return os.path.join(self.state_path, os.fsdecode(MANIFESTS), name)
 
     def other_mount(self, relative: bytes) -> bool:
-        """True if the directory that is to hold a state path, or the closest existing one above it, lies on another mount or
-        subvolume, into which no rename leads."""
+        """True if no rename leads to a state path: its directory, or the closest there is above it, is on another mount."""
         directory = os.path.dirname(relative)
         while directory:
             try:
-                with Opened(open_directory(self.fd, directory, self.path)) as fd:
-                    # A bind mount of the same file system has its device number, a subvolume of btrfs the mount's number.
-                    return not same_mount(fd, self.fd) or os.fstat(fd).st_dev != os.fstat(self.fd).st_dev
+                fd = open_directory(self.fd, directory, self.path)
             except FileNotFoundError:
                 directory = os.path.dirname(directory)
+                continue
+            with Opened(fd):
+                # A bind mount of the same file system has its device number, a subvolume of btrfs the mount's number.
+                return not same_mount(fd, self.fd) or os.fstat(fd).st_dev != os.fstat(self.fd).st_dev
         return False
 
     def _open_state(self):

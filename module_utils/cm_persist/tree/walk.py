@@ -99,7 +99,7 @@ def _walk(stack: DirectoryStack, visit_of: Callable) -> Iterator[Visit]:
             else:
                 if not stack.depth:
                     return
-                yield directory._replace(event=LEAVE, dir_fd=-1)
+                yield directory._replace(event=LEAVE, dir_fd=-1, fd=stack.fd)
                 stack.pop()
 
 
