@@ -16,9 +16,23 @@ KILLED, FINISHED, FAILED = 137, 0, 1
 
 def killed_before_change(number, act):
     """bool: whether an act was killed, which it is before its change of that number (from 0); else it finished."""
+    return _killed(lambda: _arm(number), act)
+
+
+def killed_in(step, number, act):
+    """bool: the same, with changes counted from where the first step of a kind (its class) is executed."""
+
+    def arm():
+        execute = step.execute
+        step.execute = lambda own, run: (_arm(number), execute(own, run))
+
+    return _killed(arm, act)
+
+
+def _killed(arm, act):
     child = os.fork()
     if not child:
-        _arm(number)
+        arm()
         try:
             act()
         except BaseException:

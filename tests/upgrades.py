@@ -87,7 +87,8 @@ class Upgraded(Site):
 
     def start_as(self, name=NEW, **options):
         path = {"path": self.path(), "on_image_change": options.pop("policy", self.policy)}
-        return self.seed(**dict({"image": name, "paths": [path]}, **options))
+        listed = {"image_manifest": self.list_image()} if name else {}
+        return self.seed(**dict({"image": name, "paths": [path]}, **dict(listed, **options)))
 
     def told(self, **options):
         return "\n".join(self.start_as(**options).warnings)

@@ -8,7 +8,7 @@ from typing import List, NamedTuple, Optional, Tuple
 from .errors import SpecError
 
 METHODS = ("symlink", "bind")
-ON_IMAGE_CHANGE = ("keep", "merge", "fail")
+ON_IMAGE_CHANGE = ("keep", "merge", "merge_again", "fail")
 MISSING = ("fail", "skip", "ignore", "make")
 STATE_PATH, STORE = "the state path", "the store"  # in errors
 KEEP_APART = {

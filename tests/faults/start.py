@@ -21,9 +21,8 @@ from module_utils.cm_persist.link import link  # noqa: E402
 from module_utils.cm_persist.link import observe as link_observe  # noqa: E402
 from module_utils.cm_persist.seed import observe as seed_observe  # noqa: E402
 from module_utils.cm_persist.seed import seed  # noqa: E402
-from module_utils.cm_persist.store import swap  # noqa: E402
+from module_utils.cm_persist.store import uses  # noqa: E402
 from module_utils.cm_persist.tree import workers as pool  # noqa: E402
-from module_utils.cm_persist.upgrade import observe as upgrade_observe  # noqa: E402
 from module_utils.cm_persist.upgrade import rollback  # noqa: E402
 
 ACTS = {"seed": (seed.seed, seed.Settings), "rollback": (rollback.roll_back, seed.Settings), "link": (link.link, link.Settings)}
@@ -35,7 +34,7 @@ def main():
     if timeout:
         options["lock_timeout"] = float(timeout)
     # Which call is whose must not depend on what else runs on this machine; who uses a path is tested in test_processes.py.
-    for module in (seed_observe, upgrade_observe, link_observe, rollback, swap):
+    for module in (seed_observe, link_observe, uses):
         module.find_process_using = lambda *_paths, **_options: None
     lease = {"seed": {"lease": os.environ.get("LEASE") != "0"}}
     _force_workers(os.environ.get("WORKERS"))

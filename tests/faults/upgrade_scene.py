@@ -16,7 +16,7 @@ import tempfile
 from typing import Callable, NamedTuple
 
 from module_utils.cm_persist.store.layout import label
-from tests.site import run
+from tests.site import list_image, run
 from tests.tree import differences
 from tests.upgrades import FIRST, NEW, OLD, SECOND, WRITTEN
 
@@ -55,6 +55,7 @@ class UpgradeScene(Scene):
     def fill(self):
         """Make the image's originals, of the version that it is now."""
         fill(self.paths, self.version, *self.owners)
+        list_image(self.image, os.path.join(self.top, "image.manifest"))
 
     @property
     def owners(self):
@@ -64,7 +65,8 @@ class UpgradeScene(Scene):
     def seed(self, image, policy):
         """list: an act, of an image of that name and with a policy for all paths."""
         named = [{"path": path, "on_image_change": policy} for path in self.paths]
-        return ["seed", {"image": image, "paths": named, "accounts": self.owners, "allow_downgrade": True}]
+        options = {"image": image, "image_manifest": os.path.join(self.top, "image.manifest"), "paths": named}
+        return ["seed", dict(options, accounts=self.owners, allow_downgrade=True)]
 
     def undisturbed(self, *acts):
         """dict: what these did."""

@@ -181,7 +181,8 @@ def test_what_changes_between_the_look_and_the_removal_is_not_removed(listed, mo
         discard(step, run)
 
     monkeypatch.setattr(Discard, "execute", too_late)
-    with pytest.raises(LinkError) as failure:
+    outcome = listed.link(image_manifest=listed.image_manifest)
+    XXX
         listed_start(listed)
     assert "sub" in str(failure.value) and read(listed.path("data/sub/row")) == "written meanwhile"
     monkeypatch.undo()

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tree that a merge replaced is kept, and comes back; killed at any change, a merge or the way back leaves a whole tree."""
 
+import itertools
 import json
 import os
 import shutil
 
 import pytest
 
-from module_utils.cm_persist.errors import PathError
+from module_utils.cm_persist.errors import PathError, StoreError
+from module_utils.cm_persist.plan import Plan
+from module_utils.cm_persist.seed import seed
 from module_utils.cm_persist.store import layout as layout_module
 from module_utils.cm_persist.store import swap
+from module_utils.cm_persist.store.backups import KeepOld
 from module_utils.cm_persist.store.layout import label
-from tests.kill import killed_before_change
+from module_utils.cm_persist.store.steps import WriteRecord
+from tests.kill import killed_before_change, killed_in
 from tests.site import read, write
 from tests.tree import footprint, read_tree
 from tests.upgrades import FIRST, MERGED, NEW, OLD, SECOND, Upgraded, entry_of, roll_back, ship, texts, upgraded, used
@@ -29,9 +34,9 @@ def test_the_old_tree_is_kept_and_comes_back(site):
     shutil.rmtree(site.path())
     outcome = roll_back(site)
     assert outcome.paths[0]["state"] == "rolled_back" and read_tree(site.stored()) == before
-    assert dict(entry_of(site), manifest=seeded["manifest"]) == seeded
+    assert entry_of(site) == dict(seeded, left={"id": NEW, "name": NEW})
     assert sorted(os.listdir(site.books)) == ["backups", "lock", "manifests", "owners.json", "record.json"]
-    assert len(os.listdir(site.books + "/manifests")) == 1
+    assert len(os.listdir(site.books + "/manifests")) == 2
     ship(site, FIRST)
     assert not site.start_as(OLD, policy="merge").changed, "with its own list"
     assert roll_back(site).paths[0]["state"] == "rolled_back" and read_tree(site.stored()) == merged
@@ -47,6 +52,25 @@ def test_generations_are_limited(site):
     site.start_as("manager:7", policy="merge", backups=0)
     assert not os.listdir(os.path.join(site.books, "backups", kept))
     assert roll_back(site).paths[0]["state"] == "already"
+
+
+def test_a_merge_that_keeps_nothing_comes_to_its_end_wherever_it_is_killed(tmp_path):
+    for number in itertools.count():
+        site = upgraded(str(tmp_path), number)
+        killed = killed_in(KeepOld, number, lambda site=site: site.start_as(policy="merge", backups=0))
+        assert site.start_as(policy="merge", backups=0).paths[0]["state"] in ("merged", "already")
+        assert texts(site.stored()) == MERGED and "staging" not in os.listdir(site.books)
+        shutil.rmtree(site.top)
+        if not killed:
+            assert number > 10
+            return
+
+
+def test_the_same_plan_twice_is_an_error_and_no_loop(site, monkeypatch):
+    same = Plan((("record", (WriteRecord(site.store),)),), resume_only=True)
+    monkeypatch.setattr(seed, "plan_seed", lambda *_values: same)
+    with pytest.raises(StoreError, match="are due again"):
+        site.start_as()
 
 
 def test_going_back_in_check_mode_changes_nothing(site):

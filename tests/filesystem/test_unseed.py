@@ -93,7 +93,7 @@ def test_what_may_be_all_that_there_is_stays(seeded, state):
 def test_what_was_written_to_the_store_since_stays(seeded):
     # As when the path was linked for a while, and a new container has the image's content at it again.
     write(seeded.stored("data/row"), "months of data")
-    error = refused(seeded, lambda: unseed(seeded), seeded.stored(), "written to since", kind=PathError)
+    error = refused(seeded, lambda: unseed(seeded), seeded.stored(), "not the same", kind=PathError)
     assert "newer" in error.hint
 
 

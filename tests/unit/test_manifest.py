@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from module_utils.cm_persist.tree.manifest import ManifestWriter, compare
+from module_utils.cm_persist.tree.manifest import ManifestWriter, Scrutiny, compare
 from module_utils.cm_persist.tree.walk import walk
 
 
@@ -34,7 +34,8 @@ class Tree:
         return file.getvalue()
 
     def compare(self, manifest=None, removal_begun=False):
-        return compare(io.BytesIO(self.manifest if manifest is None else manifest), self.fd, b"t", removal_begun)
+        manifest = io.BytesIO(self.manifest if manifest is None else manifest)
+        return compare(manifest, (self.fd, b"t"), Scrutiny(removal_begun))
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def whole(tree, tmp_path):
     def compare_part(change=lambda lines: lines, within=b"top/d \n\xe9/t", name=b"t"):
         (tmp_path / "manifest").write_bytes(b"".join(change(file.getvalue().splitlines(True))))
         with open(str(tmp_path / "manifest"), "rb") as manifest:
-            return compare(manifest, tree.fd, name, within=within)
+            return compare(manifest, (tree.fd, name), within=within)
 
     return compare_part
 

@@ -21,15 +21,15 @@ from module_utils.cm_persist.upgrade.observe import ImageContext
 PATH, OTHER_PATH = StatePath("/var/data"), StatePath("/opt/other")
 IMAGE = {"id": "one", "name": "manager:1"}
 ENTRY = {
-    "origin": "seeded", "kind": "directory", "files": 7, "bytes": 70, "manifest": "data-1", "at": 1, "image": IMAGE,
+    "origin": "seeded", "kind": "directory", "files": 7, "bytes": 70, "manifest": "data-1", "base": None,
+    "listed": False, "at": 1, "image": IMAGE, "left": None,
     "seen": IMAGE, "top": {"uid": 0, "gid": 0, "mode": 0},
 }  # fmt: skip
 NAMES = Accounts({"root": 0, "pg": 26}, {})
-CONTEXT = ImageContext(Image("one", "manager:1"), "", NAMES, NAMES, [])
+CONTEXT = ImageContext(Image("one", "manager:1"), "", False, NAMES, NAMES, [])
 FULL, EMPTY = Node(DIRECTORY), Node(DIRECTORY, empty=True)
 SURVEY = ScanResult(files=3, data=30, space=300, inodes=4, lines=800)
 KEPT = (Aside("/var/data-initial", True),)
-UNRECORDED = ENTRY
 # What one copy's books take, at first: state directory, lock, staging, manifests, owners, record and the one that replaces it;
 # its private directory, pool, manifest and entry; /store/var.
 BOOKS = 2 + 5 + 4 + 1
@@ -90,11 +90,11 @@ PLANS = {
         store(), seen(original=EMPTY, stored=EMPTY), "adopted", 3, 30, ["Adopt", "WriteRecord", "RemoveStaging"],
     ),
     "published, not recorded": (
-        store(staging=("data-1",)), seen(stored=FULL, unrecorded=UNRECORDED), "seeded", 7, 70,
+        store(staging=("data-1",), published={PATH.key: ENTRY}), seen(stored=FULL), "seeded", 7, 70,
         ["RecordPublished", "WriteRecord"],
     ),
     "published, not recorded, and another's leftover": (
-        store(staging=("data-1", "other")), seen(stored=FULL, unrecorded=UNRECORDED), "seeded", 7, 70,
+        store(staging=("data-1", "other"), published={PATH.key: ENTRY}), seen(stored=FULL), "seeded", 7, 70,
         ["RecordPublished", "WriteRecord"],
     ),
     "leftovers before a copy": (store(staging=("data-1",)), seen(), "seeded", 3, 30, ["ClearStaging", *COPY]),

@@ -8,6 +8,7 @@ import pytest
 from module_utils.cm_persist.fs.accounts import Accounts
 from module_utils.cm_persist.store import owners
 from module_utils.cm_persist.tree.compare import Entry
+from module_utils.cm_persist.upgrade.base import Base
 from module_utils.cm_persist.upgrade.image import is_older
 from module_utils.cm_persist.upgrade.three_way import ADD, CHANGE, KEEP_BOTH, KEEP_OWN, PART, REMOVE, REPLACE, decide
 
@@ -39,10 +40,10 @@ def entry(path, content):
     return Entry(fields, path.encode(), (b"root", b"root"), content.encode() if kind == b"f" else b"")
 
 
-def decided(base, store, new):
-    """dict: path to what becomes of it; each tree is a dict of path to content."""
+def decided(base, store, new, listed=True):
+    """dict: path to what becomes of it; each tree is a dict of path to content; listed: the base is an image's list."""
     trees = [[entry(path, tree[path]) for path in sorted(tree, key=lambda path: path.split("/"))] for tree in (base, store, new)]
-    return {action.path.decode(): action.what for action in decide(*trees)}
+    return {action.path.decode(): action.what for action in decide(Base(trees[0], listed), *trees[1:])}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,18 @@ def decided(base, store, new):
 def test_what_becomes_of_a_file(base, store, new, what):
     trees = [{"x": content} if content else {} for content in (base, store, new)]
     assert decided(*trees).get("x") == what
+
+
+@pytest.mark.parametrize(
+    ("base", "store", "new", "what"),
+    [
+        ("a", "a", "b", KEEP_BOTH), ("a", "a", None, None), ("a", "a", "/", KEEP_BOTH), ("a", None, "b", None),
+        (None, None, "a", ADD), ("a", "b", "c", KEEP_BOTH), ("a", "a", "a", None), ("a", "b", "b", None), ("/", "/", None, None),
+    ],
+)  # fmt: skip
+def test_without_a_list_of_the_image_nothing_is_replaced_or_removed(base, store, new, what):
+    trees = [{"x": content} if content else {} for content in (base, store, new)]
+    assert decided(*trees, listed=False).get("x") == what
 
 
 def test_what_is_below_a_directory_that_goes_beside_goes_with_it():

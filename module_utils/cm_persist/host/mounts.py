@@ -17,7 +17,7 @@ NETWORK_FUSE = ("fuse.glusterfs", "fuse.ceph", "fuse.sshfs", "fuse.s3fs", "fuse.
 
 
 class Mount(NamedTuple):
-    """One line of the mount table."""
+    """One line of the mount table. device is the file system's, as major:minor; root is the directory in it that is mounted."""
 
     mount_id: int
     root: str
@@ -25,6 +25,7 @@ class Mount(NamedTuple):
     options: Tuple[str, ...]
     fs_type: str
     source: str
+    device: str = ""
 
     @property
     def is_overlay(self) -> bool:
@@ -101,6 +102,7 @@ def _parse(line):
         options=tuple(os.fsdecode(option) for option in options),
         fs_type=os.fsdecode(fields[separator + 1]),
         source=_unescape(fields[separator + 2]),
+        device=os.fsdecode(fields[2]),
     )
 
 

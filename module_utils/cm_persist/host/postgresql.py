@@ -9,7 +9,7 @@ import os
 from typing import Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError
-from ..fs.dirfd import OPEN_DIRECTORY, Opened, list_kinds, list_names, open_directory, open_quietly, open_regular
+from ..fs.dirfd import OPEN_DIRECTORY, Opened, list_kinds, list_names, lstat, open_directory, open_quietly, open_regular
 from ..paths import inside
 
 VERSION = b"PG_VERSION"  # the file that makes a directory a data directory
@@ -45,6 +45,24 @@ def find_databases(top_fd: int, relative: bytes, path: str, tops: Iterable[str] 
             return tuple(found)
         level = deeper
     return ()
+
+
+def lost_databases(top_fd: int, relative: bytes, directories: Iterable[str]) -> Tuple[str, ...]:
+    """Those of a state path's data directories (relative to it) that lost their version, and so are none any more.
+
+    A directory that is gone as a whole is none of them, if the path still has something: a newer PostgreSQL may have taken over
+    from it. relative leads from the open top_fd to the state path.
+    """
+    names = names_if_readable(top_fd, relative)
+    return tuple(each for each in directories if not names or _lacks_version(top_fd, os.path.join(relative, os.fsencode(each))))
+
+
+def _lacks_version(top_fd, relative) -> bool:
+    fd = open_if_readable(top_fd, relative.rstrip(b"/"))
+    if fd is None:
+        return False
+    with Opened(fd):
+        return lstat(VERSION, fd) is None
 
 
 def process_of(directory: str) -> Optional[str]:

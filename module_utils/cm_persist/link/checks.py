@@ -56,13 +56,13 @@ def refuse_unmountable(path: LinkSeen):
 
 
 def has_diverged(path: LinkSeen) -> bool:
-    """True if the content at a state path is neither what was seeded nor what the image has, as far as that is known.
+    """True if nothing proves that the content at a state path is what was seeded or what the image has.
 
-    It may be newer than the store's: an application may have replaced the link.
+    It may be newer than the store's: an application may have replaced the link, or have worked there without the store.
     """
     if not path.current.real or path.mount.bound or path.notes.removal_begun:
         return False
-    return path.evidence.proof is None and bool(path.aside or path.evidence.difference)
+    return path.evidence.proof is None
 
 
 def how_to_begin_again(path: LinkSeen) -> str:

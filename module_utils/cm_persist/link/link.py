@@ -69,7 +69,7 @@ class Linking:
         """Link or unlink, and say what was done."""
         # An original that is kept next to its path can be put back though the volume is lost.
         if self.found.absent and self.restore != RESTORE_ASIDE:
-            refuse_dangling(self.found, self.specs)
+            refuse_dangling(self.found, self.specs, self.settings.image_manifest)
             done = "nothing leads into it" if self.restore else "nothing was linked"
             return Outcome(False, "absent", [], [], [], "no persistence: {}; {}".format(self.found.absent, done))
         if self.restore:

@@ -10,12 +10,13 @@ from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
 from ..host.machine import Machine
 from ..host.mounts import Mount, mount_holding, mounts_at_or_below, real_path
 from ..host.processes import find_process_using
-from ..original.notes import BY_UNIT, copy_name, read_mounted_by, read_notes
-from ..original.pristine import difference, find_proof, is_as_seeded, manifests_of
+from ..original.notes import BY_UNIT, PathNotes, copy_name, read_mounted_by, read_notes
+from ..original.pristine import find_proof, manifests_of
 from ..paths import StatePath
 from ..store.layout import label
 from ..store.record import read_record
 from ..store.store import Store
+from ..tree.manifest import same_trees
 from ..tree.scan import ScanResult, room_of, scan
 from .restore_plan import RESTORE_ASIDE, RESTORE_NEWEST
 from .seen import AtPath, CopyBackSeen, Evidence, LinkSeen, MountSeen
@@ -30,20 +31,20 @@ class Purpose(NamedTuple):
     stopping: Tuple[str, ...] = ()  # services whose processes do not count, as they are about to be stopped
 
 
-def see_path(parent: ParentDir, spec: StatePath, stored: Optional[Node], mounts: List[Mount], mounted_by: str) -> LinkSeen:
+def see_path(parent: ParentDir, spec: StatePath, stored: Optional[Node], mounts: List[Mount], notes: PathNotes) -> LinkSeen:
     """One state path after a single look: what is at it, what is kept next to it, and what is mounted there. stored is None
-    without a store; mounted_by is as read_mounted_by() gives it."""
+    without a store; notes have mounted_by."""
     current, own_mount = parent.look(), real_path(spec.path)
     below = mounts_at_or_below(spec.path, mounts) if current.real else []
     same = current.real and stored is not None and (current.device, current.inode) == (stored.device, stored.inode)
     # A mount of ours holds on to a store that is itself unmounted.
-    bound = own_mount in below and (same or (stored is None and bool(mounted_by)))
+    bound = own_mount in below and (same or (stored is None and bool(notes.mounted_by)))
     return LinkSeen(
         spec,
         AtPath(current, is_store_copy=same and not bound),
         stored or Node(),
-        read_notes(parent),
-        MountSeen(bound, mounted_by, others=tuple(mount for mount in below if not (bound and mount == own_mount))),
+        notes,
+        MountSeen(bound, notes.mounted_by, others=tuple(mount for mount in below if not (bound and mount == own_mount))),
     )
 
 
@@ -71,7 +72,8 @@ class Observer:
     def _observe_path(self, spec, entry) -> LinkSeen:
         with ParentDir(spec.path) as parent:
             stored = self._store.look(spec.relative) if self._store else None
-            seen = see_path(parent, spec, stored, self._mounts, read_mounted_by(parent))
+            notes = read_notes(parent, self._image_manifest)._replace(mounted_by=read_mounted_by(parent))
+            seen = see_path(parent, spec, stored, self._mounts, notes)
             if parent.fd is None:
                 return self._with_mount(seen)
             pretended = self._purpose.unseeded and seen.current.real and not seen.stored.real
@@ -131,11 +133,10 @@ class Observer:
         return find_process_using(*paths, stopping=self._purpose.stopping) if paths else None
 
     def _is_unwritten(self, parent, seen) -> bool:
-        seeded = next((manifest for manifest in seen.evidence.manifests if not manifest.of_image), None)
-        if seen.current.kind != LINK or not seen.notes.last_aside or seeded is None:
+        if seen.current.kind != LINK or not seen.notes.last_aside or not seen.stored.real:
             return False
-        kept = parent.fd, seen.notes.asides[-1].name
-        return difference(seeded, kept) is None and is_as_seeded(self._store, seen.spec, os.path.basename(seeded.file))
+        with self._store.parent_of(seen.spec.relative) as stored:
+            return same_trees((parent.fd, seen.notes.asides[-1].name), stored)
 
     def _count(self, parent, seen) -> CopyBackSeen:
         with self._store.parent_of(seen.spec.relative) as (stored_fd, name):

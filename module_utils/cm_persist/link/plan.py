@@ -55,7 +55,7 @@ def move_away(path: LinkSeen) -> Fate:
         steps = (FinishRemoval(spec, path.notes.free_aside),)
         return Fate("kept", path.aside, steps) if path.aside else Fate("discarded", "", steps)
     if overlay and evidence.proof is not None and evidence.proof.of_image:
-        return Fate("discarded", "", (Discard(spec, evidence.proof),))
+        return Fate("discarded", "", (Discard(spec, evidence.proof, path.notes.free_aside, _how_to_avoid_a_copy(path)),))
     empty = path.at_path.empty and path.current.kind == DIRECTORY and not path.mount.bound
     uncovered = path.mount.bound or bool(path.mount.mounted_by)
     manifests, avoid_copy = _manifests_to_try(path), _how_to_avoid_a_copy(path)
@@ -182,8 +182,11 @@ def _decide_fate(path) -> Fate:
 
 
 def _warn_of_divergence(path, where) -> str:
-    text = "something replaced the link by content of its own" if path.aside else "its content is not what was seeded"
-    found = path.evidence.difference
+    found, text = path.evidence.difference, "nothing proves that its content is not newer than the store's"
+    if path.aside:
+        text = "something replaced the link by content of its own"
+    elif found is not None:
+        text = "its content is not what was seeded"
     if found is not None:
         entry = "it" if found.path == b"." else printable(found.path) + " in it"
         text += " (first difference: {} is {})".format(entry, found.found)

@@ -28,6 +28,7 @@ from ..original.notes import copy_name, path_next_to, read_removal, remove_notes
 from ..original.pristine import Manifest, difference, find_proof
 from ..paths import StatePath
 from ..store.layout import MANIFEST, TREE
+from ..tree.manifest import OTHER_CONTENT, Scrutiny
 from .copy_aside import copied_next_to
 
 NO_MANIFEST = Manifest("")  # which equals nothing
@@ -68,17 +69,20 @@ class LinkRun:
 
 
 class Discard(NamedTuple):
-    """Remove an original that the image has: only on overlayfs, which could not get it out of the way without a copy."""
+    """Remove an original that the image has: only on overlayfs, which could not get it out of the way without a copy. If its
+    content turns out to be another, keep it at the path aside, by a copy."""
 
     spec: StatePath
     manifest: Manifest
+    aside: str
+    avoid_copy: str
 
     def describe(self):
         return "remove the original {}: it is as in the image, which keeps it".format(printable(self.spec.path))
 
     def execute(self, run):
         with ParentDir(self.spec.path) as parent:
-            _discard(self.spec, self.manifest, parent, run)
+            _remove_or_copy(self, (self.manifest,), parent, run)
 
 
 class SetAside(NamedTuple):
@@ -110,7 +114,8 @@ class SetAside(NamedTuple):
             elif self._rename(parent):
                 run.fates[self.spec.path] = ("kept", self.aside)
             else:
-                self._remove_or_copy(parent, run)
+                # EXDEV also comes from project quotas: there no layer of an image has the content, so it must not be removed.
+                _remove_or_copy(self, self.manifests if self.overlay else (), parent, run)
 
     def _rename(self, parent) -> bool:
         try:
@@ -121,16 +126,6 @@ class SetAside(NamedTuple):
             return False
         os.fsync(parent.fd)
         return True
-
-    def _remove_or_copy(self, parent, run):
-        # EXDEV also comes from project quotas: there no layer of an image has the content, so it must not be removed.
-        proof = find_proof(self.manifests, parent)[0] if self.overlay else None
-        if proof is not None or (self.overlay and parent.look_inside().empty):
-            _discard(self.spec, proof, parent, run)
-        else:
-            _copy_aside(self.spec, self.aside, parent, run)
-            run.warnings.append(COPIED.format(printable(self.spec.path), printable(self.aside), self.avoid_copy))
-            remove_original(parent)
 
 
 class FinishRemoval(NamedTuple):
@@ -146,7 +141,8 @@ class FinishRemoval(NamedTuple):
         with ParentDir(self.spec.path) as parent:
             manifest, kept = read_removal(parent)
             published = not kept or _publish_aside(parent, kept)
-            if published and difference(manifest, (parent.fd, parent.name), removal_begun=True) is None:
+            left = Scrutiny(removal_begun=True, content=True)
+            if published and difference(manifest, (parent.fd, parent.name), left) is None:
                 run.fates[self.spec.path] = ("kept", kept) if kept else ("discarded", None)
             else:
                 _copy_aside(self.spec, self.aside, parent, run)
@@ -216,18 +212,25 @@ def remove_empty(parent: ParentDir) -> bool:
     return True
 
 
+def _remove_or_copy(step, manifests: Tuple[Manifest, ...], parent, run):
+    """Remove an original that one of the manifests lists, content included, or that is empty; otherwise copy it aside first."""
+    proof, found = find_proof(manifests, parent, content=True)
+    if proof is not None or parent.look_inside().empty:
+        _discard(step.spec, proof, parent, run)
+        return
+    _copy_aside(step.spec, step.aside, parent, run)
+    why = step.avoid_copy
+    if found is not None and found.found == OTHER_CONTENT:
+        where = "it" if found.path == b"." else printable(found.path) + " in it"
+        why = "size and time of {} are as listed, and its content is another, or too large for a proof".format(where)
+    run.warnings.append(COPIED.format(printable(step.spec.path), printable(step.aside), why))
+    remove_original(parent)
+
+
 def _discard(spec, manifest: Optional[Manifest], parent, run):
-    # Once more, now that nothing comes between: the plan may be some time ago. Without a manifest it should be empty: rmdir(2)
-    # fails if it is not.
-    if manifest is not None:
-        found = difference(manifest, (parent.fd, parent.name))
-        if found is not None:
-            where = "it" if found.path == b"." else printable(found.path) + " in it"
-            changed = "{} is {} since a moment ago".format(where, found.found)
-            raise LinkError(spec.path, changed, "Stop what writes there, then start again.")
     write_removal(parent, manifest or NO_MANIFEST, None)
     run.fates[spec.path] = ("discarded", None)
-    if manifest is None:
+    if manifest is None:  # it should be empty: rmdir(2) fails if it is not
         os.rmdir(parent.name, dir_fd=parent.fd)
     remove_original(parent)
 

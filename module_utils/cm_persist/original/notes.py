@@ -2,7 +2,7 @@
 """What is kept next to a state path: originals, a copy that is being made, and the notes that complete an interrupted run."""
 
 import os
-from typing import NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, because, printable
 from ..fs.atomic import INVALID, read_json, write_json
@@ -11,7 +11,8 @@ from ..fs.node import NONE, ParentDir
 from ..fs.rmtree import remove_tree
 from ..store.layout import LARGEST
 from ..store.record import is_name
-from .pristine import Manifest
+from ..tree.manifest import is_listed
+from .pristine import Manifest, path_in_list
 
 # What mounts the store's copy over a state path: each start, by mount(2); or systemd, by a mount unit.
 BY_START, BY_UNIT = "start", "unit"
@@ -37,6 +38,7 @@ class PathNotes(NamedTuple):
     leftover_copy: bool = False  # an interrupted run was making a copy here
     asides: Tuple[Aside, ...] = ()  # the oldest first
     free_aside: str = ""  # the next path at which an original can be kept
+    mounted_by: str = ""  # what mounts it, as read_mounted_by() says, where somebody asked
 
     @property
     def doubtful(self) -> bool:
@@ -54,16 +56,27 @@ class PathNotes(NamedTuple):
         return self.asides[-1].path if self.asides and self.asides[-1].real else ""
 
 
-def read_notes(parent: ParentDir) -> PathNotes:
-    """What is kept next to the state path of this directory."""
-    asides = _find_asides(parent)
+def read_notes(parent: ParentDir, image_list: str) -> PathNotes:
+    """What is kept next to the state path of this directory. A name that the list of the image has (image_list, which may be
+    missing) is the image's own, whatever it looks like."""
+    names = _existing(parent, lambda number: aside_name(parent.name, number))
+    asides = [name for name in names if not is_of_image(parent, name, image_list)]
+
+    def is_noted(name):
+        return parent.look(name).kind != NONE and not is_of_image(parent, name, image_list)
+
     return PathNotes(
-        removal_begun=parent.look(removal_name(parent.name)).kind != NONE,
-        mount_noted=parent.look(bound_name(parent.name)).kind != NONE,
-        leftover_copy=parent.look(copy_name(parent.name)).kind != NONE,
-        asides=asides,
-        free_aside=path_next_to(parent, aside_name(parent.name, len(asides))),
+        removal_begun=is_noted(removal_name(parent.name)),
+        mount_noted=is_noted(bound_name(parent.name)),
+        leftover_copy=is_noted(copy_name(parent.name)),
+        asides=tuple(Aside(path_next_to(parent, name), parent.look(name).real) for name in asides),
+        free_aside=path_next_to(parent, aside_name(parent.name, len(names))),
     )
+
+
+def is_of_image(parent: ParentDir, name: bytes, image_list: str) -> bool:
+    """True if the list of the image has this name next to a state path."""
+    return is_listed(image_list, os.fsencode(os.path.dirname(path_in_list(parent))) + b"/" + name)
 
 
 def aside_name(name: bytes, number: int = 0) -> bytes:
@@ -137,11 +150,9 @@ def remove_notes(parent: ParentDir):
     remove_tree(parent.fd, copy_name(parent.name))
 
 
-def _find_asides(parent: ParentDir) -> Tuple[Aside, ...]:
-    asides = []
-    while True:
-        name = aside_name(parent.name, len(asides))
-        node = parent.look(name)
-        if node.kind == NONE:
-            return tuple(asides)
-        asides.append(Aside(path_next_to(parent, name), node.real))
+def _existing(parent: ParentDir, name_of: Callable[[int], bytes]) -> List[bytes]:
+    """The names, from number 0 on, up to the first that does not exist."""
+    names = []
+    while parent.look(name_of(len(names))).kind != NONE:
+        names.append(name_of(len(names)))
+    return names

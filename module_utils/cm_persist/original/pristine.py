@@ -7,18 +7,18 @@ from typing import Iterable, NamedTuple, Optional, Tuple
 from ..errors import because
 from ..fs.dirfd import open_regular
 from ..fs.node import ParentDir
-from ..paths import StatePath
-from ..store.store import Store
-from ..tree.manifest import Difference, compare
+from ..tree.manifest import METADATA, Difference, Scrutiny, compare
 
 IMAGE_MANIFEST = "/opt/cm_persist/image.manifest"  # where container/Containerfile writes it
 
 
 class Manifest(NamedTuple):
-    """A file that lists a tree, and which part of it is meant: a path in it, '' for the whole."""
+    """A file that lists a tree, and which part of it is meant: a path in it, '' for the whole. layer_time: when the layer of the
+    image was made that holds it (its ctime, in nanoseconds), 0 if no layer does."""
 
     file: str
     within: str = ""
+    layer_time: int = 0
 
     @property
     def of_image(self) -> bool:
@@ -31,7 +31,7 @@ def manifests_of(parent: ParentDir, image_manifest: str, seed_manifest: str) -> 
     when the path was seeded ('' for none)."""
     known = []
     if os.path.isfile(image_manifest):
-        known.append(Manifest(image_manifest, path_in_list(parent)))
+        known.append(Manifest(image_manifest, path_in_list(parent), os.stat(image_manifest).st_ctime_ns))
     if seed_manifest:
         known.append(Manifest(seed_manifest))
     return tuple(known)
@@ -43,39 +43,24 @@ def path_in_list(parent: ParentDir) -> str:
 
 
 def find_proof(
-    manifests: Iterable[Manifest], parent: ParentDir, name: Optional[bytes] = None
+    manifests: Iterable[Manifest], parent: ParentDir, name: Optional[bytes] = None, content: bool = False
 ) -> Tuple[Optional[Manifest], Optional[Difference]]:
     """The first of these manifests that lists exactly what is at a name next to the state path, None for the state path itself;
-    and None. Without such a manifest, None, and how the last one differs."""
+    and None. Without such a manifest, None, and how the last one differs. content: compare the content, too."""
     found = None
     for manifest in manifests:
-        found = difference(manifest, (parent.fd, name or parent.name))
+        found = difference(manifest, (parent.fd, name or parent.name), Scrutiny(content=content))
         if found is None:
             return manifest, None
     return None, found
 
 
-def difference(manifest: Manifest, tree: Tuple[int, bytes], removal_begun: bool = False) -> Optional[Difference]:
-    """The first difference between a manifest and a tree (an open directory, and a name in it); None if there is none.
-
-    If the removal of what the manifest lists has begun, entries that are gone are no difference.
-    """
+def difference(manifest: Manifest, tree: Tuple[int, bytes], scrutiny: Scrutiny = METADATA) -> Optional[Difference]:
+    """The first difference between a manifest and a tree (an open directory, and a name in it); None if there is none."""
     try:
         # Not blocking: on a hostile volume there may be a FIFO, from which nothing can be read.
         with open(open_regular(manifest.file), "rb") as file:
-            return compare(file, *tree, removal_begun, os.fsencode(manifest.within))
+            return compare(file, tree, scrutiny._replace(layer_time=manifest.layer_time), os.fsencode(manifest.within))
     except OSError as error:
         # What cannot be compared is not provably the same.
         return Difference(b".", "cannot be compared, {}".format(because(error)))
-
-
-def is_as_seeded(store: Store, spec: StatePath, name: Optional[str]) -> bool:
-    """True if the store's copy of a state path is exactly what was seeded: nobody has written to it since. name is its
-    manifest's, in the store; None if it has none."""
-    if name is None:
-        return False
-    try:
-        with store.parent_of(spec.relative) as tree:
-            return difference(Manifest(store.manifest_path(name)), tree) is None
-    except FileNotFoundError:
-        return False

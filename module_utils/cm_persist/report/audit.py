@@ -11,7 +11,7 @@ from ..fs.dirfd import Opened, list_names, open_directory
 from ..fs.node import ParentDir
 from ..host.machine import THIS_MACHINE, Machine
 from ..host.mounts import Mount, real_path
-from ..original.notes import bound_name, copy_name, removal_name
+from ..original.notes import bound_name, copy_name, is_of_image, removal_name
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import StatePath, inside, parse_paths
 from ..store.state import foreign_names
@@ -59,7 +59,7 @@ def audit(settings: Settings, machine: Machine = THIS_MACHINE) -> Audit:
     trigger_automount(store_path)
     mounts = machine.mounts()
     found = find_store(store_path, settings.require_mount, mounts)
-    asides, kept = _look_next_to(specs)
+    asides, kept = _look_next_to(specs, settings.image_manifest)
     outliving = [] if found.absent else [os.path.realpath(store_path)]  # without a store, that directory is the container's own
     comparison = Comparison(os.path.realpath(settings.root), store_path, _left_out(settings, mounts, kept + outliving))
     changes, totals = comparison.largest(settings.image_manifest, settings.limit), comparison.totals
@@ -70,7 +70,7 @@ def audit(settings: Settings, machine: Machine = THIS_MACHINE) -> Audit:
     return report._replace(table=_lay_out(report, found.absent))
 
 
-def _look_next_to(specs: List[StatePath]) -> Tuple[List[dict], List[str]]:
+def _look_next_to(specs: List[StatePath], image_list: str) -> Tuple[List[dict], List[str]]:
     """The asides, each with its path, bytes and files; and the paths of asides and of all notes, whether they exist or not."""
     asides, paths = [], []
     for spec in specs:
@@ -80,6 +80,7 @@ def _look_next_to(specs: List[StatePath]) -> Tuple[List[dict], List[str]]:
             # Any number: an audit reports also what lies behind a gap, where a start looks no further.
             pattern = re.compile(re.escape(parent.name) + rb"-initial(\.\d+)?")
             kept = [name for name in list_names(parent.fd) if pattern.fullmatch(name)]
+            kept = [name for name in kept if not is_of_image(parent, name, image_list)]
             asides += [_count(parent.fd, name, parent.directory) for name in kept]
             names = [*kept, *(name(parent.name) for name in (removal_name, bound_name, copy_name))]
             paths += [os.path.join(os.path.realpath(parent.directory), os.fsdecode(name)) for name in names]

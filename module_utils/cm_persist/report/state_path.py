@@ -7,15 +7,16 @@ from typing import List
 
 from ..errors import printable
 from ..fs.dirfd import Opened, open_directory
-from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
+from ..fs.node import LINK, NONE, Node, ParentDir
+from ..host.postgresql import lost_databases
 from ..link.checks import has_diverged, how_to_begin_again, refuse_current, refuse_mismatch, refuse_nothing_stored, refuse_stored
 from ..link.observe import see_path
 from ..link.seen import LinkSeen
 from ..original.links import refuse_dangling
-from ..original.notes import PathNotes, read_mounted_by
+from ..original.notes import PathNotes, read_mounted_by, read_notes
 from ..original.pristine import find_proof, manifests_of
 from ..paths import StatePath
-from ..seed.decide import how_emptied, refuse_lost
+from ..seed.decide import how_emptied, refuse_lost, refuse_lost_database
 from ..store.backups import numbers
 from ..store.layout import BACKUPS, label
 from ..tree.scan import scan
@@ -55,7 +56,8 @@ class PathReport:
             self._shown["in_store"] = stored.real
         with ParentDir(self._spec.path) as parent:
             mounted_by = self._problems.guarded(self._spec.path, lambda: read_mounted_by(parent), "")
-            seen = see_path(parent, self._spec, stored, self._report.mounts, mounted_by)
+            notes = read_notes(parent, self._report.settings.image_manifest)._replace(mounted_by=mounted_by)
+            seen = see_path(parent, self._spec, stored, self._report.mounts, notes)
             self._shown.update(_state_of(seen))
             self._shown["aside"] = self._problems.guarded(self._spec.path, lambda: _count_asides(parent, seen.notes), [])
             if self._store is None:
@@ -74,7 +76,7 @@ class PathReport:
             if counted is not None:
                 self._shown.update(files=counted.files, bytes=counted.data)
         self._shown["backups"] = self._guarded(lambda: _count_backups(self._store, self._spec), 0)
-        if self._entry is not None and self._entry["manifest"] and not self._is_interrupted():
+        if self._entry is not None and (self._entry["manifest"] or self._entry["base"]) and not self._is_interrupted():
             self._show_seeded(parent, seen, SeededPath(self._store, self._spec, self._entry))
 
     def _compare(self, parent, seen) -> LinkSeen:
@@ -87,9 +89,9 @@ class PathReport:
         return self._spec.key in self._report.interrupted
 
     def _judge_without_store(self, seen):
-        found = self._report.found
+        found, image_list = self._report.found, self._report.settings.image_manifest
         if found.absent:  # what a start would refuse
-            self._problems.guarded(self._spec.path, lambda: refuse_dangling(found, [self._spec]))
+            self._problems.guarded(self._spec.path, lambda: refuse_dangling(found, [self._spec], image_list))
         elif seen.current.kind == LINK and not os.path.exists(self._spec.path):
             text = "it is a symbolic link to {}, where nothing is".format(printable(seen.current.target))
             self._problems.add(self._spec.path, text, how_to_begin_again(seen))
@@ -101,8 +103,13 @@ class PathReport:
             self._problems.add(self._stored_path, found, "Start again (start.yml), which completes it.")
         elif not self._problems.refused(refuse_stored, seen, self._stored_path) and self._entry is not None:
             emptied = how_emptied(seen, self._entry)
-            if not self._problems.refused(refuse_lost, self._report.found.path, seen, self._entry) and emptied:
+            lost = self._problems.refused(refuse_lost, self._report.found.path, seen, seen.current, self._entry)
+            if not lost and not self._has_lost_a_database() and emptied:
                 self._problems.add(self._stored_path, emptied, "Find out who emptied it, and restore it from a backup.")
+
+    def _has_lost_a_database(self) -> bool:
+        lost = lost_databases(self._store.fd, self._spec.relative, self._entry["databases"])
+        return self._problems.refused(refuse_lost_database, self._report.found.path, self._spec.path, self._entry, lost)
 
     def _judge_current(self, seen):
         """Add what is wrong with the path itself: what a start would refuse, and that a start has to link it."""
@@ -128,11 +135,6 @@ class PathReport:
             self._shown.update(hidden=count, hidden_names=[printable(name) for name in names])
         if not seen.stored.real or seen.stored.kind != self._entry["kind"]:
             return
-        if seen.stored.kind == DIRECTORY:
-            for directory in ignored.guarded(self._stored_path, seeded.lost_databases, []):
-                where = os.path.normpath(os.path.join(self._stored_path, os.fsdecode(directory)))
-                found = "a database was seeded there, and its PG_VERSION is gone"
-                self._problems.add(where, found, "Restore it from a backup; no PostgreSQL starts on it as it is.")
         if self._report.settings.verify:
             self._shown["verified"] = self._guarded(lambda: steady(lambda: seeded.compare(self._report.store_accounts)))
 

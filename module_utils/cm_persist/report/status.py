@@ -16,7 +16,7 @@ from ..seed.observe import PathSeen
 from ..store.owners import read_owners
 from ..store.record import read_record
 from ..store.staging import read_staging
-from ..store.state import Books, StoreSeen, foreign_names, store_state
+from ..store.state import Books, StoreSeen, find_published, foreign_names, store_state
 from ..store.store import Found, Store, find_store, trigger_automount
 from ..store.swap import BEFORE, find_swaps
 from ..tree.scan import ScanResult, room_of
@@ -122,7 +122,8 @@ class StatusReport:
         names, unrecorded = guarded(store.state_path, lambda: read_staging(store), (None, {}))
         swaps = guarded(store.state_path, lambda: find_swaps(store, names or ()), [])
         owners = guarded(store.state_path, lambda: read_owners(store.state_fd, store.state_path))
-        return Books(True, record, None if names is None else tuple(names), unrecorded, owners, tuple(swaps))
+        published = guarded(store.state_path, lambda: find_published(store, record or {}, unrecorded), {})
+        return Books(True, record, None if names is None else tuple(names), published, owners, tuple(swaps))
 
     def _show_volume(self) -> dict:
         shown, mount = {"state": None}, self.found.mount

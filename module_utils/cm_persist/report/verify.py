@@ -1,23 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the manifest of a state path, as it was seeded, shows: which files an image has newer, what became of the files, and
-whether a database lost what makes it one. Nothing is changed."""
+"""What the manifest of a state path, as it was seeded, shows: which files an image has newer, and what became of the files.
+Nothing is changed."""
 
-import contextlib
 import errno
 import os
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..fs.accounts import Accounts
-from ..fs.dirfd import Opened, lstat, open_directory
 from ..fs.node import ParentDir
 from ..host.mounts import Mount, mounts_at_or_below, real_path
-from ..host.postgresql import VERSION
 from ..link.seen import LinkSeen
 from ..original.pristine import path_in_list
 from ..paths import StatePath
 from ..store.store import Store
 from ..tree.compare import from_tree, same, side_by_side, some_of
-from ..upgrade.three_way import hidden, listed_entries, seeded_entries
+from ..upgrade.base import listed_entries, read_base, seeded_entries
+from ..upgrade.three_way import hidden
 
 NAMED = 10  # files that are named
 
@@ -60,7 +58,7 @@ class SeededPath(NamedTuple):
             return None
         else:
             own = from_tree(parent.fd, parent.name, image_list.accounts)
-        return some_of(hidden(seeded_entries(self.store, self.entry), own), NAMED)
+        return some_of(hidden(read_base(self.store, self.entry).entries, own), NAMED)
 
     def compare(self, accounts: Accounts) -> dict:
         """How many files of the store are changed, missing and added since: the metadata of all, the content of small ones. Of
@@ -79,25 +77,6 @@ class SeededPath(NamedTuple):
                 else:
                     count["changed"] += not _is_same(old, now)
         return count
-
-    def lost_databases(self) -> List[bytes]:
-        """The directories, relative to the path, that lost the file by which PostgreSQL knows its own.
-
-        A directory that is gone as a whole is none of them: a newer PostgreSQL may have taken over from it. Neither are those of
-        a cluster's single databases, which have such a file each and may be dropped.
-        """
-        names = [each.key for each in seeded_entries(self.store, self.entry) if each.key[-1:] == (VERSION,)]
-        clusters = []
-        for key in sorted((key[:-1] for key in names), key=len):
-            if not any(key[: len(above)] == above for above in clusters):
-                clusters.append(key)
-        return [b"/".join(key) for key in sorted(clusters) if self._lacks_version(key)]
-
-    def _lacks_version(self, key) -> bool:
-        directory = b"/".join((self.spec.relative, *key))
-        with contextlib.suppress(FileNotFoundError), Opened(open_directory(self.store.fd, directory, self.store.path)) as fd:
-            return lstat(VERSION, fd) is None
-        return False
 
 
 def _is_same(old, now) -> bool:

@@ -25,6 +25,14 @@ def refuse_without_room(store: StoreSeen, specs: list, scans: List[ScanResult]):
         raise StoreError(store.path, "the store is too small, {}".format(short), "Mount a larger volume, or free space on it.")
 
 
+def refuse_unfinished(store: StoreSeen):
+    """Refuse a store one of whose paths is no longer named while an interrupted run left it half done. Raises PathError."""
+    for key, _linked, half_done in store.dropped:
+        if half_done:
+            hint = "Name it in cm_persist_paths for one more start, which completes that; then restore it (restore.yml)."
+            raise PathError(printable(key), "{}, and cm_persist_paths no longer names it".format(half_done), hint)
+
+
 def general_warnings(store: StoreSeen, paths: list) -> List[str]:
     """What to warn of, whatever is done; paths are PathSeen."""
     warnings, volume = [], store.volume
@@ -37,7 +45,7 @@ def general_warnings(store: StoreSeen, paths: list) -> List[str]:
             "one off it."
         )
         warnings.append(text.format(printable(store.path)))
-    for key, linked in store.dropped:
+    for key, linked, _half_done in store.dropped:
         used = "the link still leads there (restore.yml takes it back)" if linked else "what stands at the path is used"
         warnings.append("{}: the store holds it, but cm_persist_paths no longer names it; {}.".format(printable(key), used))
     others = sorted({str(path.original.uid) for path in paths if path.original.real and path.original.uid not in (0, store.uid)})

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decide what to do about one state path before the store is seeded. Pure: no disk is touched."""
 
-from typing import List, NamedTuple
+import os
+from typing import List, NamedTuple, Tuple
 
 from ..errors import PathError, StoreError, printable
-from ..fs.node import LINK, NONE, OTHER
+from ..fs.node import LINK, NONE, OTHER, Node
 from ..paths import inside
 from ..plan import Decision, path_result
 from ..store.steps import Content
 from ..text import files, some
-from ..upgrade.plan import change_warnings, decide_change, decide_repair, widened_top
+from ..upgrade.plan import change_warnings, decide_change
+from ..upgrade.widened import decide_repair, widened_top
 from .observe import PathSeen, Seen
 from .steps import Adopt, RemoveEmpty
 
@@ -33,7 +35,7 @@ def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str
         found = "the store has a {} there".format(path.stored.kind)
         raise StoreError(store.path + path.spec.path, found, "Remove it, after a look at where it came from.")
     if path.entry is not None:
-        return _decide_recorded(store, path)
+        return _decide_recorded(seen, path)
     _refuse_recorded_neighbours(store, path.spec)
     if path.stored.empty and path.original.kind == LINK:
         return _decide_without_original(store, path, policy, asides)
@@ -49,13 +51,12 @@ def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str
     return Decision(steps, path_result(path.spec, "seeded", path.scan.files, path.scan.data))
 
 
-def refuse_lost(store_path: str, seen, entry: dict):
+def refuse_lost(store_path: str, seen, current: Node, entry: dict):
     """Refuse a recorded path whose copy is gone from the store, or was replaced by another kind of node. seen has spec, stored
-    and notes, as PathSeen and LinkSeen have them."""
-    place, path = store_path + seen.spec.path, seen.spec.path
+    and notes, as PathSeen and LinkSeen have them; current is what is at the path."""
+    place = store_path + seen.spec.path
     if seen.stored.kind == NONE:
-        aside = seen.notes.first_aside
-        put_back = ", remove the link {}, and move {} back to it".format(path, aside) if aside else ""
+        put_back = _how_to_put_back(seen, current)
         found = "the record says that it was {} with {}, but nothing is there".format(entry["origin"], files(entry["files"]))
         hint = (
             "Restore it from a backup. Or, to begin again from the image: move {}/.cm_persist/record.json away{}; the other "
@@ -65,6 +66,19 @@ def refuse_lost(store_path: str, seen, entry: dict):
     if seen.stored.kind != entry["kind"]:
         found = "the record says that it is a {}, but a {} is there".format(entry["kind"], seen.stored.kind)
         raise StoreError(place, found, "Find out who replaced it, and restore it from a backup.")
+
+
+def refuse_lost_database(store_path: str, path: str, entry: dict, lost: Tuple[str, ...]):
+    """Refuse a state path of which databases lost the file by which PostgreSQL knows its own: it would start with nothing. lost
+    are their directories, relative to the path."""
+    for directory in lost:
+        place = os.path.join(store_path + path, directory).rstrip("/")
+        found = "it had a database when it was {}, and its PG_VERSION is gone".format(entry["origin"])
+        hint = (
+            "Restore it from a backup. Or, to begin again from the image: move it and {}/.cm_persist/record.json away; the other "
+            "paths in the store are then adopted as they are."
+        )
+        raise StoreError(place, found, hint.format(store_path))
 
 
 def how_emptied(seen, entry: dict) -> str:
@@ -101,12 +115,23 @@ def refuse_obstacles(store_path: str, path: PathSeen):
         raise PathError(own, "it is in use: {}".format(obstacles.used_by.describe()), obstacles.used_by.hint)
 
 
-def _decide_recorded(store, path):
-    entry = path.entry
-    refuse_lost(store.path, path, entry)
+def _how_to_put_back(seen, current) -> str:
+    """What else to do to begin again from the original that is kept; '' if the path has content of its own, which is newer."""
+    aside, path = seen.notes.first_aside, seen.spec.path
+    if not aside or current.kind not in (LINK, NONE):
+        return ""
+    if current.kind == NONE:
+        return ", and move {} back to {}".format(aside, path)
+    return ", remove the link {}, and move {} back to it".format(path, aside)
+
+
+def _decide_recorded(seen, path):
+    store, entry = seen.store, path.entry
+    refuse_lost(store.path, path, path.original, entry)
+    refuse_lost_database(store.path, path.spec.path, entry, path.lost_databases)
     emptied = how_emptied(path, entry)
     warnings = ["{}: {}.".format(printable(store.path + path.spec.path), emptied)] if emptied else []
-    repair = decide_repair(store, path.spec, path.stored, entry["top"])
+    repair = decide_repair(store, path, entry["top"], seen.image.accounts)
     decision = Decision(result=path_result(path.spec, "already", entry["files"], entry["bytes"]))
     if path.change is not None:
         decision = decide_change(store, path)
@@ -127,7 +152,7 @@ def _adopt(seen, path):
     warnings = _adoption_warnings(store.path, path)
     top = widened_top(path.stored, path.original) or path.stored
     image = path.change.new if path.change else seen.image.image
-    repair = decide_repair(store, spec, path.stored, top._asdict())
+    repair = decide_repair(store, path, top._asdict(), seen.image.accounts)
     changes = change_warnings(spec, path.change, adopted=True) if path.change else []
     return Decision(
         steps=(Adopt(spec, store.path, Content(top, counts.files, counts.data), image), *repair.steps),

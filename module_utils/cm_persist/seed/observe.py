@@ -7,15 +7,15 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import CopyError, PathError
 from ..fs.dirfd import OPEN_DIRECTORY, Opened, is_fixed, list_names
-from ..fs.node import DIRECTORY, NONE, Node, ParentDir
+from ..fs.node import DIRECTORY, Node, ParentDir
 from ..host.applications import Hazards, find_hazards
 from ..host.mounts import mounts_at_or_below
-from ..host.postgresql import Database, find_databases
+from ..host.postgresql import Database, find_databases, lost_databases
 from ..host.processes import Process, find_process_using
-from ..original.links import leads_into
+from ..original.links import find_unfinished, leads_into
 from ..original.notes import PathNotes, read_notes
 from ..paths import StatePath, inside, relative_of
-from ..store.layout import STAGING, unseeded_name
+from ..store.layout import STAGING
 from ..store.state import StoreSeen, Volume, foreign_names, read_books
 from ..store.store import Found
 from ..tree.scan import ScanResult, room_of, scan, unreadable
@@ -35,16 +35,16 @@ class Obstacles(NamedTuple):
 class PathSeen(NamedTuple):
     """A state path as it was found.
 
-    entry: its part of the record. unrecorded: that of a copy that was published but not recorded. notes: what is next to it.
+    entry: its part of the record. notes: what is next to it.
     scan: what would be copied or adopted; lacking: names at the top of the original that the store's copy does not have.
-    has_parent: the directory that holds the path exists. change: what another image means for it.
+    has_parent: the directory that holds the path exists. change: what another image means for it. lost_databases: directories,
+    relative to the path, of databases that lost what makes them one.
     """
 
     spec: StatePath
     original: Node
     stored: Node
     entry: Optional[dict] = None
-    unrecorded: Optional[dict] = None
     notes: PathNotes = PathNotes()
     scan: ScanResult = ScanResult()
     lacking: Tuple[str, ...] = ()
@@ -52,6 +52,7 @@ class PathSeen(NamedTuple):
     obstacles: Obstacles = Obstacles()
     hazards: Hazards = Hazards()
     change: Optional[ImageChange] = None
+    lost_databases: Tuple[str, ...] = ()
 
 
 class Seen(NamedTuple):
@@ -75,7 +76,7 @@ class Observer:
     def observe(self) -> Seen:
         """The store and the state paths as they are now."""
         machine = self._machine._replace(table=self._machine.mounts())
-        books = _without_taken_out(self._store, self._specs, read_books(self._store).completed())
+        books = read_books(self._store).completed()
         image = image_context(self._settings, books.owners and books.owners.accounts, machine)
         paths = [self._path(spec, books, image) for spec in self._specs]
         _refuse_shared_places(self._store, paths)
@@ -83,6 +84,7 @@ class Observer:
 
     def _seen_store(self, books, paths, machine):
         store, mount, record = self._store, self._found.mount, books.record or {}
+        image_list = self._settings.image_manifest
         dropped = sorted(set(record) - {spec.key for spec in self._specs})
         return StoreSeen(
             path=store.path,
@@ -96,7 +98,7 @@ class Observer:
             ),
             room=room_of(os.fstatvfs(store.fd), _scan_leftovers(store, books.leftovers)),
             foreign=() if books.record is not None else tuple(foreign_names(store, self._specs)),
-            dropped=tuple((key, leads_into(store, key)) for key in dropped),
+            dropped=tuple((key, leads_into(store, key), find_unfinished(store, key, image_list)) for key in dropped),
             databases=_databases_of(store, dropped) if any(path.hazards.databases for path in paths) else (),
             uid=os.geteuid(),
         )
@@ -109,10 +111,9 @@ class Observer:
             seen = PathSeen(spec, original, stored, entry, has_parent=parent.fd is not None)
             if entry is not None:
                 return self._recorded(seen, parent, image)
-            unrecorded = books.unrecorded.get((spec.key, (stored.inode, stored.mtime)))
-            if unrecorded is not None and stored.real:
-                return seen._replace(unrecorded=unrecorded)
-            seen = seen._replace(notes=read_notes(parent))
+            if spec.key in books.published:  # it is recorded before anything else
+                return seen
+            seen = seen._replace(notes=read_notes(parent, image.list))
             if stored.real and not (stored.empty and original.real):
                 return self._adoptable(seen, parent, image)
             return self._copyable(seen, parent, image) if original.real else seen
@@ -120,8 +121,9 @@ class Observer:
     def _recorded(self, seen, parent, image):
         return seen._replace(
             hazards=find_hazards(self._store.fd, seen.spec.relative),
-            notes=PathNotes() if seen.stored.real else read_notes(parent),
+            notes=PathNotes() if seen.stored.real else read_notes(parent, image.list),
             change=find_change(self._store, seen, parent, image),
+            lost_databases=lost_databases(self._store.fd, seen.spec.relative, seen.entry["databases"]),
         )
 
     def _adoptable(self, seen, parent, image):
@@ -145,15 +147,6 @@ class Observer:
             ),
             hazards=find_hazards(parent.fd, parent.name, spec.path, [each.path for each in self._specs]),
         )
-
-
-def _without_taken_out(store, specs, books):
-    # A run that took paths out of the store was killed before the record forgot them (unseed.py).
-    record = dict(books.record or {})
-    for spec in specs:
-        if spec.key in record and unseeded_name(spec.path) in books.leftovers and store.look(spec.relative).kind == NONE:
-            del record[spec.key]
-    return books._replace(record=record, taken_out=True) if len(record) < len(books.record or {}) else books
 
 
 def _databases_of(store, keys) -> Tuple[Database, ...]:

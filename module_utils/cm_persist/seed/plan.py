@@ -14,7 +14,7 @@ from ..text import some
 from ..upgrade.image import refuse_older
 from ..upgrade.merge import Merge
 from ..upgrade.plan import decide_owners
-from .checks import general_warnings, hazard_warnings, refuse_hazards, refuse_without_room
+from .checks import general_warnings, hazard_warnings, refuse_hazards, refuse_unfinished, refuse_without_room
 from .decide import SeedPolicy, decide_path
 from .observe import Seen
 from .steps import Copy, Make, Publish
@@ -101,6 +101,7 @@ def _refuse_store(seen, policy):
         found = "the store holds content that no state path claims: {}".format(some(store.foreign))
         hint = "Mount the right volume, or set cm_persist_allow_foreign to seed beside it."
         raise StoreError(store.path, found, hint, store_state=state)
+    refuse_unfinished(store)
     if not policy.allow_downgrade:
         refuse_older(seen.image.image, {path.spec.path: path.entry for path in seen.paths if path.entry is not None})
 

@@ -55,7 +55,7 @@ def seed(settings: Settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
         raise SpecError(store_path, "backups is {}".format(settings.backups), "Give how many to keep, 0 or more.")
     with opened_store(store_path, settings.require_mount, machine) as found:
         if found.absent:
-            return _without_store(found, specs, settings.required)
+            return _without_store(found, specs, settings)
         seeding = Seeding(found, specs, settings, machine)
         return seeding.rehearse() if check_mode else seeding.run()
 
@@ -140,8 +140,12 @@ class Seeding:
     def _executed(self, before: Optional[Done]):
         """What was done under the lock, and warnings from on the way. An interrupted run is completed first, by its own plan."""
         state, steps, completed, warnings = before and before.state, [], {}, []
+        plans = []  # each is made once: the same steps a second time would come for ever
         while True:
             seen, plan = self._observe_and_plan()
+            if plan in plans:
+                _refuse_again(self._store, plan)
+            plans.append(plan)
             fs_type = self._found.mount.fs_type if self._found.mount else ""
             run = Run(self._store, seen.store.books.record, self._machine, fs_type, seen.image)
             execute(plan.steps, run)
@@ -155,10 +159,15 @@ class Seeding:
         return Done(state, tuple(steps), tuple(paths), plan.warnings), warnings
 
 
-def _without_store(found, specs, required):
-    if required:
+def _refuse_again(store, plan):
+    found = "these steps were done, and are due again: {}".format("; ".join(step.describe() for step in plan.steps))
+    raise StoreError(store.path, found, "Keep the volume as it is, and report this with the content of .cm_persist.")
+
+
+def _without_store(found, specs, settings):
+    if settings.required:
         text = "there is no store: {}".format(found.absent)
         raise StoreError(found.path, text, "Mount the volume there.", store_state="absent")
-    refuse_dangling(found, specs)
+    refuse_dangling(found, specs, settings.image_manifest)
     message = "no persistence: {}; the state paths stay in the image".format(found.absent)
     return Outcome(False, "absent", [], [], [message], message)

@@ -8,20 +8,22 @@ Its entry in staging tells the next run what was published, should the record no
 import contextlib
 import os
 import stat
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, printable
 from ..fs import syscalls
 from ..fs.dirfd import OPEN_DIRECTORY, Opened, open_directory
 from ..fs.mkdirs import make_directories
 from ..fs.node import ParentDir, look
+from ..host.postgresql import find_databases
 from ..paths import StatePath
-from ..store.layout import MANIFEST, MANIFESTS, STAGING, TREE
+from ..store.layout import BASE, MANIFEST, MANIFESTS, STAGING, TREE, manifest_names
 from ..store.staging import new_manifest, write_entry
 from ..store.steps import Content
 from ..text import files
 from ..tree import progress
 from ..tree.manifest import write_manifest
+from ..upgrade.base import write_base
 from ..upgrade.image import Image
 
 
@@ -37,7 +39,8 @@ class Adopt(NamedTuple):
         return "adopt {}{} as it is, {}".format(self.store, printable(self.spec.path), files(self.content.files))
 
     def execute(self, run):
-        run.note(self.spec, "adopted", self.content, self.image)
+        databases = _databases(run.store.fd, self.spec.relative)
+        run.note(self.spec, "adopted", self.content._replace(databases=databases), self.image)
 
 
 class RemoveEmpty(NamedTuple):
@@ -75,8 +78,11 @@ class Copy(NamedTuple):
         with run.staging_for(self.spec) as (name, private):
             with ParentDir(path) as parent, new_manifest(private) as manifest:
                 copied = copy_tree(Source(parent.fd, parent.name, path), Target(private, TREE), manifest, run.image.accounts)
-                seeded_from = run.image.at(parent, parent.look())
-            content = Content(look(private, TREE), copied.files, copied.data, name)
+                original = parent.look()
+                seeded_from = run.image.at(parent, original)
+                listed = write_base(private, run.image, parent, original.kind)
+            base = manifest_names(path)[1] if listed else None
+            content = Content(look(private, TREE), copied.files, copied.data, name, base, _databases(private, TREE))
             write_entry(private, self.spec.key, run.note(self.spec, "seeded", content, seeded_from))
         run.seconds[path] = run.clock.monotonic() - begin
         run.warnings.extend(copied.warnings(path))
@@ -126,6 +132,8 @@ class Publish(NamedTuple):
             directories = make_directories(store.fd, os.path.dirname(relative), store.path, _image_directory)
             parent = stack.enter_context(Opened(directories))
             os.rename(MANIFEST, name, src_dir_fd=private, dst_dir_fd=manifests)
+            with contextlib.suppress(FileNotFoundError):  # the image has no list of it
+                os.rename(BASE, manifest_names(self.spec.path)[1], src_dir_fd=private, dst_dir_fd=manifests)
             os.fsync(manifests)
             os.fsync(store.state_fd)
             try:
@@ -134,6 +142,10 @@ class Publish(NamedTuple):
                 found, hint = "something was put there while it was copied", "Find out by whom, then start again."
                 raise StoreError(store.place(self.spec.path), found, hint) from error
             os.fsync(parent)
+
+
+def _databases(top_fd, relative) -> Tuple[str, ...]:
+    return tuple(database.directory.strip("/") for database in find_databases(top_fd, relative, "/"))
 
 
 def _image_directory(relative):

@@ -15,14 +15,12 @@ from ..errors import PathError, StoreError, printable
 from ..fs.node import NONE, Node, ParentDir
 from ..fs.syscalls import rename_noreplace
 from ..host.machine import THIS_MACHINE
-from ..host.processes import Process, find_process_using
 from ..lease.lease import refuse_held
 from ..original.notes import read_notes
-from ..original.pristine import is_as_seeded
 from ..paths import StatePath, parse_paths
 from ..plan import Outcome, Plan, execute, outcome_of, path_result
-from ..store.backups import prune
-from ..store.layout import MANIFESTS, STAGING, label, unseeded_name
+from ..store.backups import count_kept
+from ..store.layout import MANIFESTS, STAGING, label, manifest_names, unseeded_name
 from ..store.lock import locked
 from ..store.record import write_record
 from ..store.recovery import read_only_error
@@ -30,6 +28,7 @@ from ..store.state import EMPTY, SEEDED, StoreSeen, Volume, read_books
 from ..store.steps import ClearStaging, RemoveStaging, Run
 from ..store.store import required_store
 from ..store.swap import BEFORE
+from ..store.uses import Use, find_use
 from ..tree.manifest import same_trees
 
 
@@ -51,7 +50,7 @@ class Withdraw(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """Take state paths out of the record, if there is one, and remove their manifests and their backups."""
+    """Take state paths out of the record, if there is one, and remove their manifests."""
 
     specs: Tuple[StatePath, ...]
     store: str
@@ -61,24 +60,23 @@ class Forget(NamedTuple):
         return "forget what the store had of {}".format(", ".join(printable(spec.path) for spec in self.specs))
 
     def execute(self, run):
-        # Backups first, as they belong to the life that ends; manifests last, as an entry names its own.
         for spec in self.specs:
-            prune(run.store, label(spec.path), 0)
-        entries = [run.record.pop(spec.key, None) for spec in self.specs]
+            run.record.pop(spec.key, None)
         if self.recorded:
             write_record(run.store.state_fd, run.record)
+        # Manifests last, as an entry names its own.
         with run.store.private_dir(MANIFESTS) as manifests:
-            for spec, entry in zip(self.specs, entries):
-                with contextlib.suppress(FileNotFoundError):  # an earlier run came so far
-                    os.unlink((entry or {}).get("manifest") or label(spec.path), dir_fd=manifests)
+            for name in (name for spec in self.specs for name in manifest_names(spec.path)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=manifests)
 
 
 class UnseedSeen(NamedTuple):
     """A state path as it was found: current at the path, stored in the store, entry in the record.
 
     unrecorded: a copy was published but not recorded. same: the path leads to the store's copy. outdated: what is at the path is
-    partly removed, or older than the store's. spare: the store's copy is as seeded, or as what is at the path, so nothing is lost
-    with it. used_by: a process that uses the store's copy.
+    partly removed, or older than the store's. spare: the path has exactly the same, content included. kept: how many replaced
+    trees are kept of it. used_by: what uses the store's copy.
     """
 
     spec: StatePath
@@ -89,7 +87,8 @@ class UnseedSeen(NamedTuple):
     same: bool = False
     outdated: bool = False
     spare: bool = True
-    used_by: Optional[Process] = None
+    kept: int = 0
+    used_by: Use = None
 
 
 def unseed(settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
@@ -99,10 +98,10 @@ def unseed(settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
     """
     store_path, specs = parse_paths(settings.store, settings.paths)
     with required_store(store_path, settings.require_mount, machine) as store:
-        seen, plan = _plan(store, specs)
+        seen, plan = _plan(store, specs, settings.image_manifest)
         if plan.steps and not check_mode:
             with locked(store.state_fd, store.state_path, settings.lock_timeout):
-                seen, plan = _plan(store, specs)
+                seen, plan = _plan(store, specs, settings.image_manifest)
                 execute(plan.steps, Run(store, seen.books.record, machine))
         return outcome_of(EMPTY if seen.books.record is None else SEEDED, plan.steps, plan.paths, plan.warnings)
 
@@ -144,9 +143,14 @@ def _refuse(path, place):
         found = "what the store has of it may be all that there is: what is there is {}".format(reason)
         raise PathError(spec.path, found, "Restore it first (restore.yml), or leave it in the store.")
     if not path.spare:
-        found = "it has been written to since it was seeded, and is not what is at {}".format(spec.path)
+        found = "it is not the same as what is at {}".format(spec.path)
         hint = "See which is the newer: restore it (restore.yml), or move it away from there by hand."
         raise PathError(place, found, hint)
+    if path.kept:
+        found = "{} of it that merges and rollbacks replaced {} kept, and may hold what nothing else has"
+        trees = "1 tree" if path.kept == 1 else "{} trees".format(path.kept)
+        hint = "Look through .cm_persist/backups/{}, and remove it, or leave the path in the store.".format(label(spec.path))
+        raise PathError(place, found.format(trees, "is" if path.kept == 1 else "are"), hint)
     if path.used_by:
         raise PathError(place, "it is in use: {}".format(path.used_by.describe()), path.used_by.hint)
 
@@ -163,25 +167,25 @@ def _why_irreplaceable(path):
     return "empty" if current.empty and not stored.empty else ""
 
 
-def _plan(store, specs):
+def _plan(store, specs, image_list):
     books = read_books(store)
     for swap in books.swaps:
         if swap.note and swap.note.path in [spec.key for spec in specs] and (swap.state != BEFORE or swap.is_rollback):
             found = "an earlier run began to put another tree in its place in the store, and did not come to its end"
             raise PathError(swap.note.path, found, "Start once, which completes that, and then take it out.")
     seen = StoreSeen(store.path, books, Volume(store.read_only))
-    plan = plan_unseed(seen, [_observe(store, spec, books) for spec in specs])
+    plan = plan_unseed(seen, [_observe(store, spec, books, image_list) for spec in specs])
     if plan.steps:
         refuse_held(store, "End that one first, or leave the store to it.")
     return seen, plan
 
 
-def _observe(store, spec, books):
+def _observe(store, spec, books, image_list):
     stored, entry = store.look(spec.relative, inside=True), (books.record or {}).get(spec.key)
     with ParentDir(spec.path) as parent:
-        current, notes = parent.look_inside(), read_notes(parent)
-        spare = not stored.real or is_as_seeded(store, spec, (entry or {}).get("manifest") or label(spec.path))
-        if not spare and current.kind == stored.kind:
+        current, notes = parent.look_inside(), read_notes(parent, image_list)
+        spare = not stored.real
+        if stored.real and current.kind == stored.kind:
             with store.parent_of(spec.relative) as tree:
                 spare = same_trees(tree, (parent.fd, parent.name))
     return UnseedSeen(
@@ -189,9 +193,10 @@ def _observe(store, spec, books):
         current=current,
         stored=stored,
         entry=entry,
-        unrecorded=(spec.key, (stored.inode, stored.mtime)) in books.unrecorded,
+        unrecorded=spec.key in books.published,
         same=(current.device, current.inode) == (stored.device, stored.inode),
         outdated=notes.removal_begun or notes.mount_noted,
         spare=spare,
-        used_by=find_process_using(store.place(spec.path)) if stored.real else None,
+        kept=count_kept(store, spec.path),
+        used_by=find_use(store, spec.path) if stored.real else None,
     )

@@ -11,9 +11,9 @@ from ..fs.atomic import INVALID, read_json, write_json
 from ..fs.dirfd import Opened, list_names, lstat, open_directory, same_mount
 from ..fs.node import NONE, look
 from ..fs.rmtree import remove_tree
-from .layout import BACKUPS, LARGEST, MANIFEST, MANIFESTS, STAGING, TREE, label
+from .layout import BACKUPS, LARGEST, LISTS, MANIFESTS, STAGING, TREE, label
 from .record import check_entry
-from .swap import NOTE, OLD, open_swap, read_note
+from .swap import NOTE, OLD, ROLLBACK_SUFFIX, open_swap, read_note
 
 KEPT = b"kept.json"  # the entry of the tree in a generation
 
@@ -35,26 +35,35 @@ class KeepOld(NamedTuple):
         return "keep what was replaced in .cm_persist/backups/{}".format(printable(self.label))
 
     def execute(self, run):
-        # After the record is written. A run that was killed may have done a part of this.
+        # After the record is written. A run that was killed may have done a part of this. Also a tree that is not to stay becomes
+        # a generation first: pruning one is safe at any moment, and what is left in staging is a swap to complete.
         store = run.store
-        if self.most:
-            with open_swap(store, self.name) as private:
-                _prepare(store, private)
-            with store.private_dir(BACKUPS) as backups, contextlib.suppress(FileExistsError):
-                os.mkdir(self.label, 0o700, dir_fd=backups)
-                os.fsync(backups)
-                os.fsync(store.state_fd)
-            with _open_generations(store, self.label) as generations, store.private_dir(STAGING) as staging:
-                number = b"%d" % (max(map(int, numbers(generations)), default=0) + 1)
-                os.rename(os.fsencode(self.name), number, src_dir_fd=staging, dst_dir_fd=generations)
-                os.fsync(generations)
-                os.fsync(staging)
+        with open_swap(store, self.name) as private:
+            _prepare(store, private, self.name.endswith(ROLLBACK_SUFFIX))
+        with store.private_dir(BACKUPS) as backups, contextlib.suppress(FileExistsError):
+            os.mkdir(self.label, 0o700, dir_fd=backups)
+            os.fsync(backups)
+            os.fsync(store.state_fd)
+        with _open_generations(store, self.label) as generations, store.private_dir(STAGING) as staging:
+            number = b"%d" % (max(map(int, numbers(generations)), default=0) + 1)
+            os.rename(os.fsencode(self.name), number, src_dir_fd=staging, dst_dir_fd=generations)
+            os.fsync(generations)
+            os.fsync(staging)
         prune(store, self.label, self.most)
 
 
 def numbers(generations_fd: int) -> List[bytes]:
     """The generations in an open directory, the newest first."""
     return sorted((name for name in list_names(generations_fd) if name.isdigit()), key=int, reverse=True)
+
+
+def count_kept(store, path: str) -> int:
+    """How many generations are kept of a state path."""
+    try:
+        with _open_generations(store, label(path)) as fd:
+            return len(numbers(fd))
+    except FileNotFoundError:
+        return 0
 
 
 def newest(store, path: str) -> Optional[Tuple[bytes, dict]]:
@@ -86,9 +95,11 @@ def take(store, path: str, number: bytes, name: str):
 
 
 def prune(store, name: str, most: int):
-    """Remove all but the newest generations of the state path with that label; most is how many stay."""
+    """Remove all but the newest generations of the state path with that label; most is how many stay. Those that a rollback put
+    away are not counted and stay: they hold what was written after the merge."""
     with contextlib.suppress(FileNotFoundError), _open_generations(store, name) as generations:
-        for number in numbers(generations)[most:]:
+        merged = [number for number in numbers(generations) if not _was_put_away(store, generations, number)]
+        for number in merged[most:]:
             with _open_own(store, generations, number) as private, contextlib.suppress(FileNotFoundError):
                 # The tree first, so that nobody takes a generation whose removal has started for a whole one.
                 os.rename(TREE, OLD, src_dir_fd=private, dst_dir_fd=private)
@@ -96,21 +107,37 @@ def prune(store, name: str, most: int):
             remove_tree(generations, number)
 
 
-def _prepare(store, private):
-    """Turn a swap that is done, or was never started, into the content of a generation: tree, manifest, and the tree's entry."""
+def _prepare(store, private, by_rollback):
+    """Turn a swap that is done, or was never started, into the content of a generation: tree, manifests, and the tree's entry."""
     note = read_note(private)
     if note is None:  # a generation that was taken out, and not put in again
         return
     if lstat(TREE, private) is None:
         os.rename(OLD, TREE, src_dir_fd=private, dst_dir_fd=private)
-    entry = note.entry if lstat(TREE, private).st_ino == note.new else note.previous
-    write_json(private, KEPT, entry)
-    if entry["manifest"] and lstat(MANIFEST, private) is None:
-        # A manifest that is gone: an earlier run came so far.
-        with store.private_dir(MANIFESTS) as manifests, contextlib.suppress(FileNotFoundError):
-            os.rename(os.fsencode(entry["manifest"]), MANIFEST, src_dir_fd=manifests, dst_dir_fd=private)
-            os.fsync(private)
-            os.fsync(manifests)
+    entry = note.previous
+    if lstat(TREE, private).st_ino == note.new:  # never started: the way back of a tree that was kept before
+        entry, by_rollback = note.entry, _is_of_rollback(private)
+    write_json(private, KEPT, dict(entry, by_rollback=by_rollback))
+    with store.private_dir(MANIFESTS) as manifests:
+        for field, name in LISTS:
+            if entry[field] and lstat(name, private) is None:
+                with contextlib.suppress(FileNotFoundError):  # an earlier run came so far
+                    os.rename(os.fsencode(entry[field]), name, src_dir_fd=manifests, dst_dir_fd=private)
+        os.fsync(private)
+        os.fsync(manifests)
+
+
+def _was_put_away(store, generations, number) -> bool:
+    with _open_own(store, generations, number) as private:
+        return _is_of_rollback(private)
+
+
+def _is_of_rollback(private) -> bool:
+    """True if a rollback put the tree away that this generation holds, or if that cannot be read."""
+    try:
+        return bool(read_json(private, KEPT, LARGEST)["by_rollback"])
+    except INVALID:
+        return lstat(OLD, private) is None  # but for one whose removal has started
 
 
 def _kept_entry(store, private, where):
@@ -119,6 +146,7 @@ def _kept_entry(store, private, where):
         if kind == NONE:
             return None  # its removal has started
         entry = check_entry(read_json(private, KEPT, LARGEST))
+        entry.pop("by_rollback", None)
         if kind != entry["kind"]:
             raise ValueError(entry["kind"])
         return entry

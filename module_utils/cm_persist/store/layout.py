@@ -4,11 +4,13 @@
 import os
 import re
 from hashlib import sha256
+from typing import List, Optional
 
 STATE = ".cm_persist"
 STAGING, MANIFESTS, BACKUPS = b"staging", b"manifests", b"backups"
-# In a private directory in staging: the copy, its manifest, and its entry for the record.
-TREE, MANIFEST, ENTRY = b"tree", b"manifest", b"entry.json"
+# In a private directory in staging: the copy, its manifest, the base of later merges, and its entry for the record.
+TREE, MANIFEST, BASE, ENTRY = b"tree", b"manifest", b"base", b"entry.json"
+LISTS = (("manifest", MANIFEST), ("base", BASE))  # fields of an entry that name a file in manifests/, and its name in private
 LARGEST = 1 << 20  # bytes of an entry; one takes some 300 and the path
 # Left by mkfs, by NAS snapshots and by desktops; and what an interrupted run may have started to make (make_directories()).
 IGNORED, IGNORED_PREFIXES = (b"lost+found", b".snapshot"), (b".Trash-", STATE.encode() + b"-")
@@ -31,6 +33,8 @@ def swap_name(path: str, suffix: str) -> str:
     return label(path) + suffix
 
 
-def other_manifest(path: str, entry: dict) -> str:
-    """A name for a further manifest of a state path, which its entry in the record does not use."""
-    return label(path) + ".2" if entry["manifest"] == label(path) else label(path)
+def manifest_names(path: str, entry: Optional[dict] = None) -> List[str]:
+    """Names in manifests/ for a state path, at least two, of those that its entry in the record does not use; all of them without
+    an entry."""
+    used = [entry[field] for field, _name in LISTS] if entry else []
+    return [name for name in (label(path) + suffix for suffix in ("", ".2", ".3", ".4")) if name not in used]

@@ -6,6 +6,7 @@ from typing import Dict, Optional
 
 from ..errors import AS_ROOT, StoreError, because, printable
 from ..fs.atomic import INVALID, read_json, write_json
+from .layout import LISTS
 
 NAME = b"record.json"
 SCHEMA = 1
@@ -19,9 +20,12 @@ RESTORE = "Restore it from a backup, or move it away: what lies in the store at 
 def read_record(state_fd: int, state_path: str) -> Optional[Dict[str, dict]]:
     """The entry of each state path, None without a record.
 
-    An entry is {"origin": one of ORIGINS, "kind": one of KINDS, "files": int, "bytes": int, "manifest": file name in manifests/
-    or None, "at": seconds since the epoch, "image": the image that the manifest describes or None, "seen": the image that the
-    path last met or None, "top": {"uid": int, "gid": int, "mode": int}}. An image is {"id": str, "name": str}; "seen" also has
+    An entry is {"origin": one of ORIGINS, "kind": one of KINDS, "files": int, "bytes": int, "manifest": what was seeded, as a
+    file name in manifests/, None once a merge changed that, "base": what the image had that the path was seeded from or merged
+    with last, likewise, or None, "listed": whether the list of that image says so, "at": seconds since the epoch, "image": that
+    image or None, "seen": the image that the path last met or None, "left": the image whose merge a rollback took back, or None,
+    "databases": the directories of PostgreSQL's that it had when it was seeded or adopted, relative to it,
+    "top": {"uid": int, "gid": int, "mode": int}}. An image is {"id": str, "name": str}; "seen" also has
     the "policy" of that time.
 
     Raises StoreError if it is no regular file, not JSON, of another form, or of a newer schema (with store_state newer);
@@ -60,12 +64,15 @@ def check_path(path: str) -> str:
 
 def check_entry(entry: dict) -> dict:
     """An entry of the record. Raises KeyError, TypeError or ValueError if it is none."""
-    images = [entry[key] for key in ("image", "seen") if entry[key] is not None]
+    images = [entry[key] for key in ("image", "seen", "left") if entry[key] is not None]
+    names = [entry[field] for field, _name in LISTS if entry[field] is not None]
     valid = (
         entry["origin"] in ORIGINS
         and entry["kind"] in KINDS
         and all(isinstance(entry[key], int) for key in ("files", "bytes", "at"))
-        and (entry["manifest"] is None or (isinstance(entry["manifest"], str) and is_name(entry["manifest"])))
+        and isinstance(entry["listed"], bool)
+        and all(not each or check_path("/" + each) for each in entry["databases"])
+        and all(isinstance(name, str) and is_name(name) for name in names)
         and all(isinstance(image[part], str) for image in images for part in ("id", "name"))
         and all(isinstance(entry["top"][part], int) and entry["top"][part] >= 0 for part in ("uid", "gid", "mode"))
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Complete what interrupted runs started, before anything else is decided. Pure: no disk is touched."""
 
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 from ..errors import PathError, StoreError
 from ..host.selinux import plan_labels
@@ -17,19 +17,19 @@ NOTHING = {"files": 0, "bytes": 0}
 def plan_recovery(store: StoreSeen, paths: list, backups: int) -> Optional[Plan]:
     """A plan that only completes interrupted runs, None if there is nothing to complete. Make another plan afterwards.
 
-    paths are PathSeen; backups is how many replaced trees are kept for each path. Raises PersistError if something cannot be
-    completed.
+    Paths that the user no longer names are completed as well: clearing staging would lose what tells of them. paths are PathSeen;
+    backups is how many replaced trees are kept for each path. Raises PersistError if something cannot be completed.
     """
     complete, keep = decide_swaps(store, backups)
-    published = [path for path in paths if path.unrecorded and path.entry is None]
-    steps = [*complete, *(RecordPublished(path.spec, store.path, path.unrecorded) for path in published)]
+    published = store.books.published
+    steps = [*complete, *record_published(store)]
     if steps and store.volume.read_only:
         raise read_only_error(store)
     if not steps and not keep:
         return None
     swaps = [swap for swap in store.books.swaps if swap.state != BEFORE]
     swapped = {swap.note.path: "rolled_back" if swap.is_rollback else "merged" for swap in swaps}
-    tops = [key.split("/")[1] for key in (*swapped, *(path.spec.key for path in published))]
+    tops = [key.split("/")[1] for key in (*swapped, *published)]
     labels = plan_labels(store.path, store.volume.labels, tops, bool(tops), store.volume.read_only)
     return Plan(
         phases=(
@@ -39,10 +39,15 @@ def plan_recovery(store: StoreSeen, paths: list, backups: int) -> Optional[Plan]
             ("record", (WriteRecord(store.path),)),
             ("keep what was replaced", keep),
         ),
-        paths=tuple(_result(path, path in published, swapped) for path in paths),
+        paths=tuple(_result(path, published.get(path.spec.key), swapped) for path in paths),
         warnings=labels.warnings,
         resume_only=True,
     )
+
+
+def record_published(store: StoreSeen) -> List[RecordPublished]:
+    """The steps that record copies which an interrupted run published."""
+    return [RecordPublished(key, store.path, entry) for key, entry in sorted(store.books.published.items())]
 
 
 def decide_swaps(store: StoreSeen, backups: int) -> Tuple[Tuple[tuple, ...], Tuple[tuple, ...]]:
@@ -70,6 +75,6 @@ def read_only_error(store: StoreSeen, **results) -> StoreError:
 
 
 def _result(path, published, swapped):
-    entry = path.entry or path.unrecorded or NOTHING
+    entry = path.entry or published or NOTHING
     state = "seeded" if published else swapped.get(path.spec.key, "begun")
     return path_result(path.spec, state, entry["files"], entry["bytes"])

@@ -13,7 +13,7 @@ from ..fs.atomic import INVALID, read_json, write_json
 from ..fs.dirfd import Opened, lstat, open_directory
 from ..fs.rmtree import remove_tree
 from ..host.mounts import mounts_at_or_below, real_path
-from ..paths import StatePath, relative_of
+from ..paths import relative_of
 from ..tree import metadata
 from ..tree.walk import LEAVE, walk
 from .layout import BACKUPS, LARGEST, STATE
@@ -63,26 +63,6 @@ class WriteOwners(NamedTuple):
 
     def execute(self, run):
         write_owners(run.store.state_fd, self.owners)
-
-
-class RepairTop(NamedTuple):
-    """Give the top of a state path in the store its owner and mode back, which a volume plug-in has widened."""
-
-    spec: StatePath
-    store: str
-    mode: int
-
-    def describe(self):
-        return "give {}{} its owner and its mode {:04o} back".format(self.store, printable(self.spec.path), self.mode)
-
-    def execute(self, run):
-        # The owner is the record's, which has its number in this image by now. The mode comes last: the wrong mode tells the next
-        # run, if this one is killed, that there is something to do.
-        top = run.record[self.spec.key]["top"]
-        with _opened_node(run.store, self.spec.relative) as fd:
-            os.fchown(fd, top["uid"], top["gid"])
-            os.fchmod(fd, self.mode)
-            os.fsync(fd)
 
 
 class _Change:

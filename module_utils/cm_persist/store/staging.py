@@ -11,7 +11,7 @@ from ..errors import StoreError
 from ..fs.atomic import INVALID, read_json
 from ..fs.dirfd import OPEN_DIRECTORY, Opened, list_names, lstat, open_directory
 from .layout import ENTRY, LARGEST, MANIFEST, STAGING, TREE
-from .record import check_entry
+from .record import check_entry, check_path
 
 Inode = Tuple[int, int]  # number, and mtime in nanoseconds
 
@@ -40,15 +40,15 @@ def read_entry(staging_fd: int, name: str) -> Optional[Tuple[str, Inode, dict]]:
             note = read_json(private_fd, ENTRY, LARGEST)
             if lstat(TREE, private_fd) is not None:
                 return None  # still here: not published
-            return str(note["path"]), (int(note["inode"]), int(note["mtime"])), check_entry(note["entry"])
+            return check_path(note["path"]), (int(note["inode"]), int(note["mtime"])), check_entry(note["entry"])
         except INVALID:
             return None  # never written, or only in part: then nothing of it was published
 
 
 @contextlib.contextmanager
-def new_manifest(private_fd: int):
+def new_manifest(private_fd: int, name: bytes = MANIFEST):
     """A copy's new manifest, open for writing (binary) in a with block; data that cannot be written by its end is an error."""
-    file = open(create(private_fd, MANIFEST), "wb")
+    file = open(create(private_fd, name), "wb")
     try:
         yield file
     except BaseException:

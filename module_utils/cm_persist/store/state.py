@@ -9,9 +9,9 @@ from ..fs.dirfd import OPEN_DIRECTORY, Opened, list_names
 from ..fs.node import NONE
 from ..host.postgresql import Database
 from ..host.selinux import Labels
-from ..paths import StatePath
+from ..paths import StatePath, relative_of
 from ..tree.scan import Room
-from .layout import IGNORED, IGNORED_PREFIXES, STATE
+from .layout import IGNORED, IGNORED_PREFIXES, STATE, unseeded_name
 from .owners import Owners, read_owners
 from .record import read_record
 from .staging import Inode, read_staging
@@ -24,14 +24,15 @@ class Books(NamedTuple):
     """What the state directory says.
 
     exist: there is one. record: state path to entry, None if nothing was ever recorded. staging: the names in it, None without
-    it. unrecorded: the entries of published copies, by (state path, inode). owners: the names of the store's owners. swaps: those
-    that interrupted runs started. taken_out: the record on disk names paths that are no longer in the store.
+    it. published: state path to the entry of a copy that an interrupted run published and did not record. owners: the names of
+    the store's owners. swaps: those that interrupted runs started. taken_out: the record on disk names paths that an interrupted
+    run took out of the store.
     """
 
     exist: bool = False
     record: Optional[Dict[str, dict]] = None
     staging: Optional[Tuple[str, ...]] = None
-    unrecorded: Dict[Tuple[str, Inode], dict] = {}
+    published: Dict[str, dict] = {}
     owners: Optional[Owners] = None
     swaps: Tuple[Swap, ...] = ()
     taken_out: bool = False
@@ -60,8 +61,8 @@ class Volume(NamedTuple):
 class StoreSeen(NamedTuple):
     """The store as it was found.
 
-    foreign: names that no state path claims. dropped: paths of the record that the user no longer names, and whether each still
-    leads into the store; databases: those in dropped paths. uid is this process's.
+    foreign: names that no state path claims. dropped: paths of the record that the user no longer names, whether each still leads
+    into the store, and what an interrupted run left half done there; databases: those in dropped paths. uid is this process's.
     """
 
     path: str
@@ -69,7 +70,7 @@ class StoreSeen(NamedTuple):
     volume: Volume = Volume()
     room: Room = Room()
     foreign: Tuple[str, ...] = ()
-    dropped: Tuple[Tuple[str, bool], ...] = ()
+    dropped: Tuple[Tuple[str, bool, str], ...] = ()
     databases: Tuple[Database, ...] = ()
     uid: int = 0
 
@@ -82,7 +83,18 @@ def read_books(store) -> Books:
     names, unrecorded = read_staging(store)
     owners = read_owners(store.state_fd, store.state_path)
     swaps = tuple(find_swaps(store, names or ()))
-    return Books(True, record, None if names is None else tuple(names), unrecorded, owners, swaps)
+    published = find_published(store, record or {}, unrecorded)
+    return _without_taken_out(store, Books(True, record, None if names is None else tuple(names), published, owners, swaps))
+
+
+def find_published(store, record: Dict[str, dict], unrecorded: Dict[Tuple[str, Inode], dict]) -> Dict[str, dict]:
+    """State path to entry of those unrecorded copies that are at their place in the store, and not in the record."""
+    found = {}
+    for (path, inode), entry in unrecorded.items():
+        stored = store.look(relative_of(path))
+        if stored.real and (stored.inode, stored.mtime) == inode and path not in record:
+            found[path] = entry
+    return found
 
 
 def foreign_names(store, specs: List[StatePath]) -> List[str]:
@@ -104,6 +116,16 @@ def store_state(store: StoreSeen, paths: list) -> str:
         return FOREIGN if store.foreign else EMPTY
     unseeded = [path for path in paths if path.entry is None and (path.stored.kind != NONE or path.original.kind != NONE)]
     return PARTIAL if unseeded or store.books.leftovers else SEEDED
+
+
+def _without_taken_out(store, books):
+    # A run that took paths out of the store was killed before the record forgot them (seed/unseed.py).
+    record = {
+        key: entry
+        for key, entry in (books.record or {}).items()
+        if unseeded_name("/" + os.fsdecode(relative_of(key))) not in books.leftovers or store.look(relative_of(key)).kind != NONE
+    }
+    return books._replace(record=record, taken_out=True) if len(record) < len(books.record or {}) else books
 
 
 def _foreign_below(fd: int, tree: dict, above: str) -> Iterator[str]:

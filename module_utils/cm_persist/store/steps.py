@@ -10,7 +10,7 @@ from ..fs.dirfd import Opened, open_directory
 from ..fs.node import Node
 from ..fs.rmtree import remove_tree
 from ..host.machine import Machine
-from ..paths import StatePath
+from ..paths import StatePath, relative_of
 from ..tree import progress
 from ..tree.sync import sync_tree
 from .layout import STAGING, label
@@ -18,12 +18,15 @@ from .record import write_record
 
 
 class Content(NamedTuple):
-    """What the store has of a state path: its top, files (directories not counted), bytes of data, and its manifest's name."""
+    """What the store has of a state path: its top, files (directories not counted), bytes of data, the names in manifests/ of its
+    manifest and of its base, and the directories of databases, relative to the path."""
 
     top: Node
     files: int
     bytes: int
     manifest: Optional[str] = None
+    base: Optional[str] = None
+    databases: Tuple[str, ...] = ()
 
 
 class Run:
@@ -50,9 +53,13 @@ class Run:
             "files": content.files,
             "bytes": content.bytes,
             "manifest": content.manifest,
+            "base": content.base,
+            "listed": content.base is not None,
             "at": int(self.clock.time()),
             "image": seen if content.manifest else None,
             "seen": seen,
+            "left": None,
+            "databases": list(content.databases),
             "top": {"uid": top.uid, "gid": top.gid, "mode": top.mode},
         }
         return self.record[spec.key]
@@ -111,20 +118,20 @@ class ClearStaging(NamedTuple):
 
 
 class RecordPublished(NamedTuple):
-    """Record a copy that an interrupted run published."""
+    """Record a copy that an interrupted run published; path is its state path, as the record spells it."""
 
-    spec: StatePath
+    path: str
     store: str
     entry: dict
 
     def describe(self):
-        return "record {}{}, which an earlier run copied completely".format(self.store, printable(self.spec.path))
+        return "record {}{}, which an earlier run copied completely".format(self.store, printable(self.path))
 
     def execute(self, run):
         # The killed run may not have synced its rename.
-        with run.store.parent_of(self.spec.relative) as (parent, _name):
+        with run.store.parent_of(relative_of(self.path)) as (parent, _name):
             os.fsync(parent)
-        run.record[self.spec.key] = self.entry
+        run.record[self.path] = self.entry
 
 
 class Sync(NamedTuple):

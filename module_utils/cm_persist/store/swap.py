@@ -14,11 +14,11 @@ from ..errors import PathError, StoreError, printable
 from ..fs.atomic import INVALID, read_json, write_json
 from ..fs.dirfd import Opened, lstat, open_directory
 from ..fs.syscalls import UNAVAILABLE, rename_exchange, rename_noreplace
-from ..host.processes import Process, find_process_using
 from ..paths import relative_of
 from ..tree.walk import LEAVE, walk
-from .layout import LARGEST, MANIFEST, MANIFESTS, STAGING, TREE
+from .layout import LARGEST, LISTS, MANIFESTS, STAGING, TREE
 from .record import check_entry, check_path
+from .uses import Use, find_use
 
 NOTE, OLD = b"swap.json", b"old"
 MERGE_SUFFIX, ROLLBACK_SUFFIX = "-merge", "-rollback"  # how the names in staging end
@@ -39,13 +39,13 @@ class SwapNote(NamedTuple):
 class Swap(NamedTuple):
     """A swap that an interrupted run started: its name in staging, its note (None: never started), and how far it came.
 
-    used_by: a process that uses the tree which a READY swap is to replace.
+    used_by: what uses the tree which a READY swap is to replace.
     """
 
     name: str
     note: Optional[SwapNote]
     state: str
-    used_by: Optional[Process] = None
+    used_by: Use = None
 
     @property
     def is_rollback(self) -> bool:
@@ -91,20 +91,21 @@ class Exchange(NamedTuple):
         run.publishing = True
         with open_swap(run.store, self.name) as private:
             note = read_note(private)
-            if note.entry["manifest"] and lstat(MANIFEST, private) is not None:
-                # To where the entry names it, before the trees change places.
-                with run.store.private_dir(MANIFESTS) as manifests:
-                    os.rename(MANIFEST, os.fsencode(note.entry["manifest"]), src_dir_fd=private, dst_dir_fd=manifests)
-                    os.fsync(manifests)
-                    os.fsync(run.store.state_fd)
+            # To where the entry names them, before the trees change places.
+            with run.store.private_dir(MANIFESTS) as manifests:
+                for field, name in LISTS:
+                    if note.entry[field] and lstat(name, private) is not None:
+                        os.rename(name, os.fsencode(note.entry[field]), src_dir_fd=private, dst_dir_fd=manifests)
+                os.fsync(manifests)
+                os.fsync(run.store.state_fd)
             exchange(run.store, note, private)
         run.record[note.path] = note.entry
 
     def _refuse_use(self, run):
         # Data that was written since the copy was made would be in the replaced tree only.
-        process = find_process_using(run.store.place(self.path))
-        if process:
-            raise PathError(self.path, "the store's copy is in use: {}".format(process.describe()), process.hint)
+        use = find_use(run.store, self.path)
+        if use:
+            raise PathError(self.path, "the store's copy is in use: {}".format(use.describe()), use.hint)
         if self.path in run.stamps:
             with run.store.parent_of(relative_of(self.path)) as (parent, name):
                 if stamp(parent, name) != run.stamps[self.path]:
@@ -201,4 +202,4 @@ def _made_ready(store, swap):
     note = swap.note
     if note is None or store.look(relative_of(note.path)).inode != note.old:
         return swap
-    return swap._replace(state=READY, used_by=find_process_using(store.place(note.path)))
+    return swap._replace(state=READY, used_by=find_use(store, note.path))

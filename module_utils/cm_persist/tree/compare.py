@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare two or three trees, each from the disk or from a manifest, entry by entry."""
 
+import errno
 import itertools
 import os
 from typing import Iterable, Iterator, Optional, Tuple
@@ -8,7 +9,22 @@ from urllib.parse import unquote_to_bytes
 
 from ..errors import StoreError
 from ..fs.accounts import Accounts, by_number
-from .manifest import CUT_SHORT, DIGEST, GROUP, MTIME, PATH, TARGET, USER, content_digest, is_rounded, line, listed, read_fields
+from ..fs.dirfd import open_quietly
+from .manifest import (
+    CHANGED_AT,
+    CUT_SHORT,
+    DIGEST,
+    GROUP,
+    MTIME,
+    PATH,
+    TARGET,
+    USER,
+    content_digest,
+    is_rounded,
+    line,
+    listed,
+    read_fields,
+)
 from .metadata import NO_ATTRIBUTES
 from .walk import walk
 
@@ -40,6 +56,24 @@ class Entry:
             self._digest = content_digest(self._visit.name, self._visit.dir_fd, self._visit.status).encode("ascii")
         return self._digest
 
+    def open(self, flags: int) -> int:
+        """A descriptor of the file, for a tree on the disk; available as digest is. The caller closes it."""
+        return open_quietly(self._visit.name, flags, self._visit.dir_fd)
+
+    def attribute(self, name: str) -> bytes:
+        """An extended attribute, b'' without it; available as open() is."""
+        try:
+            return os.getxattr(b"/proc/self/fd/%d/" % self._visit.dir_fd + self._visit.name, name, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in (errno.ENODATA, *NO_ATTRIBUTES):
+                return b""
+            raise
+
+    def with_owner_and_mode(self, other: "Entry") -> "Entry":
+        """The same file, with the owner and mode of another entry."""
+        fields = [self.fields[0], *other.fields[1:4], *self.fields[4:]]
+        return Entry(fields, self.path, other.owner, self._digest, self._visit)
+
     @property
     def marks(self) -> frozenset:
         """The names of attributes and ACLs that a person or a program has set, none for a manifest; available as digest is."""
@@ -66,7 +100,8 @@ def from_manifest(file, path: str, within: bytes = b"", accounts: Optional[Accou
         if fields[0] == CUT_SHORT[0]:
             raise StoreError(path, "the manifest is cut short", "Restore it from a backup; without it nothing can be merged.")
         owner = owners.get((USER, fields[2]), fields[2]), owners.get((GROUP, fields[3]), fields[3])
-        yield Entry(fields[:DIGEST], unquote_to_bytes(fields[PATH]), owner, fields[DIGEST])
+        digest = b"" if fields[DIGEST].startswith(CHANGED_AT) else fields[DIGEST]
+        yield Entry(fields[:DIGEST], unquote_to_bytes(fields[PATH]), owner, digest)
 
 
 def from_tree(dir_fd: int, name: bytes, accounts: Accounts) -> Iterator[Entry]:

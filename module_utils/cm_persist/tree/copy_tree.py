@@ -63,7 +63,7 @@ def copy_tree(
         os.mkdir(LINKS, 0o700, dir_fd=target.dir_fd)
         metadata.drop_default_acl(target.dir_fd)
         with contextlib.ExitStack() as opened:
-            copying = _Copying(source, target, ManifestWriter(manifest_file, accounts), only, opened)
+            copying = _Copying(source, target, ManifestWriter(manifest_file, accounts, of_copy=True), only, opened)
             for visit in walk(source.dir_fd, source.name):
                 path = visit.path
                 copying.take(visit)

@@ -2,9 +2,10 @@
 """A manifest: one line per file of a tree, with type, mode, owner, size, mtime, path, link target, and a digest of small files.
 
 cm_persist writes one when it seeds a path, and container/build writes one of the whole image. An original must equal it before
-it may be discarded, and it shows which files a new image changed. It is text, written and read as a stream: a first line with
-the format; the entries in the order of walk(); before the first entry of each owner a line with its name; and a last line with
-the number of entries, the manifest's own digest, and the name of the image.
+it may be discarded, and it shows which files a new image changed. A large file has no digest; the manifest of a copy has the time
+of its last change of any kind (ctime) instead, which no program can set. It is text, written and read as a stream: a first line
+with the format; the entries in the order of walk(); before the first entry of each owner a line with its name; and a last line
+with the number of entries, the manifest's own digest, and the name of the image.
 """
 
 import errno
@@ -31,10 +32,16 @@ MTIME, PATH, TARGET, DIGEST = 5, 6, 7, 8  # indices of these fields in a line
 USER, GROUP, END = b"user", b"group", b"end"  # the first field of lines that are not entries
 NOBODY = Accounts({}, {})
 LARGEST_HASHED = 16 << 10  # bytes of a file whose content has a digest: configuration and code, not data
+CHANGED_AT = b"@"  # before the ctime, in nanoseconds, that a large file has instead of a digest
 DIGITS = 32  # hexadecimal, of SHA-256: enough that no two contents have the same by chance
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+PIECE = 1 << 20  # bytes of two files that are compared at a time
 LAST_LINE = 4 << 10  # bytes: the name of an image is shorter than 1 KiB
 WHOLE_SECONDS = b"000000000"  # the last digits of a time in nanoseconds that has no fraction
 LONGEST_TIME = 20  # digits, with a sign
+
+
+OTHER_CONTENT = "not proven to have the listed content"  # Difference.found
 
 
 class Difference(NamedTuple):
@@ -44,10 +51,28 @@ class Difference(NamedTuple):
     found: str
 
 
-class ManifestWriter:
-    """Writes the lines of one manifest into an open binary file; accounts has the names of owners."""
+class Scrutiny(NamedTuple):
+    """How closely a tree is compared with a manifest.
 
-    def __init__(self, file, accounts: Accounts = NOBODY):
+    removal_begun: an interrupted run has removed a part of the tree, so entries may be missing, and directories have new times.
+    content: compare digests, and of a file that has none the time of its last change (ctime): it must be the one in the manifest,
+    or not after layer_time (nanoseconds), when the layer of the image was made that holds the manifest.
+    """
+
+    removal_begun: bool = False
+    content: bool = False
+    layer_time: int = 0
+
+
+METADATA = Scrutiny()
+
+
+class ManifestWriter:
+    """Writes the lines of one manifest into an open binary file; accounts has the names of owners. of_copy: note when large files
+    were last changed."""
+
+    def __init__(self, file, accounts: Accounts = NOBODY, of_copy: bool = False):
+        self._of_copy = of_copy
         self._file, self._names = file, {USER: by_number(accounts.users), GROUP: by_number(accounts.groups)}
         self._count, self._digest = 0, hashlib.sha256()
         self._write(FIRST)
@@ -61,7 +86,17 @@ class ManifestWriter:
         """Write the line() of an entry with this status; digest is '' if its content has none."""
         self._name(USER, status.st_uid)
         self._name(GROUP, status.st_gid)
-        self._write(b"%s %s\n" % (text, digest.encode("ascii")))
+        proof = digest.encode("ascii")
+        if self._of_copy and not proof and stat.S_ISREG(status.st_mode) and status.st_size:
+            proof = CHANGED_AT + b"%d" % status.st_ctime_ns
+        self._write(b"%s %s\n" % (text, proof))
+        self._count += 1
+
+    def add_fields(self, fields: List[bytes]) -> None:
+        """Write the line of an entry again, from its fields."""
+        self._name(USER, int(fields[2]))
+        self._name(GROUP, int(fields[3]))
+        self._write(b" ".join(fields) + b"\n")
         self._count += 1
 
     def finish(self, name: str = "") -> None:
@@ -87,11 +122,20 @@ def write_manifest(file, dir_fd: int, name: bytes, accounts: Accounts) -> None:
     writer.finish()
 
 
+def copy_part(whole, within: bytes, part, accounts: Accounts) -> None:
+    """Write the part of a manifest that lists the tree at a path in it as a manifest of its own; whole and part are open binary
+    files, accounts has the names of owners."""
+    writer = ManifestWriter(part, accounts)
+    for fields in read_fields(whole, within):
+        writer.add_fields(fields)
+    writer.finish()
+
+
 def content_digest(name: bytes, dir_fd: int, status: os.stat_result) -> str:
     """The digest of the file with this name in an open directory; '' for anything but a small file."""
     if not is_hashed(status):
         return ""
-    with Opened(open_quietly(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd)) as fd:
+    with Opened(open_quietly(name, READ, dir_fd)) as fd:
         data = os.read(fd, LARGEST_HASHED)
         if len(data) != status.st_size:
             raise OSError(errno.ESTALE, "it changed while it was read", name)
@@ -121,6 +165,15 @@ def read_identity(path: str) -> Optional[Tuple[str, str]]:
     return fields[1].decode("ascii", "replace"), os.fsdecode(unquote_to_bytes(fields[2].rstrip(b"\n")))
 
 
+def is_listed(path: str, within: bytes) -> bool:
+    """True if a manifest has an entry for a path in it; False if it does not exist or cannot be read."""
+    try:
+        with open(open_regular(path), "rb") as file:
+            return file.readline(LONGEST) == FIRST and _go_to(file, quote_from_bytes(within).encode("ascii"))
+    except (OSError, ValueError):  # ValueError: it is empty
+        return False
+
+
 def listed(visit: Visit) -> bool:
     """True if a visit has a line in a manifest: a LEAVE has none, nor a socket, which is only a name for a running process."""
     return visit.event != LEAVE and not stat.S_ISSOCK(visit.status.st_mode)
@@ -142,28 +195,33 @@ def line(visit: Visit, path: Optional[bytes] = None) -> bytes:
     return text.encode("ascii")
 
 
-def compare(file, dir_fd: int, name: bytes, removal_begun: bool = False, within: bytes = b"") -> Optional[Difference]:
-    """The first difference between the tree with this name in an open directory and a manifest; None if they are equal.
+def compare(file, tree: Tuple[int, bytes], scrutiny: Scrutiny = METADATA, within: bytes = b"") -> Optional[Difference]:
+    """The first difference between a tree (an open directory, and a name in it) and a manifest; None if they are equal.
 
-    The manifest is read as by read_fields(). removal_begun: an interrupted run has removed a part of the tree, so entries may be
-    missing, and directories have new times.
+    The manifest is read as by read_fields().
     """
-    entries = (fields[:DIGEST] for fields in read_fields(file, within))
-    for visit in walk(dir_fd, name):
+    begun, entries = scrutiny.removal_begun, read_fields(file, within)
+    for visit in walk(*tree):
         if not listed(visit):
             continue
         found = line(visit).split(b" ")
-        expected = next((entry for entry in entries if not removal_begun or _same(entry, found, removal_begun)), None)
-        if expected is None or not _same(expected, found, removal_begun):
+        expected = next((entry for entry in entries if not begun or _same(entry[:DIGEST], found, begun)), None)
+        if expected is None or not _same(expected[:DIGEST], found, begun):
             return Difference(visit.path, "new or changed")
-    missing = next((entry for entry in entries if not removal_begun or entry[0] == CUT_SHORT[0]), None)
+        if scrutiny.content and not _has_content(expected[DIGEST], visit, scrutiny):
+            return Difference(visit.path, OTHER_CONTENT)
+    missing = next((entry for entry in entries if not begun or entry[0] == CUT_SHORT[0]), None)
     return None if missing is None else Difference(missing[PATH], "gone")
 
 
 def same_trees(one: Tuple[int, bytes], other: Tuple[int, bytes]) -> bool:
-    """True if all metadata of two trees (open directory, name) is equal, but for fractions of a second that one cannot keep."""
-    first, second = ((line(visit).split(b" ") for visit in walk(*tree) if listed(visit)) for tree in (one, other))
-    return all(None not in pair and _same(*pair, False) for pair in zip_longest(first, second))
+    """True if two trees (open directory, name) are equal: all metadata, but for fractions of a second that one cannot keep, and
+    the content of every file."""
+    first, second = ((visit for visit in walk(*tree) if listed(visit)) for tree in (one, other))
+    for visits in zip_longest(first, second):
+        if None in visits or not _same(*(line(visit).split(b" ") for visit in visits), False) or not _same_data(*visits):
+            return False
+    return True
 
 
 def read_fields(file, within: bytes = b"", owners: Optional[Dict[Tuple[bytes, bytes], bytes]] = None) -> Iterator[List[bytes]]:
@@ -216,6 +274,33 @@ def _go_to(file, top):
                 return True
             at = text.find(b" " + top + b" ", at + 1)
     return False
+
+
+def _has_content(proof, visit, scrutiny) -> bool:
+    """True if the content of a file is known to be the one that was listed."""
+    status = visit.status
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+        return True
+    if is_hashed(status):
+        return content_digest(visit.name, visit.dir_fd, status).encode("ascii") == proof
+    if scrutiny.removal_begun:  # which changes the ctime of a file that loses a name; all was compared before it began
+        return True
+    if proof.startswith(CHANGED_AT):
+        return proof == CHANGED_AT + b"%d" % status.st_ctime_ns
+    return status.st_ctime_ns <= scrutiny.layer_time
+
+
+def _same_data(one, other) -> bool:
+    if not stat.S_ISREG(one.status.st_mode):
+        return True
+    one_fd, other_fd = (open_quietly(each.name, READ, each.dir_fd) for each in (one, other))
+    with Opened(one_fd) as first, Opened(other_fd) as second:
+        while True:
+            data = os.read(first, PIECE), os.read(second, PIECE)
+            if data[0] != data[1]:
+                return False
+            if not data[0]:
+                return True
 
 
 def _same(expected, found, removal_begun):

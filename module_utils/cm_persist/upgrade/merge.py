@@ -15,7 +15,7 @@ from ..fs.dirfd import Opened, lstat, open_directory
 from ..fs.node import ParentDir
 from ..fs.rmtree import remove_tree
 from ..paths import StatePath
-from ..store.layout import TREE, other_manifest, swap_name
+from ..store.layout import BASE, TREE, manifest_names, swap_name
 from ..store.staging import new_manifest
 from ..store.swap import MERGE_SUFFIX, SwapNote, stamp, write_note
 from ..tree import metadata, progress
@@ -23,8 +23,9 @@ from ..tree.copy_data import changed
 from ..tree.copy_files import Source, Target
 from ..tree.copy_tree import copy_tree
 from ..tree.scan import ScanResult, scan
+from .base import read_base, write_base
 from .image import Image
-from .three_way import ADD, CHANGE, KEEP_BOTH, KEEP_OWN, NEW_SUFFIX, REMOVE, REPLACE, Action, actions_of, seeded_entries
+from .three_way import ADD, CHANGE, KEEP_BOTH, KEEP_OWN, NEW_SUFFIX, REMOVE, REPLACE, Action, actions_of
 
 NEW = b"new"  # files taken from the image, until they have their place
 
@@ -50,31 +51,37 @@ class Merge(NamedTuple):
             with run.store.parent_of(self.spec.relative) as tree, open(os.devnull, "wb") as nowhere:
                 run.stamps[self.spec.key] = stamp(*tree)
                 copied = copy_tree(Source(*tree, self.store + path), Target(private, TREE), nowhere)
-            self._apply_image(run, private, parent)
-            self._write_note(run, private)
+            listed = self._apply_image(run, private, parent)
+            self._write_note(run, private, listed)
         run.seconds[path] = run.clock.monotonic() - begin
         run.warnings.extend(copied.warnings(self.store + path))
 
-    def _apply_image(self, run, private, parent):
+    def _apply_image(self, run, private, parent) -> bool:
+        """Make the image's changes in the copy; True if the list of the image has the path, and so is the base from now on."""
         path, accounts = self.spec.path, (self.accounts, self.accounts)
-        base = seeded_entries(run.store, run.record[self.spec.key])
+        base = read_base(run.store, run.record[self.spec.key])
         actions = list(actions_of(base, (private, TREE), parent, accounts))
         taken = {action.path for action in actions if action.what not in (REMOVE, KEEP_OWN) and not action.is_directory}
-        with new_manifest(private) as manifest:
+        listed = write_base(private, run.image, parent, parent.look().kind)
+        with open(os.devnull, "wb") if listed else new_manifest(private, BASE) as manifest:
             found = copy_tree(Source(parent.fd, parent.name, path), Target(private, NEW), manifest, self.accounts, taken)
         if found.files != len(taken):
             raise changed(path)
         _MergedTree(private, self.store + path).apply(actions)
         remove_tree(private, NEW)
+        return listed
 
-    def _write_note(self, run, private):
+    def _write_note(self, run, private, listed):
         entry, seen = run.record[self.spec.key], self.image.note()
         counted = scan(private, TREE, self.store + self.spec.path, 0)
         merged = dict(
             entry,
             image=seen,
             seen=seen,
-            manifest=other_manifest(self.spec.path, entry),
+            left=None,
+            manifest=None,
+            base=manifest_names(self.spec.path, entry)[0],
+            listed=listed,
             files=counted.files,
             bytes=counted.data,
             at=int(run.clock.time()),

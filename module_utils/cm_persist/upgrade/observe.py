@@ -1,52 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find out whether a state path in the store meets another image, and what that image changed. Changes nothing."""
 
-import itertools
 import os
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from ..errors import CopyError, StoreError, because
 from ..fs.accounts import Accounts
-from ..fs.node import Node, ParentDir
+from ..fs.node import ParentDir
 from ..host.applications import DATABASE_FILES
-from ..host.mounts import Mount, mounts_at_or_below
+from ..host.mounts import mounts_at_or_below
 from ..host.postgresql import Database, find_databases
-from ..host.processes import Process, find_process_using
 from ..original.notes import read_notes
-from ..original.pristine import path_in_list
+from ..store.uses import Use, find_use, mounts_of
 from ..tree.compare import from_tree, same, side_by_side, some_of
 from ..tree.scan import ScanResult, scan
 from ..tree.walk import LEAVE, walk
-from .image import Image, fingerprint, identify, image_of
-from .three_way import Tally, actions_of, hidden, listed_entries, newer, seeded_entries, tally
+from .base import ImageContext, read_base
+from .image import Image, identify, image_of
+from .three_way import Tally, actions_of, hidden, newer, tally
 
-KEEP, MERGE, FAIL = "keep", "merge", "fail"
+KEEP, MERGE, MERGE_AGAIN, FAIL = "keep", "merge", "merge_again", "fail"
 NAMED = 10  # files that a report names
-
-
-class ImageContext(NamedTuple):
-    """What is known of the running image.
-
-    image: which one it is, None if only its paths can be looked at. listed: path of its list, '' if that is not what identifies
-    it. accounts: its users and groups; store_accounts: those of the store's owners. mounts: the mount table.
-    """
-
-    image: Optional[Image]
-    listed: str
-    accounts: Accounts
-    store_accounts: Accounts
-    mounts: List[Mount]
-
-    def at(self, parent: ParentDir, original: Node) -> Image:
-        """The image as it is known at a state path, where the original is."""
-        return self.image or fingerprint(parent, original)
 
 
 def image_context(settings, store_accounts: Optional[Accounts], machine) -> ImageContext:
     """The image of this machine; settings have image and image_manifest, store_accounts is None if nobody wrote them yet."""
     image, own = identify(settings.image, settings.image_manifest), machine.accounts()
-    listed = settings.image_manifest if image and not settings.image else ""
-    return ImageContext(image, listed, own, own if store_accounts is None else store_accounts, machine.mounts())
+    image_list = settings.image_manifest if os.path.isfile(settings.image_manifest) else ""
+    identified = image is not None and not settings.image
+    return ImageContext(image, image_list, identified, own, own if store_accounts is None else store_accounts, machine.mounts())
 
 
 class ImageChange(NamedTuple):
@@ -55,7 +37,7 @@ class ImageChange(NamedTuple):
     old: the image that it was seeded from or merged with, None if unknown; seen: the one that it last met; new: the running one.
     policy: what is done, KEEP, MERGE or FAIL; reason: why that is not what the user asked for. hidden: how many files the image
     has newer, names: some of them; removed: how many it no longer has. tally: what a merge does; scan: what it writes. databases:
-    the store's and the image's, if their versions differ. used_by: a process that uses the store's copy.
+    the store's and the image's, if their versions differ. used_by: what uses the store's copy.
     """
 
     old: Optional[Image]
@@ -69,7 +51,7 @@ class ImageChange(NamedTuple):
     tally: Tally = Tally()
     databases: Tuple[Database, ...] = ()
     scan: ScanResult = ScanResult()
-    used_by: Optional[Process] = None
+    used_by: Use = None
 
     @property
     def differs(self) -> bool:
@@ -93,7 +75,7 @@ class _Finder:
         self._spec, self._original, self._stored, self._entry = path.spec, path.original, path.stored, path.entry
 
     def change(self):
-        if not self._original.real or not self._stored.real or read_notes(self._parent).doubtful:
+        if not self._original.real or not self._stored.real or read_notes(self._parent, self._context.list).doubtful:
             return None
         new = self._context.at(self._parent, self._original)
         old, seen = (image_of(self._entry[key]) for key in ("image", "seen")) if self._entry else (None, None)
@@ -113,7 +95,7 @@ class _Finder:
         return None if reported and self._was_seeded() else change
 
     def _was_seeded(self):
-        return self._entry is not None and bool(self._entry["manifest"])
+        return self._entry is not None and bool(self._entry["manifest"] or self._entry["base"])
 
     def _compared(self, change):
         if not self._was_seeded():
@@ -128,8 +110,8 @@ class _Finder:
     def _by_list(self, change):
         """Compare with what the path was when it was seeded."""
         policy, reason = self._spec.on_image_change, ""
-        if policy == MERGE:
-            reason = self._why_not(change)
+        if policy in (MERGE, MERGE_AGAIN):
+            reason = self._why_left(change) or self._why_not(change)
             if not reason:
                 return self._merged(change)
             policy = KEEP
@@ -142,12 +124,11 @@ class _Finder:
             return change
         accounts = self._context.store_accounts, self._context.accounts
         with self._store.parent_of(self._spec.relative) as tree:
-            counts = tally(actions_of(self._seeded(), tree, self._parent, accounts))
+            counts = tally(actions_of(read_base(self._store, self._entry), tree, self._parent, accounts))
             stored = scan(*tree, self._store.place(self._spec.path), 0)
         image = scan(self._parent.fd, self._parent.name, self._spec.path, 0)
         both = ScanResult(*(one + other for one, other in zip(stored, image)))
-        process = find_process_using(self._store.place(self._spec.path))
-        return change._replace(policy=MERGE, tally=counts, scan=both, used_by=process)
+        return change._replace(policy=MERGE, tally=counts, scan=both, used_by=find_use(self._store, self._spec.path))
 
     def _by_age(self, change):
         """Compare with what the store has now: for a path of which nobody knows what it was."""
@@ -160,6 +141,13 @@ class _Finder:
             count, names = some_of(newer(own, self._image_tree()), NAMED)
         return change._replace(hidden=count, names=names)
 
+    def _why_left(self, change):
+        """Why the image is not merged once more, '' if it may be."""
+        left = image_of(self._entry["left"])
+        if self._spec.on_image_change == MERGE_AGAIN or left is None or left.id != change.new.id:
+            return ""
+        return "a rollback has taken the merge of this image back; to merge it once more, say on_image_change: merge_again"
+
     def _why_not(self, change):
         """Why the path is not merged, '' if it can be."""
         if not change.new.known:
@@ -169,6 +157,7 @@ class _Finder:
         if self._parent.look_inside().empty:
             return "the image has nothing there"
         mounts = mounts_at_or_below(self._spec.path, self._context.mounts)
+        mounts += mounts_of(self._store, self._spec.path, self._context.mounts)
         if mounts:
             return "something is mounted at {}".format(mounts[0])
         if self._store.other_mount(self._spec.relative):
@@ -178,17 +167,14 @@ class _Finder:
         return "it holds a database ({})".format(os.fsdecode(database)) if database else ""
 
     def _seeded(self):
-        return seeded_entries(self._store, self._entry)
+        return read_base(self._store, self._entry).entries
 
     def _image(self):
         # The list that was made with the image is read faster than the image; not if something is mounted over the path.
-        context = self._context
-        if context.listed and not mounts_at_or_below(self._spec.path, context.mounts):
-            entries = listed_entries(context.listed, os.fsencode(path_in_list(self._parent)), context.accounts)
-            top = next(entries, None)
-            if top is not None:
-                return itertools.chain([top], entries)
-        return self._image_tree()  # not listed, as below /run, or the list is of no use
+        context, entries = self._context, None
+        if context.identified and not mounts_at_or_below(self._spec.path, context.mounts):
+            entries = context.entries(self._parent, self._original.kind)
+        return self._image_tree() if entries is None else entries
 
     def _image_tree(self):
         return from_tree(self._parent.fd, self._parent.name, self._context.accounts)

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decide what to do where a new image meets an old volume. Pure: no disk is touched."""
 
-from typing import List, Optional
+from typing import List
 
 from ..errors import PathError, printable
 from ..fs.accounts import Accounts
-from ..fs.node import DIRECTORY, FILE, Node
 from ..plan import Decision, path_result
 from ..store.owners import Owners, after, known, plan_passes
-from ..store.renumber import Renumber, RepairTop, WriteOwners
+from ..store.renumber import Renumber, WriteOwners
 from ..store.state import StoreSeen
 from ..text import files, some
 from .merge import NoteImage
 from .observe import FAIL, MERGE, ImageChange
-
-WIDENED = {DIRECTORY: 0o2770, FILE: 0o660}  # what kubelet adds to the modes of a volume with an fsGroup
 
 
 def decide_owners(store: StoreSeen, accounts: Accounts) -> Decision:
@@ -39,26 +36,6 @@ def decide_owners(store: StoreSeen, accounts: Accounts) -> Decision:
     if both != owners.accounts:
         steps.append(WriteOwners(Owners(both), store.path))
     return Decision(tuple(steps), None, tuple(warnings))
-
-
-def decide_repair(store: StoreSeen, spec, stored: Node, top: dict) -> Decision:
-    """Undo what a volume plug-in did to the top of a state path in the store; top is the record's."""
-    widened = top["mode"] | WIDENED.get(stored.kind, 0)
-    if store.uid or store.volume.read_only or stored.mode == top["mode"] or stored.mode != widened:
-        return Decision()
-    warning = (
-        "{}{}: it had mode {:04o} and group {}, as kubelet's fsGroup leaves it, and gets {:04o} and its own back. What it holds "
-        "was widened as well: say fsGroupChangePolicy: OnRootMismatch, or no fsGroup.".format(
-            store.path, printable(spec.path), stored.mode, stored.gid, top["mode"]
-        )
-    )
-    return Decision((RepairTop(spec, store.path, top["mode"]),), None, (warning,))
-
-
-def widened_top(stored: Node, original: Node) -> Optional[Node]:
-    """The original, if the store's copy has its mode as a volume plug-in has widened it."""
-    widened = original.kind == stored.kind and stored.mode == original.mode | WIDENED.get(stored.kind, 0)
-    return original if widened and stored.mode != original.mode else None
 
 
 def decide_change(store: StoreSeen, path) -> Decision:

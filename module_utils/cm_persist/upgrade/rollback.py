@@ -12,19 +12,19 @@ from ..errors import PathError, StoreError, printable
 from ..fs.dirfd import lstat
 from ..fs.node import Node
 from ..host.machine import THIS_MACHINE
-from ..host.processes import Process, find_process_using
 from ..lease.lease import refuse_held
 from ..paths import StatePath, parse_paths
 from ..plan import Outcome, Plan, execute, outcome_of, path_result
 from ..store.backups import KeepOld, newest, take
-from ..store.layout import MANIFEST, TREE, other_manifest, swap_name
+from ..store.layout import LISTS, TREE, manifest_names, swap_name
 from ..store.lock import locked
-from ..store.recovery import NOTHING, decide_swaps, read_only_error
+from ..store.recovery import NOTHING, decide_swaps, read_only_error, record_published
 from ..store.renumber import Renumber
 from ..store.state import SEEDED, StoreSeen, Volume, read_books
 from ..store.steps import RemoveStaging, Run, WriteRecord
 from ..store.store import required_store
 from ..store.swap import BEFORE, ROLLBACK_SUFFIX, Exchange, SwapNote, open_swap, write_note
+from ..store.uses import Use, find_use
 from ..text import files
 
 ROUNDS = ("complete owners and swaps", "complete what that has left", "roll back")
@@ -45,22 +45,22 @@ class TakeBack(NamedTuple):
         name, previous = swap_name(self.spec.path, ROLLBACK_SUFFIX), run.record[self.spec.key]
         take(run.store, self.spec.path, self.number, name)
         with open_swap(run.store, name) as private:
-            listed = lstat(MANIFEST, private) is not None
             # Its owners were renumbered with all others; its entry, kept with it, was not.
             top = dict(previous["top"], mode=self.kept["top"]["mode"])
-            entry = dict(self.kept, manifest=other_manifest(self.spec.path, previous) if listed else None, top=top)
+            entry = dict(self.kept, top=top, left=previous["image"], **_names(private, self.spec.path, previous))
             present = run.store.look(self.spec.relative)
             write_note(private, SwapNote(self.spec.key, lstat(TREE, private).st_ino, present.inode, entry, previous))
 
 
 class PathKept(NamedTuple):
-    """A state path as it was found: its entry in the record, the store's copy, the last kept generation and its entry, a user."""
+    """A state path as it was found: its entry in the record, the store's copy, the last kept generation and its entry, and what
+    uses the copy."""
 
     spec: StatePath
     entry: Optional[dict]
     stored: Node
     kept: Optional[Tuple[bytes, dict]]
-    used_by: Optional[Process] = None
+    used_by: Use = None
 
 
 def roll_back(settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
@@ -93,6 +93,7 @@ def plan_rollback(store: StoreSeen, paths: List[PathKept], backups: int) -> Plan
     Raises PersistError for a refusal.
     """
     (complete, keep), owners = decide_swaps(store, backups), store.books.owners
+    published = record_published(store)
     back = {swap.note.path for swap in store.books.swaps if swap.is_rollback and swap.state != BEFORE}
     interrupted = bool(complete or keep)
     resume, renumber = interrupted and not back, ()
@@ -107,11 +108,11 @@ def plan_rollback(store: StoreSeen, paths: List[PathKept], backups: int) -> Plan
     stay = () if back or resume else [path for path in paths if path not in going]
     plan = Plan(
         phases=(
-            ("complete", complete),
+            ("complete", (*complete, *published)),
             ("renumber owners", renumber),
             ("take back", tuple(TakeBack(path.spec, store.path, *path.kept) for path in going)),
             ("exchange", tuple(Exchange(path.spec.key, store.path, name) for path, name in zip(going, names))),
-            ("record", (WriteRecord(store.path),) if keep else ()),
+            ("record", (WriteRecord(store.path),) if keep or published else ()),
             ("keep what was replaced", keep),
             ("remove staging", (RemoveStaging(),) if keep else ()),
         ),
@@ -138,6 +139,12 @@ def _result(path, going, back, resume):
     return path_result(path.spec, state, entry["files"], entry["bytes"])
 
 
+def _names(private, path, previous) -> dict:
+    """Names in manifests/ for the manifests that are kept with a tree, of those that the entry in the record does not use."""
+    names = zip(LISTS, manifest_names(path, previous))
+    return {field: name if lstat(kept, private) is not None else None for (field, kept), name in names}
+
+
 def _plan(store, specs, backups):
     seen = StoreSeen(store.path, read_books(store).completed(), Volume(store.read_only))
     plan = plan_rollback(seen, [_observe(store, spec, seen.books.record or {}) for spec in specs], backups)
@@ -148,7 +155,7 @@ def _plan(store, specs, backups):
 
 def _observe(store, spec, record):
     stored, entry = store.look(spec.relative), record.get(spec.key)
-    process = find_process_using(store.place(spec.path)) if stored.real else None
+    use = find_use(store, spec.path) if stored.real else None
     # No merge is ever made of adopted content: a kept tree is of the path's life before that.
     kept = newest(store, spec.path) if entry is not None and entry["origin"] == "seeded" else None
-    return PathKept(spec, entry, stored, kept, process)
+    return PathKept(spec, entry, stored, kept, use)

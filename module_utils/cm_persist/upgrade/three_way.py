@@ -11,12 +11,12 @@ deleted. Owners are compared by their names: an image may give them other number
 
 from typing import Iterable, Iterator, NamedTuple, Optional, Tuple
 
-from ..errors import StoreError, because
 from ..fs.accounts import Accounts
-from ..fs.dirfd import open_regular
 from ..fs.node import ParentDir
-from ..tree.compare import Entry, from_manifest, from_tree, same, side_by_side
+from ..tree.compare import Entry, from_tree, same, side_by_side
 from ..tree.manifest import MTIME
+from .base import Base
+from .widened import unwidened
 
 NEW_SUFFIX = b".cm_persist-new"  # of the image's version next to a touched file
 LONGEST_NAME = 255  # bytes of a file's name
@@ -55,17 +55,17 @@ class Tally(NamedTuple):
     names: Tuple[bytes, ...] = ()
 
 
-def decide(base: Iterable[Entry], store: Iterable[Entry], new: Iterable[Entry]) -> Iterator[Action]:
+def decide(base: Base, store: Iterable[Entry], new: Iterable[Entry]) -> Iterator[Action]:
     """What happens to each file: a directory comes before its content."""
     decided, both = None, False  # the top of a part that is decided as a whole, and whether it is kept next to the store's
-    for old, own, image in side_by_side(base, store, new):
+    for old, own, image in side_by_side(base.entries, store, new):
         key = [entry.key for entry in (old, own, image) if entry is not None][0]
         if decided is not None and key[: len(decided)] == decided:
             if both and image is not None:
                 yield Action(PART, image.path, image.is_directory)
             continue
         decided = None
-        what, whole = _decide(old, own, image)
+        what, whole = _decide(old, unwidened(old, own), image, base.listed)
         if what == KEEP_BOTH and (not key or len(key[-1] + NEW_SUFFIX) > LONGEST_NAME):
             what = KEEP_OWN
         if whole:
@@ -76,7 +76,7 @@ def decide(base: Iterable[Entry], store: Iterable[Entry], new: Iterable[Entry]) 
             yield Action(what, entry.path, entry.is_directory, before)
 
 
-def _decide(old, own, image):
+def _decide(old, own, image, listed):
     """An Action's what, or '', and whether it covers everything below."""
     if image is not None and own is None and old is not None:
         return "", True  # deleted, and so is everything that a new image has in it
@@ -85,7 +85,8 @@ def _decide(old, own, image):
     if own is None:
         return ADD if image is not None else "", False
     # A file that got attributes or an ACL since has been touched as well: no list has those that it had.
-    untouched = same(old, own) and (own.is_directory or not own.marks - (image.marks if image is not None else frozenset()))
+    marked = not own.is_directory and own.marks - (image.marks if image is not None else frozenset())
+    untouched = listed and same(old, own) and not marked
     if image is None:
         return REMOVE if untouched else "", False
     if own.is_directory != image.is_directory:
@@ -126,27 +127,8 @@ def tally(actions: Iterable[Action], most: int = 10) -> Tally:
 
 
 def actions_of(
-    base: Iterable[Entry], tree: Tuple[int, bytes], parent: ParentDir, accounts: Tuple[Accounts, Accounts]
+    base: Base, tree: Tuple[int, bytes], parent: ParentDir, accounts: Tuple[Accounts, Accounts]
 ) -> Iterator[Action]:
     """What happens to each file of a state path. base is the path as it was seeded or merged last; tree an open directory, and
     the name in it of the store's tree; accounts the names of the tree's owners, and of the image's."""
     return decide(base, from_tree(*tree, accounts[0]), from_tree(parent.fd, parent.name, accounts[1]))
-
-
-def seeded_entries(store, entry: dict) -> Iterator[Entry]:
-    """The files of a state path as it was seeded or merged last; entry is the record's. Raises StoreError if its manifest is lost
-    or broken."""
-    path = store.manifest_path(entry["manifest"])
-    try:
-        fd = open_regular(path)
-    except OSError as error:
-        hint = "Restore it from a backup; without it nothing can be merged."
-        raise StoreError(path, "the manifest cannot be opened: {}".format(because(error)), hint) from error
-    with open(fd, "rb") as file:
-        yield from from_manifest(file, path)
-
-
-def listed_entries(path: str, within: bytes, accounts: Accounts) -> Iterator[Entry]:
-    """The files of a part of an image's list, none if it is not listed; accounts are the image's, path is the list's."""
-    with open(open_regular(path), "rb") as file:
-        yield from from_manifest(file, path, within, accounts)
