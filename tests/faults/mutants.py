@@ -16,7 +16,7 @@ TRAPS = "tests/filesystem/test_hazards.py"
 CHANGE, BACK, OWNERS = (
     "tests/filesystem/test_image_change.py", "tests/filesystem/test_rollback.py", "tests/filesystem/test_owners.py"
 )  # fmt: skip
-BEGUN = "tests/filesystem/test_begun.py"
+BEGUN, ENTRY = "tests/filesystem/test_begun.py", "tests/filesystem/test_entrypoint.py"
 UPGRADES = "tests/faults/test_upgrade_faults.py"
 
 
@@ -697,5 +697,19 @@ MUTANTS = (
         ' or {"", ".", ".."} & set(path[1:].split("/"))',
         "",
         (OWNERS, "-k", "leads_out"),
+    ),
+    Mutant(
+        "a container's command that writes into the original, as it works in it",
+        "container/entrypoint",
+        'cd "$PWD" 2>/dev/null || {\n',
+        "true || {\n",
+        (ENTRY, "-k", "works_in_the_volume"),
+    ),
+    Mutant(
+        "a container's command started in a directory that is gone",
+        "container/entrypoint",
+        "    exit 4\n}\nunset",
+        "}\nunset",
+        (ENTRY, "-k", "not_there_any_more"),
     ),
 )
