@@ -712,4 +712,25 @@ MUTANTS = (
         "}\nunset",
         (ENTRY, "-k", "not_there_any_more"),
     ),
+    Mutant(
+        "a database that lies deep and keeps a part elsewhere",
+        CORE + "host/postgresql.py",
+        "            if below is not None:\n",
+        "            if below is not None and stack.depth < 2:\n",
+        (TRAPS, "-k", "not_seeded_alone"),
+    ),
+    Mutant(
+        "a database of another version started beside another database",
+        CORE + "host/postgresql.py",
+        "                return tuple(found)\n",
+        "                return tuple(found[-1:])\n",
+        (CHANGE, "-k", "another_version"),
+    ),
+    Mutant(
+        "a database that the store lacks started with any version",
+        CORE + "upgrade/observe.py",
+        "compared = stored if same_place is None else (same_place,)",
+        "compared = (database,) if same_place is None else (same_place,)",
+        (CHANGE, "-k", "one_more_database"),
+    ),
 )

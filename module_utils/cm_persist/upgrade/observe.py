@@ -194,16 +194,18 @@ class _Finder:
         return from_tree(self._parent.fd, self._parent.name, self._context.accounts)
 
     def _other_versions(self):
-        """The store's and the image's database, if their versions differ."""
+        """The store's and the image's database, if their versions differ. One of the image at a place where the store has none
+        must have the version of any that the store has."""
         with self._store.parent_of(self._spec.relative) as (fd, name):
             stored = find_databases(fd, name, self._store.place(self._spec.path))
         if not stored:
             return ()
         by_path = {database.directory[len(self._store.path) :]: database for database in stored}
         for database in find_databases(self._parent.fd, self._parent.name, self._spec.path):
-            own = by_path.get(database.directory, stored[0])
-            if own.version != database.version:
-                return own, database
+            same_place = by_path.get(database.directory)
+            compared = stored if same_place is None else (same_place,)
+            if database.version not in [each.version for each in compared]:
+                return compared[0], database
         return ()
 
 
