@@ -411,8 +411,8 @@ MUTANTS = (
     Mutant(
         "a database copied whose process cannot be looked into",
         CORE + "host/processes.py",
-        "        if not does and process in self._servers:\n",
-        "        if False:\n",
+        'served = "" if does else self._served_by(process)',
+        'served = ""',
         (USED, "-k", "known_by_its_note"),
     ),
     Mutant(
