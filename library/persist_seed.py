@@ -23,7 +23,8 @@ options:
       - C(on_image_change) says what to do when a path in the store meets another image. With C(keep), the store's files are used,
         and a warning counts the files of the image that they hide. With C(merge), files that nobody touched since they were
         seeded follow the image. Touched files stay, with the image's version next to them as C(NAME.cm_persist-new). Deleted
-        files stay deleted. A path that holds a database is kept. With C(fail), an image that changed the path's files is refused.
+        files stay deleted. A path that holds a database's files, in the store or in the image, is kept as a whole, and a warning
+        names one of them. With C(fail), an image that changed the path's files is refused.
       - C(missing) is like O(missing), for this path only. It can also be C(ignore), to skip the path without a warning, or
         C(make), to start with an empty directory that has the owner and mode of its parent, for a path that a program makes when
         it runs for the first time.

@@ -16,6 +16,7 @@ TRAPS = "tests/filesystem/test_hazards.py"
 CHANGE, BACK, OWNERS = (
     "tests/filesystem/test_image_change.py", "tests/filesystem/test_rollback.py", "tests/filesystem/test_owners.py"
 )  # fmt: skip
+KEPT = "tests/filesystem/test_database_files.py"
 BEGUN, ENTRY = "tests/filesystem/test_begun.py", "tests/filesystem/test_entrypoint.py"
 UPGRADES = "tests/faults/test_upgrade_faults.py"
 
@@ -561,7 +562,7 @@ MUTANTS = (
     Mutant(
         "a database merged",
         CORE + "upgrade/observe.py",
-        'return "it holds a database ({})".format(os.fsdecode(database)) if database else ""',
+        'return "it holds a database ({})".format(printable(database)) if database else ""',
         'return ""',
         (CHANGE, "-k", "database_is_never"),
     ),
@@ -732,5 +733,33 @@ MUTANTS = (
         "compared = stored if same_place is None else (same_place,)",
         "compared = (database,) if same_place is None else (same_place,)",
         (CHANGE, "-k", "one_more_database"),
+    ),
+    Mutant(
+        "a database that an image brings merged",
+        CORE + "upgrade/observe.py",
+        "database = find(*tree) or find(self._parent.fd, self._parent.name)",
+        "database = find(*tree)",
+        (KEPT, "-k", "is_kept"),
+    ),
+    Mutant(
+        "a database's file replaced beside its journal",
+        CORE + "upgrade/observe.py",
+        "            reason = reason or self._holds_database(find_by_content)",
+        "            reason = reason or ''",
+        (KEPT, "-k", "by_its_first_bytes"),
+    ),
+    Mutant(
+        "a file replaced beside its journal",
+        CORE + "host/database_files.py",
+        "any(name + journal in there for journal in JOURNALS)",
+        "False",
+        (KEPT, "-k", "by_its_names"),
+    ),
+    Mutant(
+        "a database known by nothing but its journal",
+        CORE + "host/database_files.py",
+        "    if head.startswith(SQLITE):\n",
+        "    if False:\n",
+        (KEPT, "-k", "first_bytes or single_file"),
     ),
 )

@@ -11,17 +11,11 @@ import os
 import socket
 from typing import Iterable, NamedTuple, Optional, Tuple
 
-from . import postgresql
 from .postgresql import Database, find_databases, names_if_readable
 
 MANAGER = "/usr/bin/cfy_manager"
 MNESIA, RABBITMQ, CONFIGURED = "/var/lib/rabbitmq/mnesia", "/var/lib/rabbitmq", "/etc/cloudify"
 NOT_NODES = ("-plugins-expand", "-feature_flags", ".pid")  # what RabbitMQ puts next to a node's own directory
-# Files of databases: PostgreSQL, MySQL, Mnesia (RabbitMQ), MongoDB, RocksDB, Redis, etcd and Consul, InfluxDB.
-DATABASE_FILES = (
-    postgresql.VERSION, b"ibdata1", b"mysql.ibd", b"schema.DAT", b"WiredTiger", b"CURRENT", b"appendonly.aof", b"dump.rdb",
-    b"raft.db", b"meta.db",
-)  # fmt: skip
 
 
 class Hazards(NamedTuple):

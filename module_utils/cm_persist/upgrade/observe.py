@@ -5,10 +5,9 @@ import itertools
 import os
 from typing import List, NamedTuple, Optional, Tuple
 
-from ..errors import CopyError, StoreError, because
+from ..errors import CopyError, StoreError, because, printable
 from ..fs.accounts import Accounts
 from ..fs.node import Node, ParentDir
-from ..host.applications import DATABASE_FILES
 from ..host.mounts import Mount, mounts_at_or_below
 from ..host.postgresql import Database, find_databases
 from ..host.processes import Process, find_process_using
@@ -16,7 +15,7 @@ from ..original.notes import read_notes
 from ..original.pristine import path_in_list
 from ..tree.compare import from_tree, same, side_by_side, some_of
 from ..tree.scan import ScanResult, scan
-from ..tree.walk import LEAVE, walk
+from .databases import find_by_content, find_by_name
 from .image import Image, fingerprint, identify, image_of
 from .three_way import Tally, actions_of, hidden, listed_entries, newer, seeded_entries, tally
 
@@ -130,6 +129,9 @@ class _Finder:
         policy, reason = self._spec.on_image_change, ""
         if policy == MERGE:
             reason = self._why_not(change)
+            if not reason and self._is_unchanged():
+                return change
+            reason = reason or self._holds_database(find_by_content)  # which reads each file: where a merge would be made
             if not reason:
                 return self._merged(change)
             policy = KEEP
@@ -137,9 +139,10 @@ class _Finder:
         gone = sum(image is None and not old.is_directory for old, image in side_by_side(self._seeded(), self._image()))
         return change._replace(policy=policy, reason=reason, hidden=count, names=names, removed=gone)
 
+    def _is_unchanged(self):
+        return all(same(old, image) for old, image in side_by_side(self._seeded(), self._image()))
+
     def _merged(self, change):
-        if all(same(old, image) for old, image in side_by_side(self._seeded(), self._image())):
-            return change
         accounts = self._context.store_accounts, self._context.accounts
         with self._store.parent_of(self._spec.relative) as tree:
             counts = tally(actions_of(self._seeded(), tree, self._parent, accounts))
@@ -154,7 +157,7 @@ class _Finder:
         if self._original.kind != self._store.look(self._spec.relative).kind:
             return change
         with self._store.parent_of(self._spec.relative) as (fd, name):
-            if _database(fd, name):  # two programs' database files cannot be compared
+            if find_by_name(fd, name):  # two programs' database files cannot be compared
                 return change
             own = from_tree(fd, name, self._context.store_accounts)
             count, names = some_of(newer(own, self._image_tree()), NAMED)
@@ -173,9 +176,13 @@ class _Finder:
             return "something is mounted at {}".format(mounts[0])
         if self._store.other_mount(self._spec.relative):
             return "its directory in the store is another mount"
+        return self._holds_database(find_by_name)
+
+    def _holds_database(self, find):
+        """A reason, as above, if one of the two trees holds a database, which find() finds."""
         with self._store.parent_of(self._spec.relative) as tree:
-            database = _database(*tree) or _database(self._parent.fd, self._parent.name)
-        return "it holds a database ({})".format(os.fsdecode(database)) if database else ""
+            database = find(*tree) or find(self._parent.fd, self._parent.name)
+        return "it holds a database ({})".format(printable(database)) if database else ""
 
     def _seeded(self):
         return seeded_entries(self._store, self._entry)
@@ -207,7 +214,3 @@ class _Finder:
             if database.version not in [each.version for each in compared]:
                 return compared[0], database
         return ()
-
-
-def _database(fd, name):
-    return next((visit.path for visit in walk(fd, name) if visit.event != LEAVE and visit.name in DATABASE_FILES), None)
