@@ -106,6 +106,13 @@ options:
     description: Whether to accept an older version of the image on a store that a newer one has used.
     type: bool
     default: false
+  method:
+    description:
+      - How entries that name no method will be linked, as in M(cm_persist.cm_persist.persist_link). With V(symlink), a path is
+        refused that has relative symbolic links out of it, which would lead nowhere from the store.
+    type: str
+    choices: [symlink, bind]
+    default: symlink
 attributes:
   check_mode:
     support: full
@@ -238,6 +245,7 @@ def main():
             "image_manifest": {"type": "path", "default": "/opt/cm_persist/image.manifest"},
             "backups": {"type": "int", "default": 1},
             "allow_downgrade": {"type": "bool", "default": False},
+            "method": {"type": "str", "choices": ["symlink", "bind"], "default": "symlink"},
         },
         supports_check_mode=True,
     )

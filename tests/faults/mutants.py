@@ -16,7 +16,7 @@ TRAPS = "tests/filesystem/test_hazards.py"
 CHANGE, BACK, OWNERS = (
     "tests/filesystem/test_image_change.py", "tests/filesystem/test_rollback.py", "tests/filesystem/test_owners.py"
 )  # fmt: skip
-KEPT = "tests/filesystem/test_database_files.py"
+KEPT, OUT = "tests/filesystem/test_database_files.py", "tests/filesystem/test_links_out.py"
 BEGUN, ENTRY = "tests/filesystem/test_begun.py", "tests/filesystem/test_entrypoint.py"
 UPGRADES = "tests/faults/test_upgrade_faults.py"
 
@@ -761,5 +761,40 @@ MUTANTS = (
         "    if head.startswith(SQLITE):\n",
         "    if False:\n",
         (KEPT, "-k", "first_bytes or single_file"),
+    ),
+    Mutant(
+        "links that would lead nowhere copied",
+        CORE + "seed/decide.py",
+        "    if path.links_out:\n",
+        "    if False:\n",
+        (OUT, "-k", "remedy_works or adopted"),
+    ),
+    Mutant(
+        "links that would lead nowhere adopted",
+        CORE + "seed/decide.py",
+        "    _refuse_links_out(path)\n    warnings",
+        "    warnings",
+        (OUT, "-k", "adopted"),
+    ),
+    Mutant(
+        "a link taken for one into a state path of a like name",
+        CORE + "original/links_out.py",
+        "any(inside(own, other.path) for other in specs)",
+        "any(own.startswith(other.path) for other in specs)",
+        (OUT, "-k", "like_name"),
+    ),
+    Mutant(
+        "links seeded as if the role's method were another",
+        CORE + "seed/seed.py",
+        "parse_paths(settings.store, settings.paths, settings.method)",
+        "parse_paths(settings.store, settings.paths)",
+        (OUT, "-k", "default_method"),
+    ),
+    Mutant(
+        "links that would lead nowhere merged",
+        CORE + "upgrade/observe.py",
+        "            reason = reason or self._brings_links_out(image)\n",
+        "",
+        (OUT, "-k", "new_image"),
     ),
 )

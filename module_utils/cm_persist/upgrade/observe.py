@@ -11,8 +11,10 @@ from ..fs.node import Node, ParentDir
 from ..host.mounts import Mount, mounts_at_or_below
 from ..host.postgresql import Database, find_databases
 from ..host.processes import Process, find_process_using
+from ..original.links_out import describe, find_links_out
 from ..original.notes import read_notes
 from ..original.pristine import path_in_list
+from ..paths import StatePath
 from ..tree.compare import from_tree, same, side_by_side, some_of
 from ..tree.scan import ScanResult, scan
 from .databases import find_by_content, find_by_name
@@ -27,7 +29,8 @@ class ImageContext(NamedTuple):
     """What is known of the running image.
 
     image: which one it is, None if only its paths can be looked at. listed: path of its list, '' if that is not what identifies
-    it. accounts: its users and groups; store_accounts: those of the store's owners. mounts: the mount table.
+    it. accounts: its users and groups; store_accounts: those of the store's owners. mounts: the mount table. specs: all state
+    paths.
     """
 
     image: Optional[Image]
@@ -35,17 +38,19 @@ class ImageContext(NamedTuple):
     accounts: Accounts
     store_accounts: Accounts
     mounts: List[Mount]
+    specs: Tuple[StatePath, ...] = ()
 
     def at(self, parent: ParentDir, original: Node) -> Image:
         """The image as it is known at a state path, where the original is."""
         return self.image or fingerprint(parent, original)
 
 
-def image_context(settings, store_accounts: Optional[Accounts], machine) -> ImageContext:
+def image_context(settings, specs: List[StatePath], store_accounts: Optional[Accounts], machine) -> ImageContext:
     """The image of this machine; settings have image and image_manifest, store_accounts is None if nobody wrote them yet."""
     image, own = identify(settings.image, settings.image_manifest), machine.accounts()
     listed = settings.image_manifest if image and not settings.image else ""
-    return ImageContext(image, listed, own, own if store_accounts is None else store_accounts, machine.mounts())
+    of_store = own if store_accounts is None else store_accounts
+    return ImageContext(image, listed, own, of_store, machine.mounts(), tuple(specs))
 
 
 class ImageChange(NamedTuple):
@@ -132,8 +137,10 @@ class _Finder:
             if not reason and self._is_unchanged():
                 return change
             reason = reason or self._holds_database(find_by_content)  # which reads each file: where a merge would be made
+            image = scan(self._parent.fd, self._parent.name, self._spec.path, 0)
+            reason = reason or self._brings_links_out(image)
             if not reason:
-                return self._merged(change)
+                return self._merged(change, image)
             policy = KEEP
         count, names = some_of(hidden(self._seeded(), self._image()), NAMED)
         gone = sum(image is None and not old.is_directory for old, image in side_by_side(self._seeded(), self._image()))
@@ -142,12 +149,17 @@ class _Finder:
     def _is_unchanged(self):
         return all(same(old, image) for old, image in side_by_side(self._seeded(), self._image()))
 
-    def _merged(self, change):
+    def _brings_links_out(self, image):
+        """A reason, as below, if the image, as it was scanned, has links that would lead nowhere from the store."""
+        links = find_links_out(self._spec, self._context.specs, image.leading_out)
+        text = "in the image, relative links lead out of it, to where the store has nothing: {}"
+        return text.format(describe(links)) if links else ""
+
+    def _merged(self, change, image):
         accounts = self._context.store_accounts, self._context.accounts
         with self._store.parent_of(self._spec.relative) as tree:
             counts = tally(actions_of(self._seeded(), tree, self._parent, accounts))
             stored = scan(*tree, self._store.place(self._spec.path), 0)
-        image = scan(self._parent.fd, self._parent.name, self._spec.path, 0)
         both = ScanResult(*(one + other for one, other in zip(stored, image)))
         process = find_process_using(self._store.place(self._spec.path))
         return change._replace(policy=MERGE, tally=counts, scan=both, used_by=process)
