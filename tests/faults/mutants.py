@@ -797,4 +797,11 @@ MUTANTS = (
         "",
         (OUT, "-k", "new_image"),
     ),
+    Mutant(
+        "a single file copied without its journal",
+        CORE + "seed/checks.py",
+        "    if journals:\n",
+        "    if False:\n",
+        (KEPT, "-k", "next_to_it"),
+    ),
 )

@@ -2,6 +2,7 @@
 """A merge replaces files one by one, and a database's file and its journal are one: what holds a database is kept as a whole."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import struct
@@ -10,11 +11,14 @@ import sys
 
 import pytest
 
+from module_utils.cm_persist.errors import PathError
 from module_utils.cm_persist.fs.dirfd import Opened
 from module_utils.cm_persist.host.database_files import HEADER, is_database
-from tests.site import write
+from tests.site import Site, write
 from tests.tree import footprint
 from tests.upgrades import FIRST, NEW, OLD, SECOND, Upgraded, ship, texts, upgraded
+
+from .test_bad_input import refused
 
 WRITER = """
 import os, signal, sqlite3, sys
@@ -162,3 +166,29 @@ def test_an_image_that_changed_nothing_there_is_not_read(site, monkeypatch):
     ship(site, FIRST, when=1600000000)
     monkeypatch.setattr("module_utils.cm_persist.upgrade.databases.is_database", None)
     assert not site.start_as(NEW, policy="merge").warnings and "touched" in texts(site.stored())
+
+
+@pytest.mark.parametrize("journal", ["app.db-wal", "app.db-journal"])
+@pytest.mark.parametrize("method", ["symlink", "bind"])
+def test_a_single_file_is_not_seeded_without_the_journal_that_is_next_to_it(top, journal, method):
+    site = Site(top)
+    make_sqlite(site.path("app.db"), "of one")
+    write(site.path(journal), "the last row")
+    error = refused(site, lambda: site.seed("app.db", method=method), site.path("app.db"), site.path(journal), kind=PathError)
+    assert "directory" in error.hint
+    os.truncate(site.path(journal), 0)
+    assert site.seed("app.db", method=method).changed
+
+
+def test_a_journal_that_is_a_state_path_too_is_seeded_with_its_file(top):
+    site = Site(top)
+    make_sqlite(site.path("app.db"), "of one")
+    write(site.path("app.db-journal"), "x")
+    assert site.seed("app.db", "app.db-journal").changed
+
+
+def test_a_directory_has_no_journal(site):
+    write(site.path() + "-journal", "x")
+    shutil.rmtree(site.store)
+    os.mkdir(site.store)
+    assert site.seed().changed

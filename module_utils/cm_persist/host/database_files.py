@@ -8,10 +8,11 @@ Berkeley DB; mdb.c of LMDB; db.go of bbolt).
 
 import os
 import re
+import stat
 import struct
 from typing import List, Optional
 
-from ..fs.dirfd import Opened, open_regular
+from ..fs.dirfd import Opened, lstat, open_regular
 from . import postgresql
 
 NAMES = {
@@ -27,7 +28,8 @@ FORMS = re.compile(
     rb"|segments_[0-9a-z]+"  # Lucene
 )
 DIRECTORIES = {b"_state"}  # Elasticsearch
-JOURNALS = (b"-wal", b"-shm", b"-journal")  # of SQLite, each after the name of its file
+INDEX = b"-shm"  # of what is in -wal: SQLite makes it anew
+JOURNALS = (b"-wal", INDEX, b"-journal")  # of SQLite, each after the name of its file
 CURRENT, MANIFEST = b"CURRENT", re.compile(rb"MANIFEST-[0-9]+")  # LevelDB, RocksDB
 HEADER = 20  # bytes that tell
 SQLITE = b"SQLite format 3\0"
@@ -44,6 +46,16 @@ def database_among(directories: List[bytes], files: List[bytes]) -> Optional[byt
     if CURRENT in there and any(MANIFEST.fullmatch(name) for name in files):
         return CURRENT
     return next((name for name in directories if name in DIRECTORIES), None)
+
+
+def journals_beside(name: bytes, dir_fd: int) -> List[bytes]:
+    """The names of the journals of a file in an open directory that hold something: what the file itself may lack. Raises OSError
+    if they cannot be looked at."""
+    status = lstat(name, dir_fd)
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return []
+    found = [(name + journal, lstat(name + journal, dir_fd)) for journal in JOURNALS if journal != INDEX]
+    return [journal for journal, status in found if status is not None and stat.S_ISREG(status.st_mode) and status.st_size]
 
 
 def is_database(name: bytes, dir_fd: int) -> bool:
