@@ -23,7 +23,8 @@ options:
       - C(on_image_change) says what to do when a path in the store meets another image. With C(keep), the store's files are used,
         and a warning counts the files of the image that they hide. With C(merge), files that nobody touched since they were
         seeded follow the image. Touched files stay, with the image's version next to them as C(NAME.cm_persist-new). Deleted
-        files stay deleted. A path that holds a database is kept. With C(fail), an image that changed the path's files is refused.
+        files stay deleted. A path that holds a database's files, in the store or in the image, is kept as a whole, and a warning
+        names one of them. With C(fail), an image that changed the path's files is refused.
       - C(missing) is like O(missing), for this path only. It can also be C(ignore), to skip the path without a warning, or
         C(make), to start with an empty directory that has the owner and mode of its parent, for a path that a program makes when
         it runs for the first time.
@@ -105,6 +106,13 @@ options:
     description: Whether to accept an older version of the image on a store that a newer one has used.
     type: bool
     default: false
+  method:
+    description:
+      - How entries that name no method will be linked, as in M(cm_persist.cm_persist.persist_link). With V(symlink), a path is
+        refused that has relative symbolic links out of it, which would lead nowhere from the store.
+    type: str
+    choices: [symlink, bind]
+    default: symlink
 attributes:
   check_mode:
     support: full
@@ -237,6 +245,7 @@ def main():
             "image_manifest": {"type": "path", "default": "/opt/cm_persist/image.manifest"},
             "backups": {"type": "int", "default": 1},
             "allow_downgrade": {"type": "bool", "default": False},
+            "method": {"type": "str", "choices": ["symlink", "bind"], "default": "symlink"},
         },
         supports_check_mode=True,
     )

@@ -16,7 +16,8 @@ TRAPS = "tests/filesystem/test_hazards.py"
 CHANGE, BACK, OWNERS = (
     "tests/filesystem/test_image_change.py", "tests/filesystem/test_rollback.py", "tests/filesystem/test_owners.py"
 )  # fmt: skip
-BEGUN = "tests/filesystem/test_begun.py"
+KEPT, OUT = "tests/filesystem/test_database_files.py", "tests/filesystem/test_links_out.py"
+BEGUN, ENTRY = "tests/filesystem/test_begun.py", "tests/filesystem/test_entrypoint.py"
 UPGRADES = "tests/faults/test_upgrade_faults.py"
 
 
@@ -411,8 +412,8 @@ MUTANTS = (
     Mutant(
         "a database copied whose process cannot be looked into",
         CORE + "host/processes.py",
-        "        if not does and process in self._servers:\n",
-        "        if False:\n",
+        'served = "" if does else self._served_by(process)',
+        'served = ""',
         (USED, "-k", "known_by_its_note"),
     ),
     Mutant(
@@ -561,7 +562,7 @@ MUTANTS = (
     Mutant(
         "a database merged",
         CORE + "upgrade/observe.py",
-        'return "it holds a database ({})".format(os.fsdecode(database)) if database else ""',
+        'return "it holds a database ({})".format(printable(database)) if database else ""',
         'return ""',
         (CHANGE, "-k", "database_is_never"),
     ),
@@ -697,5 +698,110 @@ MUTANTS = (
         ' or {"", ".", ".."} & set(path[1:].split("/"))',
         "",
         (OWNERS, "-k", "leads_out"),
+    ),
+    Mutant(
+        "a container's command that writes into the original, as it works in it",
+        "container/entrypoint",
+        'cd "$PWD" 2>/dev/null || {\n',
+        "true || {\n",
+        (ENTRY, "-k", "works_in_the_volume"),
+    ),
+    Mutant(
+        "a container's command started in a directory that is gone",
+        "container/entrypoint",
+        "    exit 4\n}\nunset",
+        "}\nunset",
+        (ENTRY, "-k", "not_there_any_more"),
+    ),
+    Mutant(
+        "a database that lies deep and keeps a part elsewhere",
+        CORE + "host/postgresql.py",
+        "            if below is not None:\n",
+        "            if below is not None and stack.depth < 2:\n",
+        (TRAPS, "-k", "not_seeded_alone"),
+    ),
+    Mutant(
+        "a database of another version started beside another database",
+        CORE + "host/postgresql.py",
+        "                return tuple(found)\n",
+        "                return tuple(found[-1:])\n",
+        (CHANGE, "-k", "another_version"),
+    ),
+    Mutant(
+        "a database that the store lacks started with any version",
+        CORE + "upgrade/observe.py",
+        "compared = stored if same_place is None else (same_place,)",
+        "compared = (database,) if same_place is None else (same_place,)",
+        (CHANGE, "-k", "one_more_database"),
+    ),
+    Mutant(
+        "a database that an image brings merged",
+        CORE + "upgrade/observe.py",
+        "database = find(*tree) or find(self._parent.fd, self._parent.name)",
+        "database = find(*tree)",
+        (KEPT, "-k", "is_kept"),
+    ),
+    Mutant(
+        "a database's file replaced beside its journal",
+        CORE + "upgrade/observe.py",
+        "            reason = reason or self._holds_database(find_by_content)",
+        "            reason = reason or ''",
+        (KEPT, "-k", "by_its_first_bytes"),
+    ),
+    Mutant(
+        "a file replaced beside its journal",
+        CORE + "host/database_files.py",
+        "any(name + journal in there for journal in JOURNALS)",
+        "False",
+        (KEPT, "-k", "by_its_names"),
+    ),
+    Mutant(
+        "a database known by nothing but its journal",
+        CORE + "host/database_files.py",
+        "    if head.startswith(SQLITE):\n",
+        "    if False:\n",
+        (KEPT, "-k", "first_bytes or single_file"),
+    ),
+    Mutant(
+        "links that would lead nowhere copied",
+        CORE + "seed/decide.py",
+        "    if path.links_out:\n",
+        "    if False:\n",
+        (OUT, "-k", "remedy_works or adopted"),
+    ),
+    Mutant(
+        "links that would lead nowhere adopted",
+        CORE + "seed/decide.py",
+        "    _refuse_links_out(path)\n    warnings",
+        "    warnings",
+        (OUT, "-k", "adopted"),
+    ),
+    Mutant(
+        "a link taken for one into a state path of a like name",
+        CORE + "original/links_out.py",
+        "any(inside(own, other.path) for other in specs)",
+        "any(own.startswith(other.path) for other in specs)",
+        (OUT, "-k", "like_name"),
+    ),
+    Mutant(
+        "links seeded as if the role's method were another",
+        CORE + "seed/seed.py",
+        "parse_paths(settings.store, settings.paths, settings.method)",
+        "parse_paths(settings.store, settings.paths)",
+        (OUT, "-k", "default_method"),
+    ),
+    Mutant(
+        "links that would lead nowhere merged",
+        CORE + "upgrade/observe.py",
+        "            reason = reason or self._brings_links_out(image)\n",
+        "",
+        (OUT, "-k", "new_image"),
+    ),
+    Mutant(
+        "a single file copied without its journal",
+        CORE + "seed/checks.py",
+        "    if journals:\n",
+        "    if False:\n",
+        (KEPT, "-k", "next_to_it"),
     ),
 )

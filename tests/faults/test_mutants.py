@@ -38,8 +38,9 @@ def test_every_rule_stands_once():
 
 def mutate(mutant, place):
     """Make a copy of the product and its tests in which one rule is broken."""
-    for name in ("module_utils", "library", "tests"):
-        shutil.copytree(os.path.join(ROOT, name), os.path.join(place, name), ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("module_utils", "library", "container", "tests"):
+        left_out = shutil.ignore_patterns("__pycache__", "wheels")
+        shutil.copytree(os.path.join(ROOT, name), os.path.join(place, name), ignore=left_out)
     shutil.copy(os.path.join(ROOT, "pyproject.toml"), place)
     path = os.path.join(place, mutant.file)
     with open(path) as file:

@@ -7,12 +7,14 @@ import socket
 import pytest
 
 from module_utils.cm_persist.errors import PathError, StoreError
+from module_utils.cm_persist.fs.dirfd import Opened
 from module_utils.cm_persist.fs.node import Node
 from module_utils.cm_persist.host.applications import CONFIGURED, MNESIA, RABBITMQ, Hazards, find_hazards
+from module_utils.cm_persist.host.postgresql import find_databases
 from module_utils.cm_persist.paths import StatePath
 from module_utils.cm_persist.seed.checks import hazard_warnings
 from module_utils.cm_persist.seed.observe import PathSeen
-from tests.site import Site, write
+from tests.site import Site, run, write
 
 from .test_bad_input import refused
 
@@ -32,7 +34,7 @@ def bare(top):
     return Site(top)
 
 
-@pytest.mark.parametrize("below", ["", "/main", "/9.5/data"])
+@pytest.mark.parametrize("below", ["", "/main", "/9.5/data", "/pgsql/9.5/data", "/lib/some/where/else/pgsql/9.5/data"])
 @pytest.mark.parametrize("link", ["pg_tblspc/16384", "pg_xlog"])
 def test_a_database_that_keeps_part_of_it_elsewhere_is_not_seeded_alone(bare, below, link):
     top = make_database(bare, "data" + below)
@@ -44,6 +46,36 @@ def test_a_database_that_keeps_part_of_it_elsewhere_is_not_seeded_alone(bare, be
     error = refused(bare, bare.seed, top, "elsewhere, at " + bare.path("fast/space"), kind=PathError)
     assert "cm_persist_paths" in error.hint
     assert bare.seed("data", "fast").changed
+
+
+def databases_in(site, name="data"):
+    """list of str: the data directories in a state path."""
+    with Opened(os.open(site.image, os.O_RDONLY)) as descriptor:
+        return [each.directory for each in find_databases(descriptor, name.encode(), site.path(name))]
+
+
+def test_databases_at_different_depths_are_all_found(bare):
+    names = ["data/a", "data/b/c/d/e", "data/b/f"]
+    made = [make_database(bare, name) for name in names]
+    assert databases_in(bare) == made, "and none of the databases of a cluster, which have a version of their own each"
+    os.symlink("/nowhere", made[1] + "/pg_tblspc/1")
+    refused(bare, bare.seed, made[1], "elsewhere, at /nowhere", kind=PathError)
+
+
+def test_a_search_for_databases_is_at_home_at_any_depth(bare):
+    descriptor = os.open(bare.fill(), os.O_RDONLY)
+    for _level in range(3000):  # longer than a path can be, and deeper than there may be descriptors
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    with open(os.open("PG_VERSION", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor), "w") as file:
+        file.write("9.5")
+    os.close(descriptor)
+    before = len(os.listdir("/proc/self/fd"))
+    assert [len(each) for each in databases_in(bare)] == [len(bare.path()) + 2 * 3000]
+    assert len(os.listdir("/proc/self/fd")) == before
+    run("rm", "-rf", bare.path())  # Python's own way is not at home there
 
 
 def test_a_link_within_the_state_paths_is_none(bare):

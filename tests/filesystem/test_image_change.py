@@ -252,6 +252,33 @@ def test_another_version_of_postgresql_is_refused(site, adopted):
     assert site.start_as()
 
 
+@pytest.mark.parametrize("where", ["lib/pgsql/9.5/data", "one/deep/er/than/that/data"])
+def test_another_version_is_refused_at_any_depth_and_beside_another_database(site, where):
+    for top, version in ((site.stored(), "9.5"), (site.path(), "14")):
+        for name, of in (("small", "12"), (where, version)):
+            os.makedirs(os.path.join(top, name))
+            write(os.path.join(top, name, "PG_VERSION"), of)
+    before = site.untouched()
+    with pytest.raises(PathError) as failure:
+        site.start_as()
+    assert failure.value.path == os.path.join(site.stored(), where) and site.untouched() == before
+    assert "PostgreSQL 9.5" in failure.value.found and "has 14 at " + os.path.join(site.path(), where) in failure.value.found
+
+
+@pytest.mark.parametrize("version, accepted", [("12", True), ("14", False)])
+def test_one_more_database_needs_a_version_that_the_store_has(site, version, accepted):
+    for top, name, of in (
+        (site.stored(), "a", "9.5"), (site.stored(), "b/c", "12"), (site.path(), "a", "9.5"), (site.path(), "d/e/f", version)
+    ):  # fmt: skip
+        os.makedirs(os.path.join(top, name))
+        write(os.path.join(top, name, "PG_VERSION"), of)
+    if accepted:
+        assert site.start_as().paths[0]["state"] == "already"
+        return
+    with pytest.raises(PathError, match="PostgreSQL 9.5, and the image has 14"):
+        site.start_as()
+
+
 def test_an_adopted_path_says_what_this_image_has_newer(site):
     shutil.rmtree(site.books)
     told = site.told(policy="merge")

@@ -11,7 +11,7 @@ import pytest
 from module_utils.cm_persist.errors import LinkError, PathError
 from module_utils.cm_persist.host import processes
 from module_utils.cm_persist.original.notes import copy_name
-from tests.site import Site, as_nobody
+from tests.site import Site, as_nobody, write
 
 SLEEP = "import sys, os; os.chdir(sys.argv[2]); file = sys.argv[1] and open(sys.argv[1]); print(flush=True); sys.stdin.read()"
 
@@ -196,15 +196,17 @@ def postmaster(site, user):
     name = os.path.join(site.top, "postgres")
     os.symlink(sys.executable, name)  # comm is the name that it was started by
 
-    def start(*arguments, pid=None):
+    def start(*arguments, pid=None, below=""):
         program = "import sys; print(flush=True); sys.stdin.read()"
         process = subprocess.Popen(
             [name, "-c", program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/"
         )
         process.stdout.readline()
         started.append(process)
-        with open(site.path() + "/postmaster.pid", "w") as note:
-            note.write("{}\n{}\n".format(process.pid if pid is None else pid, site.path()))
+        directory = site.path() + below
+        os.makedirs(directory, exist_ok=True)
+        write(directory + "/PG_VERSION", "14\n")
+        write(directory + "/postmaster.pid", "{}\n{}\n".format(process.pid if pid is None else pid, directory))
         return process
 
     started = []
@@ -214,11 +216,13 @@ def postmaster(site, user):
 
 
 @pytest.mark.root
-def test_a_live_database_is_known_by_its_note(site, postmaster):
+@pytest.mark.parametrize("below", ["", "/lib/pgsql/14/data"])
+def test_a_live_database_is_known_by_its_note(site, postmaster, below):
     # That it works there cannot be seen, as in a container without SYS_PTRACE, and its directory is not in its command line.
-    process = postmaster()
+    process = postmaster(below=below)
     reported = as_nobody(lambda: refuse(processes.find_process_using(site.path())))
-    assert "process {} (postgres".format(process.pid) in reported and "is the database of {}".format(site.path()) in reported
+    assert "process {} (postgres".format(process.pid) in reported
+    assert "is the database of {}".format(site.path() + below) in reported
 
 
 @pytest.mark.parametrize("stale", ["another program", "another database", "nobody", "no number", "this process"])

@@ -24,7 +24,7 @@ MODULES = {
 LOOKING = ("persist_info", "persist_audit")  # these change nothing, ever
 # entry point of the role: (module, prefix of its variables, options they are passed to, options with a fixed value)
 SEED = ["store", "paths", "require_mount", "required", "missing", "allow_foreign", "lease", "lease_timeout", "lease_holder"]
-SEED += ["image", "backups", "allow_downgrade"]
+SEED += ["image", "backups", "allow_downgrade", "method"]
 LINK = ["store", "paths", "require_mount", "method"]
 LOOK = ["store", "paths", "require_mount"]
 ROLE = [

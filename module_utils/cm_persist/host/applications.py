@@ -11,26 +11,23 @@ import os
 import socket
 from typing import Iterable, NamedTuple, Optional, Tuple
 
-from . import postgresql
+from .database_files import journals_beside
 from .postgresql import Database, find_databases, names_if_readable
 
 MANAGER = "/usr/bin/cfy_manager"
 MNESIA, RABBITMQ, CONFIGURED = "/var/lib/rabbitmq/mnesia", "/var/lib/rabbitmq", "/etc/cloudify"
 NOT_NODES = ("-plugins-expand", "-feature_flags", ".pid")  # what RabbitMQ puts next to a node's own directory
-# Files of databases: PostgreSQL, MySQL, Mnesia (RabbitMQ), MongoDB, RocksDB, Redis, etcd and Consul, InfluxDB.
-DATABASE_FILES = (
-    postgresql.VERSION, b"ibdata1", b"mysql.ibd", b"schema.DAT", b"WiredTiger", b"CURRENT", b"appendonly.aof", b"dump.rdb",
-    b"raft.db", b"meta.db",
-)  # fmt: skip
 
 
 class Hazards(NamedTuple):
-    """The databases in a state path, RabbitMQ's nodes in it, the name of this host, and whether this is a Cloudify Manager."""
+    """The databases in a state path, RabbitMQ's nodes in it, the name of this host, whether this is a Cloudify Manager, and, of a
+    path that is a single file, the paths of its journals that no state path contains."""
 
     databases: Tuple[Database, ...] = ()
     nodes: Tuple[str, ...] = ()
     host: str = ""
     manager: bool = False
+    journals: Tuple[str, ...] = ()
 
 
 def find_hazards(
@@ -42,6 +39,12 @@ def find_hazards(
     manager is a program that exists where Cloudify Manager is installed.
     """
     databases = () if path is None else find_databases(top_fd, relative, path, tops)
+    journals = () if path is None else _journals_of(top_fd, relative, path, tops)
     names = [os.fsdecode(name) for name in names_if_readable(top_fd, os.path.join(relative, b"mnesia"))]
     nodes = tuple(name for name in names if "@" in name and not name.endswith(NOT_NODES))
-    return Hazards(databases, nodes, socket.gethostname(), os.path.lexists(manager))
+    return Hazards(databases, nodes, socket.gethostname(), os.path.lexists(manager), journals)
+
+
+def _journals_of(top_fd, relative, path, tops) -> Tuple[str, ...]:
+    found = [os.path.join(os.path.dirname(path), os.fsdecode(name)) for name in journals_beside(relative, top_fd)]
+    return tuple(journal for journal in found if journal not in tops)

@@ -5,17 +5,27 @@ Tablespaces and the log may be outside the data directory, behind symbolic links
 (https://www.postgresql.org/docs/current/storage-file-layout.html).
 """
 
+import contextlib
 import os
 from typing import Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError
-from ..fs.dirfd import OPEN_DIRECTORY, Opened, list_kinds, list_names, lstat, open_directory, open_quietly, open_regular
+from ..fs.dirfd import (
+    OPEN_DIRECTORY,
+    DirectoryStack,
+    Opened,
+    list_kinds,
+    list_names,
+    lstat,
+    open_directory,
+    open_quietly,
+    open_regular,
+)
 from ..paths import inside
 
 VERSION = b"PG_VERSION"  # the file that makes a directory a data directory
 LONGEST_VERSION = 1 << 10  # bytes
 LOGS, TABLESPACES = (b"pg_wal", b"pg_xlog"), b"pg_tblspc"
-DEPTH = 2  # levels below a state path where a data directory may be: /var/lib/pgsql has it at 9.5/data
 PID_FILE, SERVERS = "postmaster.pid", ("postgres", "postmaster")
 
 
@@ -28,23 +38,28 @@ class Database(NamedTuple):
 
 
 def find_databases(top_fd: int, relative: bytes, path: str, tops: Iterable[str] = ()) -> Tuple[Database, ...]:
-    """The databases in a directory (path, or relative to the open top_fd) or a few levels below; tops are all state paths."""
+    """The databases in a directory (path, or relative to the open top_fd) or at any depth below; tops are all state paths.
+
+    None is looked for below another: there, each of a cluster's own databases has a version as well.
+    """
+    fd, found = open_if_readable(top_fd, relative), []
+    if fd is None:
+        return ()
     tops = [os.path.realpath(top) for top in tops]
-    level = [b""]
-    for depth in range(DEPTH + 1):
-        found, deeper = [], []
-        for below in level:
-            fd = open_if_readable(top_fd, os.path.join(relative, below).rstrip(b"/"))
-            if fd is None:
-                continue
-            with Opened(fd):
-                database = _database(fd, os.path.join(path, os.fsdecode(below)).rstrip("/"), tops)
-                found += [database] if database else []
-                deeper += [os.path.join(below, name) for name in list_kinds(fd)[0]] if depth < DEPTH and not found else []
-        if found:  # below a cluster, each of its databases has a version of its own
-            return tuple(found)
-        level = deeper
-    return ()
+    with Opened(fd), contextlib.closing(DirectoryStack(fd)) as stack:
+        stack.note = path, _look(fd, path, tops, found)
+        while True:
+            directory, names = stack.note
+            name = next(names, None)
+            below = None if name is None else _open(name, stack.fd)
+            if below is not None:
+                inner = os.path.join(directory, os.fsdecode(name))
+                stack.push(below)
+                stack.note = inner, _look(below, inner, tops, found)
+            elif name is None and not stack.depth:
+                return tuple(found)
+            elif name is None:
+                stack.pop()
 
 
 def lost_databases(top_fd: int, relative: bytes, directories: Iterable[str]) -> Tuple[str, ...]:
@@ -88,7 +103,7 @@ def open_if_readable(top_fd: int, relative: bytes) -> Optional[int]:
     above, name = os.path.split(relative)
     try:
         with Opened(open_directory(top_fd, above, "")) as parent:
-            return open_quietly(name, OPEN_DIRECTORY, parent)
+            return _open(name, parent)
     except (OSError, StoreError):
         return None
 
@@ -100,6 +115,22 @@ def names_if_readable(top_fd: int, relative: bytes) -> List[bytes]:
         return []
     with Opened(fd):
         return list_names(fd)
+
+
+def _open(name, dir_fd) -> Optional[int]:
+    try:
+        return open_quietly(name, OPEN_DIRECTORY, dir_fd)
+    except OSError:  # the copy reports it
+        return None
+
+
+def _look(fd, path, tops, found) -> Iterator[bytes]:
+    """Add the database of an open directory, if it is one, to those that were found; otherwise give the directories in it."""
+    database = _database(fd, path, tops)
+    if database is None:
+        return iter(list_kinds(fd)[0])
+    found.append(database)
+    return iter(())
 
 
 def _database(fd, path, tops) -> Optional[Database]:

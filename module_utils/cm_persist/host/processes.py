@@ -11,6 +11,7 @@ import os
 from typing import Iterable, List, NamedTuple, Optional, Set
 
 from ..errors import printable
+from ..fs.dirfd import Opened
 from ..paths import inside
 from . import postgresql
 
@@ -55,7 +56,7 @@ class _Search:
         self._own = _ancestors(os.getpid())
         self._sessions = {_session(process) for process in self._own}
         self._stopping = {name if name.endswith(".service") else name + ".service" for name in stopping}
-        self._servers = {process: place for process, place in ((_server_of(place), place) for place in places) if process}
+        self._databases = None  # the data directories in the places: looked for when there is a server
 
     def run(self) -> Optional[Process]:
         for process in sorted(filter(str.isdigit, os.listdir(PROC)), key=int):
@@ -71,9 +72,8 @@ class _Search:
             does = self._uses(process)
         except PermissionError:
             does = self._was_started_with(process)
-        if not does and process in self._servers:
-            return "is the database of {}".format(self._servers[process])
-        return does
+        served = "" if does else self._served_by(process)
+        return "is the database of {}".format(served) if served else does
 
     def _uses(self, process) -> str:
         if not os.path.samestat(os.stat(_proc(process, "root")), os.stat("/")):
@@ -94,6 +94,17 @@ class _Search:
                     return "has {} mapped".format(mapped[0])
         return ""
 
+    def _served_by(self, process) -> str:
+        """The data directory that this server works on by its note, '' for none."""
+        if _name(process) not in postgresql.SERVERS:
+            return ""
+        if self._databases is None:
+            self._databases = [directory for place in self._places for directory in _databases_in(place)]
+        # By now the number in a note may be that of another process, or of another database.
+        arguments = _arguments(process)
+        noted = [each for each in self._databases if postgresql.process_of(each) == process]
+        return next((each for each in noted if postgresql.is_server_of(each, _name(process), arguments)), "")
+
     def _was_started_with(self, process) -> str:
         words = [word for argument in _arguments(process) for word in argument.split("=")]
         named = next((each for each in words if each.startswith("/") and self._contain(os.path.realpath(each))), "")
@@ -103,13 +114,9 @@ class _Search:
         return any(inside(path, place) for place in self._places)
 
 
-def _server_of(place):
-    # By now the number may be that of another process, or of another database.
-    process = postgresql.process_of(place)
-    with contextlib.suppress(OSError):
-        if process and postgresql.is_server_of(place, _name(process), _arguments(process)):
-            return process
-    return None
+def _databases_in(place) -> List[str]:
+    with Opened(os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+        return [database.directory for database in postgresql.find_databases(root, os.fsencode(place[1:]), place)]
 
 
 def _proc(process, *names):

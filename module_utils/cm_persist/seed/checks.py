@@ -6,6 +6,7 @@ from typing import List
 from ..errors import PathError, StoreError, printable
 from ..host.applications import CONFIGURED, MNESIA, RABBITMQ
 from ..store.state import StoreSeen
+from ..text import some
 from ..tree.scan import ScanResult
 
 BOOKS = 5  # files and directories: staging, manifests, the owners, the record and the one that replaces it
@@ -57,7 +58,11 @@ def general_warnings(store: StoreSeen, paths: list) -> List[str]:
 
 def refuse_hazards(store: StoreSeen, path):
     """Refuse to copy a state path (PathSeen) where the copy would lack data that belongs to it. Raises PathError, StoreError."""
-    databases = path.hazards.databases
+    databases, journals = path.hazards.databases, path.hazards.journals
+    if journals:
+        found = "its journal is next to it, at {}, and what that holds may be nowhere else".format(some(list(journals)))
+        hint = "Name the directory of both; or stop what writes it, so that it removes the journal."
+        raise PathError(path.spec.path, found, hint)
     for database in databases:
         if database.elsewhere:
             where = ", ".join(map(printable, database.elsewhere))

@@ -6,6 +6,7 @@ from typing import List, NamedTuple, Tuple
 
 from ..errors import PathError, StoreError, printable
 from ..fs.node import LINK, NONE, OTHER, Node
+from ..original.links_out import describe
 from ..paths import inside
 from ..plan import Decision, path_result
 from ..store.steps import Content
@@ -47,6 +48,7 @@ def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str
     if not path.original.real:
         return _decide_without_original(store, path, policy, asides)
     refuse_obstacles(store.path, path)
+    _refuse_links_out(path)
     steps = (RemoveEmpty(path.spec, store.path),) if path.stored.real else ()
     return Decision(steps, path_result(path.spec, "seeded", path.scan.files, path.scan.data))
 
@@ -115,6 +117,14 @@ def refuse_obstacles(store_path: str, path: PathSeen):
         raise PathError(own, "it is in use: {}".format(obstacles.used_by.describe()), obstacles.used_by.hint)
 
 
+def _refuse_links_out(path):
+    """Refuse a path whose relative links would lead nowhere once it is a link."""
+    if path.links_out:
+        found = "relative links in it lead out of it, and would lead nowhere from the store: {}".format(describe(path.links_out))
+        hint = "Say method: bind for this path; or name what the links lead to in cm_persist_paths as well."
+        raise PathError(path.spec.path, found, hint)
+
+
 def _how_to_put_back(seen, current) -> str:
     """What else to do to begin again from the original that is kept; '' if the path has content of its own, which is newer."""
     aside, path = seen.notes.first_aside, seen.spec.path
@@ -149,6 +159,7 @@ def _refuse_recorded_neighbours(store, spec):
 
 def _adopt(seen, path):
     store, spec, counts = seen.store, path.spec, path.scan
+    _refuse_links_out(path)
     warnings = _adoption_warnings(store.path, path)
     top = widened_top(path.stored, path.original) or path.stored
     image = path.change.new if path.change else seen.image.image

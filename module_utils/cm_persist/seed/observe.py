@@ -13,6 +13,7 @@ from ..host.mounts import mounts_at_or_below
 from ..host.postgresql import Database, find_databases, lost_databases
 from ..host.processes import Process, find_process_using
 from ..original.links import find_unfinished, leads_into
+from ..original.links_out import LinkOut, find_links_out
 from ..original.notes import PathNotes, read_notes
 from ..paths import StatePath, inside, relative_of
 from ..store.layout import STAGING
@@ -37,6 +38,7 @@ class PathSeen(NamedTuple):
 
     entry: its part of the record. notes: what is next to it.
     scan: what would be copied or adopted; lacking: names at the top of the original that the store's copy does not have.
+    links_out: relative links in it that lead somewhere now, and would not once the path is a link.
     has_parent: the directory that holds the path exists. change: what another image means for it. lost_databases: directories,
     relative to the path, of databases that lost what makes them one.
     """
@@ -48,6 +50,7 @@ class PathSeen(NamedTuple):
     notes: PathNotes = PathNotes()
     scan: ScanResult = ScanResult()
     lacking: Tuple[str, ...] = ()
+    links_out: Tuple[LinkOut, ...] = ()
     has_parent: bool = False
     obstacles: Obstacles = Obstacles()
     hazards: Hazards = Hazards()
@@ -77,7 +80,7 @@ class Observer:
         """The store and the state paths as they are now."""
         machine = self._machine._replace(table=self._machine.mounts())
         books = read_books(self._store).completed()
-        image = image_context(self._settings, books.owners and books.owners.accounts, machine)
+        image = image_context(self._settings, self._specs, books.owners and books.owners.accounts, machine)
         paths = [self._path(spec, books, image) for spec in self._specs]
         _refuse_shared_places(self._store, paths)
         return Seen(self._seen_store(books, paths, machine), paths, image)
@@ -130,7 +133,9 @@ class Observer:
         with self._store.parent_of(seen.spec.relative) as (fd, name):
             counts = scan(fd, name, self._store.place(seen.spec.path), 0)
             lacking = _lacking(seen, parent, fd, name)
-        return seen._replace(scan=counts, lacking=lacking, change=find_change(self._store, seen, parent, image))
+        links_out = self._links_out(seen.spec, counts) if seen.original.real else ()
+        change = find_change(self._store, seen, parent, image)
+        return seen._replace(scan=counts, lacking=lacking, links_out=links_out, change=change)
 
     def _copyable(self, seen, parent, image):
         spec = seen.spec
@@ -139,6 +144,7 @@ class Observer:
             self._scans[top] = scan(parent.fd, parent.name, spec.path, os.geteuid())
         return seen._replace(
             scan=self._scans[top],
+            links_out=self._links_out(spec, self._scans[top]),
             obstacles=Obstacles(
                 mounts=tuple(mounts_at_or_below(spec.path, image.mounts)),
                 fixed=_is_fixed(parent),
@@ -147,6 +153,9 @@ class Observer:
             ),
             hazards=find_hazards(parent.fd, parent.name, spec.path, [each.path for each in self._specs]),
         )
+
+    def _links_out(self, spec, counts):
+        return tuple(find_links_out(spec, self._specs, counts.leading_out))
 
 
 def _databases_of(store, keys) -> Tuple[Database, ...]:

@@ -39,6 +39,7 @@ class Settings(NamedTuple):
     image_manifest: str = IMAGE_MANIFEST
     backups: int = 1
     allow_downgrade: bool = False
+    method: str = "symlink"
 
 
 def seed(settings: Settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
@@ -46,7 +47,7 @@ def seed(settings: Settings, check_mode=False, machine=THIS_MACHINE) -> Outcome:
 
     Raises PersistError for a refusal, and nothing was changed; or for a failure, after which a new start goes on.
     """
-    store_path, specs = parse_paths(settings.store, settings.paths)
+    store_path, specs = parse_paths(settings.store, settings.paths, settings.method)
     for name in ("lock_timeout", "lease_timeout"):
         value = getattr(settings, name)
         if not 0 <= value < float("inf"):

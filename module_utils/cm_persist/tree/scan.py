@@ -26,6 +26,7 @@ class ScanResult(NamedTuple):
     inodes: int = 0
     lines: int = 0  # bytes that its manifest takes at most
     others: str = ""  # the first path that belongs to another user than this process, '' if none does
+    leading_out: Tuple[Tuple[bytes, bytes], ...] = ()  # relative links out of it, and where to: paths relative to its top
 
 
 class Room(NamedTuple):
@@ -71,7 +72,7 @@ def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
     """
     met = set()
     files = data = space = inodes = lines = 0
-    others = ""
+    others, leading_out = "", []
     try:
         for visit in walk(dir_fd, name):
             status = visit.status
@@ -80,6 +81,7 @@ def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
             if uid and status.st_uid != uid and not others:
                 others = str(Where(path, visit.path))
             lines += LINE + 3 * len(visit.path)
+            leading_out += _leading_out(visit) if stat.S_ISLNK(status.st_mode) else ()
             is_directory = stat.S_ISDIR(status.st_mode)
             files += not is_directory
             if is_directory or not is_further_name(status, met):
@@ -87,7 +89,16 @@ def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
                 inodes, data, lines, space = inodes + 1, data + of_data, lines + 3 * of_text, space + on_disk
     except OSError as error:
         raise unreadable(path, error) from error
-    return ScanResult(files, data, space, inodes, lines, others)
+    return ScanResult(files, data, space, inodes, lines, others, tuple(leading_out))
+
+
+def _leading_out(visit):
+    """A link's path and where it leads, if that is relative and, as it is written, outside of the tree."""
+    target = os.readlink(visit.name, dir_fd=visit.dir_fd)
+    if target.startswith(b"/") or visit.path == b".":
+        return ()
+    leads_to = os.path.normpath(os.path.join(os.path.dirname(visit.path), target))
+    return ((visit.path, leads_to),) if leads_to.split(b"/")[0] == b".." else ()
 
 
 def _sizes(status):

@@ -7,7 +7,7 @@ have written it, so nothing of it is proven to be the image's.
 
 import itertools
 import os
-from typing import Iterable, Iterator, List, NamedTuple, Optional
+from typing import Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, because
 from ..fs.accounts import Accounts
@@ -15,6 +15,7 @@ from ..fs.dirfd import open_regular
 from ..fs.node import DIRECTORY, FILE, ParentDir
 from ..host.mounts import Mount
 from ..original.pristine import path_in_list
+from ..paths import StatePath
 from ..store.layout import BASE
 from ..store.staging import new_manifest
 from ..tree.compare import Entry, from_manifest
@@ -29,7 +30,7 @@ class ImageContext(NamedTuple):
 
     image: which one it is, None if only its paths can be looked at. list: the path of its list, '' without one; identified: the
     list says which image this is, so that it can be read in place of the image. accounts: its users and groups; store_accounts:
-    those of the store's owners. mounts: the mount table.
+    those of the store's owners. mounts: the mount table. specs: all state paths.
     """
 
     image: Optional[Image]
@@ -38,6 +39,7 @@ class ImageContext(NamedTuple):
     accounts: Accounts
     store_accounts: Accounts
     mounts: List[Mount]
+    specs: Tuple[StatePath, ...] = ()
 
     def at(self, parent: ParentDir, original) -> Image:
         """The image as it is known at a state path, where the original (Node) is."""

@@ -2,20 +2,21 @@
 """Find out whether a state path in the store meets another image, and what that image changed. Changes nothing."""
 
 import os
-from typing import NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
-from ..errors import CopyError, StoreError, because
+from ..errors import CopyError, StoreError, because, printable
 from ..fs.accounts import Accounts
 from ..fs.node import ParentDir
-from ..host.applications import DATABASE_FILES
 from ..host.mounts import mounts_at_or_below
 from ..host.postgresql import Database, find_databases
+from ..original.links_out import describe, find_links_out
 from ..original.notes import read_notes
+from ..paths import StatePath
 from ..store.uses import Use, find_use, mounts_of
 from ..tree.compare import from_tree, same, side_by_side, some_of
 from ..tree.scan import ScanResult, scan
-from ..tree.walk import LEAVE, walk
 from .base import ImageContext, read_base
+from .databases import find_by_content, find_by_name
 from .image import Image, identify, image_of
 from .three_way import Tally, actions_of, hidden, newer, tally
 
@@ -23,12 +24,18 @@ KEEP, MERGE, MERGE_AGAIN, FAIL = "keep", "merge", "merge_again", "fail"
 NAMED = 10  # files that a report names
 
 
-def image_context(settings, store_accounts: Optional[Accounts], machine) -> ImageContext:
+def image_context(settings, specs: List[StatePath], store_accounts: Optional[Accounts], machine) -> ImageContext:
     """The image of this machine; settings have image and image_manifest, store_accounts is None if nobody wrote them yet."""
     image, own = identify(settings.image, settings.image_manifest), machine.accounts()
-    image_list = settings.image_manifest if os.path.isfile(settings.image_manifest) else ""
-    identified = image is not None and not settings.image
-    return ImageContext(image, image_list, identified, own, own if store_accounts is None else store_accounts, machine.mounts())
+    return ImageContext(
+        image=image,
+        list=settings.image_manifest if os.path.isfile(settings.image_manifest) else "",
+        identified=image is not None and not settings.image,
+        accounts=own,
+        store_accounts=own if store_accounts is None else store_accounts,
+        mounts=machine.mounts(),
+        specs=tuple(specs),
+    )
 
 
 class ImageChange(NamedTuple):
@@ -112,21 +119,32 @@ class _Finder:
         policy, reason = self._spec.on_image_change, ""
         if policy in (MERGE, MERGE_AGAIN):
             reason = self._why_left(change) or self._why_not(change)
+            if not reason and self._is_unchanged():
+                return change
+            reason = reason or self._holds_database(find_by_content)  # which reads each file: where a merge would be made
+            image = scan(self._parent.fd, self._parent.name, self._spec.path, 0)
+            reason = reason or self._brings_links_out(image)
             if not reason:
-                return self._merged(change)
+                return self._merged(change, image)
             policy = KEEP
         count, names = some_of(hidden(self._seeded(), self._image()), NAMED)
         gone = sum(image is None and not old.is_directory for old, image in side_by_side(self._seeded(), self._image()))
         return change._replace(policy=policy, reason=reason, hidden=count, names=names, removed=gone)
 
-    def _merged(self, change):
-        if all(same(old, image) for old, image in side_by_side(self._seeded(), self._image())):
-            return change
+    def _is_unchanged(self):
+        return all(same(old, image) for old, image in side_by_side(self._seeded(), self._image()))
+
+    def _brings_links_out(self, image):
+        """A reason, as below, if the image, as it was scanned, has links that would lead nowhere from the store."""
+        links = find_links_out(self._spec, self._context.specs, image.leading_out)
+        text = "in the image, relative links lead out of it, to where the store has nothing: {}"
+        return text.format(describe(links)) if links else ""
+
+    def _merged(self, change, image):
         accounts = self._context.store_accounts, self._context.accounts
         with self._store.parent_of(self._spec.relative) as tree:
             counts = tally(actions_of(read_base(self._store, self._entry), tree, self._parent, accounts))
             stored = scan(*tree, self._store.place(self._spec.path), 0)
-        image = scan(self._parent.fd, self._parent.name, self._spec.path, 0)
         both = ScanResult(*(one + other for one, other in zip(stored, image)))
         return change._replace(policy=MERGE, tally=counts, scan=both, used_by=find_use(self._store, self._spec.path))
 
@@ -135,7 +153,7 @@ class _Finder:
         if self._original.kind != self._store.look(self._spec.relative).kind:
             return change
         with self._store.parent_of(self._spec.relative) as (fd, name):
-            if _database(fd, name):  # two programs' database files cannot be compared
+            if find_by_name(fd, name):  # two programs' database files cannot be compared
                 return change
             own = from_tree(fd, name, self._context.store_accounts)
             count, names = some_of(newer(own, self._image_tree()), NAMED)
@@ -162,9 +180,13 @@ class _Finder:
             return "something is mounted at {}".format(mounts[0])
         if self._store.other_mount(self._spec.relative):
             return "its directory in the store is another mount"
+        return self._holds_database(find_by_name)
+
+    def _holds_database(self, find):
+        """A reason, as above, if one of the two trees holds a database, which find() finds."""
         with self._store.parent_of(self._spec.relative) as tree:
-            database = _database(*tree) or _database(self._parent.fd, self._parent.name)
-        return "it holds a database ({})".format(os.fsdecode(database)) if database else ""
+            database = find(*tree) or find(self._parent.fd, self._parent.name)
+        return "it holds a database ({})".format(printable(database)) if database else ""
 
     def _seeded(self):
         return read_base(self._store, self._entry).entries
@@ -180,18 +202,16 @@ class _Finder:
         return from_tree(self._parent.fd, self._parent.name, self._context.accounts)
 
     def _other_versions(self):
-        """The store's and the image's database, if their versions differ."""
+        """The store's and the image's database, if their versions differ. One of the image at a place where the store has none
+        must have the version of any that the store has."""
         with self._store.parent_of(self._spec.relative) as (fd, name):
             stored = find_databases(fd, name, self._store.place(self._spec.path))
         if not stored:
             return ()
         by_path = {database.directory[len(self._store.path) :]: database for database in stored}
         for database in find_databases(self._parent.fd, self._parent.name, self._spec.path):
-            own = by_path.get(database.directory, stored[0])
-            if own.version != database.version:
-                return own, database
+            same_place = by_path.get(database.directory)
+            compared = stored if same_place is None else (same_place,)
+            if database.version not in [each.version for each in compared]:
+                return compared[0], database
         return ()
-
-
-def _database(fd, name):
-    return next((visit.path for visit in walk(fd, name) if visit.event != LEAVE and visit.name in DATABASE_FILES), None)

@@ -78,6 +78,13 @@ def test_the_commands_environment_is_the_containers(run):
     assert not [line for line in after if line.startswith(("ANSIBLE_", "LC_ALL"))]
 
 
+def test_the_command_works_in_the_store_where_it_was_told_to_work_in_a_state_path(run, store, declaration):
+    path = declaration.paths[1]
+    code, lines = run("sh", "-c", "pwd -P; echo row >written", options=["--workdir", path])
+    assert (code, lines[-1]) == (0, declaration.stored(path)), lines
+    assert (store / path.lstrip("/") / "written").read_text() == "row\n"
+
+
 BROKEN = [
     # variables from the environment, and what the last line has to name
     ({"CM_PERSIST_VARS": "cm_persist_paths: [opt/manager/resources]"}, "opt/manager/resources"),
