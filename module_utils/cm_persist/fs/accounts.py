@@ -10,6 +10,7 @@ import os
 from typing import Dict, NamedTuple
 
 LONGEST = 4 << 20  # bytes of either file
+NAMELESS = ":"  # before a number that stands for a name; passwd(5) and group(5) have no such name
 
 
 class Accounts(NamedTuple):
@@ -20,8 +21,8 @@ class Accounts(NamedTuple):
 
 
 def by_number(numbers: Dict[str, int]) -> Dict[int, bytes]:
-    """The name of each number of users or groups; of several names the first counts."""
-    return {number: os.fsencode(name) for name, number in reversed(list(numbers.items()))}
+    """The name of each number of users or groups, or what stands for it; of several names the first counts."""
+    return {number: os.fsencode(name.lstrip(NAMELESS)) for name, number in reversed(list(numbers.items()))}
 
 
 def read_accounts(root: str = "/") -> Accounts:

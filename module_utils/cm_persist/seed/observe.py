@@ -16,6 +16,8 @@ from ..original.links import leads_into
 from ..original.notes import PathNotes, read_notes
 from ..paths import StatePath, inside, relative_of
 from ..store.layout import STAGING, unseeded_name
+from ..store.numbers import numbers_in_use
+from ..store.owners import plan_passes
 from ..store.state import StoreSeen, Volume, foreign_names, read_books
 from ..store.store import Found
 from ..tree.scan import ScanResult, room_of, scan, unreadable
@@ -79,7 +81,8 @@ class Observer:
         image = image_context(self._settings, books.owners and books.owners.accounts, machine)
         paths = [self._path(spec, books, image) for spec in self._specs]
         _refuse_shared_places(self._store, paths)
-        return Seen(self._seen_store(books, paths, machine), paths, image)
+        seen = self._seen_store(books, paths, machine)
+        return Seen(seen._replace(in_use=self._numbers_in_use(books, image)), paths, image)
 
     def _seen_store(self, books, paths, machine):
         store, mount, record = self._store, self._found.mount, books.record or {}
@@ -100,6 +103,12 @@ class Observer:
             databases=_databases_of(store, dropped) if any(path.hazards.databases for path in paths) else (),
             uid=os.geteuid(),
         )
+
+    def _numbers_in_use(self, books, image):
+        # Nothing is walked at a start where everybody keeps his number.
+        if books.owners is None or os.geteuid() or self._store.read_only or not plan_passes(books.owners, image.accounts).any:
+            return None
+        return numbers_in_use(self._store, books.record or {}, [spec.key for spec in self._specs])
 
     def _path(self, spec, books, image):
         entry = (books.record or {}).get(spec.key)
