@@ -720,6 +720,27 @@ MUTANTS = (
         (OWNERS, "-k", "looked_through"),
     ),
     Mutant(
+        "what is adopted passed over by new numbers",
+        CORE + "seed/plan.py",
+        '    changes = (*adopt, ("renumber owners", renumber), ',
+        '    changes = (("renumber owners", renumber), *adopt, ',
+        (OWNERS, "-k", "is_adopted_follows"),
+    ),
+    Mutant(
+        "a pass over what is adopted and not recorded",
+        CORE + "seed/plan.py",
+        '("record what is adopted", (WriteRecord(store.path),))',
+        '("record what is adopted", ())',
+        (OWNERS, "-k", "what_is_adopted_follows"),
+    ),
+    Mutant(
+        "a top that is put right with a number that another has by then",
+        CORE + "upgrade/plan.py",
+        "    uid, gid = before(passes, original.uid, original.gid)\n",
+        "    uid, gid = original.uid, original.gid\n",
+        (OWNERS, "-k", "what_is_adopted_follows"),
+    ),
+    Mutant(
         "what was written beside lost with the next merge",
         CORE + "upgrade/merge.py",
         "    if stat.S_ISREG(status.st_mode) and before ==",

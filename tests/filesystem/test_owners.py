@@ -11,7 +11,9 @@ import pytest
 from module_utils.cm_persist.errors import StoreError
 from module_utils.cm_persist.fs.accounts import Accounts
 from module_utils.cm_persist.seed import observe as seed_observe
+from module_utils.cm_persist.seed.seed import Settings
 from module_utils.cm_persist.store import renumber
+from module_utils.cm_persist.upgrade import rollback as rolling
 from tests.kill import killed_before_change
 from tests.site import read, write
 from tests.upgrades import FIRST, NEW, OLD, Upgraded, ship, upgraded
@@ -272,6 +274,45 @@ def test_killed_before_each_change_no_two_owners_become_one(tmp_path):
         assert not site.start_as(accounts=two).changed
         site.start_as(OLD, allow_downgrade=True, accounts=one)
         assert numbers(site) == dict(there, c=998)
+        shutil.rmtree(site.top)
+        if not killed:
+            assert number > 15
+            return
+    raise AssertionError("it never came to its end")
+
+
+def forgotten(site, there, accounts):
+    """A store of which somebody has moved the record away, as docs/recovery.md says."""
+    owned(site, there, accounts)
+    os.rename(site.books + "/record.json", site.books + "/record.json.old")
+
+
+def test_what_is_adopted_follows_its_names_too(site):
+    forgotten(site, {"a": 994, "b": 995}, people(a=994, b=995))
+    outcome = site.start_as(accounts=people(a=995, b=994))
+    assert outcome.paths[0]["state"] == "adopted" and numbers(site) == {"a": 995, "b": 994}
+    assert not site.start_as(accounts=people(a=995, b=994)).changed
+
+
+def test_killed_before_each_change_what_is_adopted_follows_its_names_too(tmp_path):
+    there, one, two = {"a": 994, "b": 995, "suid": 994}, people(a=994, b=995), people(a=995, b=994)
+    for number in range(400):
+        site = Upgraded(str(tmp_path / str(number)))
+        forgotten(site, there, one)
+        os.chmod(site.stored() + "/suid", 0o6755)
+        os.chown(site.stored(), 995, 2000)  # as kubelet's fsGroup leaves what has mode 0700 in the image
+        os.chmod(site.stored(), 0o2770)
+        os.chown(site.path(), 994, 994)
+        os.chmod(site.path(), 0o700)
+        killed = killed_before_change(number, lambda site=site: site.start_as(accounts=two))
+        if number % 2:  # not all that it does is the next one's
+            rolling.roll_back(Settings(**site._options(("other",), {})))
+        site.start_as(accounts=two)
+        top = os.stat(site.stored())
+        assert numbers(site) == {"a": 995, "b": 994, "suid": 995}
+        assert (top.st_uid, top.st_gid, top.st_mode & 0o7777) == (994, 994, 0o700)
+        assert os.stat(site.stored() + "/suid").st_mode & 0o7777 == 0o6755
+        assert not site.start_as(accounts=two).changed
         shutil.rmtree(site.top)
         if not killed:
             assert number > 15

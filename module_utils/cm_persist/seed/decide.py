@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decide what to do about one state path before the store is seeded. Pure: no disk is touched."""
 
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Tuple
 
 from ..errors import PathError, StoreError, printable
 from ..fs.node import LINK, NONE, OTHER
@@ -23,10 +23,11 @@ class SeedPolicy(NamedTuple):
     allow_downgrade: bool = False
 
 
-def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str]) -> Decision:
+def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str], renumber: Tuple[tuple, ...] = ()) -> Decision:
     """What happens to a state path; the state in the result is already, adopted, merged, seeded (to be copied) or missing.
 
-    asides: where the originals of all state paths are kept. Raises PersistError for a refusal.
+    asides: where the originals of all state paths are kept. renumber: the steps that give owners other numbers, once a path is
+    adopted. Raises PersistError for a refusal.
     """
     store = seen.store
     if path.stored.kind != NONE and not path.stored.real:
@@ -40,7 +41,7 @@ def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str
     # An empty directory holds nothing to adopt: a killed copy of the earlier tool, or a subPath that kubelet made.
     replaceable = path.stored.empty and path.original.real and not path.original.empty and path.original.kind == path.stored.kind
     if path.stored.real and not replaceable:
-        return _adopt(seen, path)
+        return _adopt(seen, path, renumber)
     refuse_older_original(store.path, path)
     if not path.original.real:
         return _decide_without_original(store, path, policy, asides)
@@ -122,10 +123,10 @@ def _refuse_recorded_neighbours(store, spec):
             raise PathError(spec.path, found, hint)
 
 
-def _adopt(seen, path):
+def _adopt(seen, path, renumber):
     store, spec, counts = seen.store, path.spec, path.scan
     warnings = _adoption_warnings(store.path, path)
-    top = widened_top(path.stored, path.original) or path.stored
+    top = widened_top(path.stored, path.original, renumber) or path.stored
     image = path.change.new if path.change else seen.image.image
     repair = decide_repair(store, spec, path.stored, top._asdict())
     changes = change_warnings(spec, path.change, adopted=True) if path.change else []

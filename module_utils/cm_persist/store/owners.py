@@ -131,6 +131,13 @@ def after(accounts: Accounts, done: Pass) -> Accounts:
     return Accounts(*({name: moved.get(old, old) for name, old in names.items()} for names, moved in zip(accounts, pairs)))
 
 
+def before(passes: List[Pass], uid: int, gid: int) -> Tuple[int, int]:
+    """The numbers of a user and a group that become these in passes."""
+    for done in reversed(passes):
+        uid, gid = (next((old for old, new in pairs if new == each), each) for pairs, each in zip(done, (uid, gid)))
+    return uid, gid
+
+
 class _Kind:
     """The changes of users, or of groups. names are the record's, current the image's; used: numbers in use, None if unknown."""
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decide what to do where a new image meets an old volume. Pure: no disk is touched."""
 
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from ..errors import PathError, StoreError, printable
 from ..fs.accounts import NAMELESS, Accounts
 from ..fs.node import DIRECTORY, FILE, Node
 from ..plan import Decision, path_result
-from ..store.owners import KINDS, Owners, after, plan_passes
+from ..store.owners import KINDS, Owners, after, before, plan_passes
 from ..store.renumber import Renumber, RepairTop, WriteOwners
 from ..store.state import StoreSeen
 from ..text import files, some
@@ -47,10 +47,14 @@ def decide_repair(store: StoreSeen, spec, stored: Node, top: dict) -> Decision:
     return Decision((RepairTop(spec, store.path, top["mode"]),), None, (warning,))
 
 
-def widened_top(stored: Node, original: Node) -> Optional[Node]:
-    """The original, if the store's copy has its mode as a volume plug-in has widened it."""
-    widened = original.kind == stored.kind and stored.mode == original.mode | WIDENED.get(stored.kind, 0)
-    return original if widened and stored.mode != original.mode else None
+def widened_top(stored: Node, original: Node, renumber: Tuple[tuple, ...]) -> Optional[Node]:
+    """The original, if the store's copy has its mode as a volume plug-in has widened it; with the numbers that its owners have
+    in the store before the steps that renumber them."""
+    if original.kind != stored.kind or stored.mode != original.mode | WIDENED.get(stored.kind, 0) or stored.mode == original.mode:
+        return None
+    passes = [step.moves for step in renumber if isinstance(step, Renumber)]
+    uid, gid = before(passes, original.uid, original.gid)
+    return original._replace(uid=uid, gid=gid)
 
 
 def decide_change(store: StoreSeen, path) -> Decision:
