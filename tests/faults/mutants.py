@@ -638,7 +638,7 @@ MUTANTS = (
     Mutant(
         "set-user-ID and capabilities lost with the owner",
         CORE + "store/renumber.py",
-        "status.st_mode & 0o6000 or _attribute(visit, CAPABILITY)",
+        "status.st_mode & 0o6000 or attribute(visit, CAPABILITY)",
         "False",
         (UPGRADES, "-k", "undisturbed and owners"),
     ),
@@ -652,8 +652,8 @@ MUTANTS = (
     Mutant(
         "lists of access that name another's number",
         CORE + "store/renumber.py",
-        "            self._acls(visit, path)\n",
-        "            pass\n",
+        "        self._acls(visit, path)\n",
+        "",
         (UPGRADES, "-k", "undisturbed and owners"),
     ),
     Mutant(
@@ -739,6 +739,20 @@ MUTANTS = (
         "    uid, gid = before(passes, original.uid, original.gid)\n",
         "    uid, gid = original.uid, original.gid\n",
         (OWNERS, "-k", "what_is_adopted_follows"),
+    ),
+    Mutant(
+        "owners that follow names which are not in use",
+        CORE + "seed/plan.py",
+        "decide_owners(store, seen.image.followed)",
+        "decide_owners(store, seen.image.accounts)",
+        (OWNERS, "-k", "who_is_who"),
+    ),
+    Mutant(
+        "owners that follow names which a merge takes away",
+        CORE + "seed/observe.py",
+        "            return not comes_from_image(self._store, path, parent, image, relative)\n",
+        "            return True\n",
+        (OWNERS, "-k", "merge_replaces"),
     ),
     Mutant(
         "what was written beside lost with the next merge",

@@ -10,7 +10,9 @@ import pytest
 
 from module_utils.cm_persist.errors import StoreError
 from module_utils.cm_persist.fs.accounts import Accounts
+from module_utils.cm_persist.host.machine import Machine
 from module_utils.cm_persist.seed import observe as seed_observe
+from module_utils.cm_persist.seed import seed as seeding
 from module_utils.cm_persist.seed.seed import Settings
 from module_utils.cm_persist.store import renumber
 from module_utils.cm_persist.upgrade import rollback as rolling
@@ -318,3 +320,95 @@ def test_killed_before_each_change_what_is_adopted_follows_its_names_too(tmp_pat
             assert number > 15
             return
     raise AssertionError("it never came to its end")
+
+
+def names_file(site, users, place="etc/passwd"):
+    """Write a file that says what users are called, into the image or at a place in the store."""
+    path = os.path.join(site.image, place)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    write(path, "".join("{}:x:{}:{}::/:/bin/sh\n".format(name, number, number) for name, number in users.items()))
+    return path
+
+
+def booted(site, *names, users, groups, image=OLD, policy="keep"):
+    """Outcome: of the start of a new container whose own files name users and groups so, with "data" and these state paths."""
+    names_file(site, users)
+    names_file(site, groups, "etc/group")
+    paths = [{"path": site.path(name), "on_image_change": policy} for name in ("data", *names)]
+    options = site._options((), {"lease": False, "image": image, "paths": paths})
+    return seeding.seed(Settings(**options), machine=Machine(root=site.image))
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """Upgraded: with an image whose file "own" is that of a user and a group with number 26, and an empty store."""
+    site = Upgraded(str(tmp_path / "fresh"))
+    ship(site, {"own": "x"})
+    os.chown(site.path() + "/own", 26, 26)
+    return site
+
+
+def ids(site, path="own"):
+    status = os.stat(os.path.join(site.stored(), path))
+    return status.st_uid, status.st_gid
+
+
+PEOPLE, NEW_PEOPLE = {"root": 0, "db": 26}, {"root": 0, "db": 1026}
+
+
+def test_the_files_of_the_image_say_who_is_who(fresh):
+    booted(fresh, users=PEOPLE, groups=PEOPLE)
+    booted(fresh, users=NEW_PEOPLE, groups=NEW_PEOPLE, image=NEW)
+    assert ids(fresh) == (1026, 1026)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"), [(["etc/passwd"], (26, 1026)), (["etc/group"], (1026, 26)), (["etc"], (26, 26))], ids=str
+)
+def test_a_state_path_that_holds_the_names_says_who_is_who(fresh, names, expected):
+    booted(fresh, *names, users=PEOPLE, groups=PEOPLE)
+    outcome = booted(fresh, *names, users=NEW_PEOPLE, groups=NEW_PEOPLE, image=NEW)
+    assert ids(fresh) == expected
+    fresh.link("data", *names)  # which is what is in use from here on
+    again = booted_as_it_is(fresh, *names)
+    assert not again.changed and ids(fresh) == expected, outcome.steps
+
+
+def booted_as_it_is(site, *names):
+    paths = [site.path(name) for name in ("data", *names)]
+    options = site._options((), {"lease": False, "image": NEW, "paths": paths})
+    return seeding.seed(Settings(**options), machine=Machine(root=site.image))
+
+
+def test_names_that_are_adopted_say_who_is_who(fresh):
+    booted(fresh, "etc/passwd", users=PEOPLE, groups=PEOPLE)
+    os.unlink(fresh.books + "/record.json")
+    booted(fresh, "etc/passwd", users=NEW_PEOPLE, groups=NEW_PEOPLE, image=NEW)
+    assert ids(fresh) == (26, 1026)
+
+
+def test_names_that_are_new_among_the_state_paths_are_the_images(fresh):
+    booted(fresh, users=PEOPLE, groups=PEOPLE)
+    booted(fresh, "etc/passwd", users=NEW_PEOPLE, groups=NEW_PEOPLE, image=NEW)
+    assert ids(fresh) == (1026, 1026)
+
+
+@pytest.mark.parametrize("touched", [False, True])
+@pytest.mark.parametrize("names", ["etc", "etc/passwd"])
+def test_names_that_a_merge_replaces_are_the_images(fresh, names, touched):
+    booted(fresh, names, users=PEOPLE, groups=PEOPLE)
+    if touched:
+        with open(fresh.stored("etc/passwd"), "a") as file:
+            file.write("mine:x:5:5::/:/bin/sh\n")
+    os.chown(fresh.path() + "/own", 1026, 26)
+    booted(fresh, names, users=NEW_PEOPLE, groups=PEOPLE, image=NEW, policy="merge")
+    in_use = "26:26" if touched else "1026:1026"
+    assert "db:x:" + in_use in read(fresh.stored("etc/passwd")) and ids(fresh)[0] == int(in_use.split(":")[0])
+
+
+def test_what_stands_in_the_place_of_names_names_nobody(fresh):
+    booted(fresh, "etc", users=PEOPLE, groups=PEOPLE)
+    os.unlink(fresh.stored("etc/passwd"))
+    os.symlink(names_file(fresh, NEW_PEOPLE, "victim"), fresh.stored("etc/passwd"))
+    booted(fresh, "etc", users=NEW_PEOPLE, groups=NEW_PEOPLE, image=NEW)
+    assert ids(fresh) == (26, 26)

@@ -30,7 +30,7 @@ def plan_seed(seen: Seen, policy: SeedPolicy) -> Plan:
         return recovery
     _refuse_store(seen, policy)
     asides = [path.notes.first_aside for path in paths if path.notes.first_aside]
-    owners = decide_owners(store, seen.image.accounts)
+    owners = decide_owners(store, seen.image.followed)
     decisions = [_decide(seen, path, policy, asides, owners.steps) for path in paths]
     copy, publish, keep = _new_trees(seen, decisions, policy.backups)
     here = tuple(step for decision in decisions for step in decision.steps)

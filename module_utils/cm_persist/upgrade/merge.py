@@ -56,7 +56,7 @@ class Merge(NamedTuple):
         run.warnings.extend(copied.warnings(self.store + path))
 
     def _apply_image(self, run, private, parent):
-        path, accounts = self.spec.path, (self.accounts, self.accounts)
+        path, accounts = self.spec.path, (run.image.followed, self.accounts)
         base = seeded_entries(run.store, run.record[self.spec.key])
         actions = list(actions_of(base, (private, TREE), parent, accounts))
         taken = {action.path for action in actions if action.what not in (REMOVE, KEEP_OWN) and not action.is_directory}

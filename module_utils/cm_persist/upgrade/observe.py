@@ -18,7 +18,7 @@ from ..tree.compare import from_tree, same, side_by_side, some_of
 from ..tree.scan import ScanResult, scan
 from ..tree.walk import LEAVE, walk
 from .image import Image, fingerprint, identify, image_of
-from .three_way import Tally, actions_of, hidden, listed_entries, newer, seeded_entries, tally
+from .three_way import ADD, CHANGE, REMOVE, REPLACE, Tally, actions_of, hidden, listed_entries, newer, seeded_entries, tally
 
 KEEP, MERGE, FAIL = "keep", "merge", "fail"
 NAMED = 10  # files that a report names
@@ -28,7 +28,8 @@ class ImageContext(NamedTuple):
     """What is known of the running image.
 
     image: which one it is, None if only its paths can be looked at. listed: path of its list, '' if that is not what identifies
-    it. accounts: its users and groups; store_accounts: those of the store's owners. mounts: the mount table.
+    it. accounts: its users and groups; store_accounts: those of the store's owners. mounts: the mount table. followed: the users
+    and groups as the manager will know them, the image's but where the store has the file that names them.
     """
 
     image: Optional[Image]
@@ -36,6 +37,7 @@ class ImageContext(NamedTuple):
     accounts: Accounts
     store_accounts: Accounts
     mounts: List[Mount]
+    followed: Accounts
 
     def at(self, parent: ParentDir, original: Node) -> Image:
         """The image as it is known at a state path, where the original is."""
@@ -46,7 +48,7 @@ def image_context(settings, store_accounts: Optional[Accounts], machine) -> Imag
     """The image of this machine; settings have image and image_manifest, store_accounts is None if nobody wrote them yet."""
     image, own = identify(settings.image, settings.image_manifest), machine.accounts()
     listed = settings.image_manifest if image and not settings.image else ""
-    return ImageContext(image, listed, own, own if store_accounts is None else store_accounts, machine.mounts())
+    return ImageContext(image, listed, own, own if store_accounts is None else store_accounts, machine.mounts(), own)
 
 
 class ImageChange(NamedTuple):
@@ -83,6 +85,16 @@ def find_change(store, path, parent: ParentDir, context: ImageContext) -> Option
     None if there is nothing to do or to report. parent is the image's directory that holds the path.
     """
     return _Finder(store, path, parent, context).change()
+
+
+def comes_from_image(store, path, parent: ParentDir, context: ImageContext, relative: bytes) -> bool:
+    """True if a file of a state path, at this path below it, will be the image's, or gone with it, once the path is merged."""
+    if path.change is None or path.change.policy != MERGE:
+        return False
+    accounts = context.store_accounts, context.accounts
+    with store.parent_of(path.spec.relative) as tree:
+        actions = actions_of(seeded_entries(store, path.entry), tree, parent, accounts)
+        return any(action.path == relative and action.what in (ADD, CHANGE, REPLACE, REMOVE) for action in actions)
 
 
 class _Finder:
