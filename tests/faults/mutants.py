@@ -715,7 +715,7 @@ MUTANTS = (
     Mutant(
         "a walk through the store at each start",
         CORE + "seed/observe.py",
-        " or not plan_passes(books.owners, image.accounts).any:\n",
+        " or not plan_passes(books.owners, image.followed).any:\n",
         ":\n",
         (OWNERS, "-k", "looked_through"),
     ),
