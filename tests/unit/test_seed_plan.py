@@ -26,7 +26,7 @@ ENTRY = {
     "seen": IMAGE, "top": {"uid": 0, "gid": 0, "mode": 0},
 }  # fmt: skip
 NAMES = Accounts({"root": 0, "pg": 26}, {})
-CONTEXT = ImageContext(Image("one", "manager:1"), "", False, NAMES, NAMES, [])
+CONTEXT = ImageContext(Image("one", "manager:1"), "", False, NAMES, NAMES, [], NAMES)
 FULL, EMPTY = Node(DIRECTORY), Node(DIRECTORY, empty=True)
 SURVEY = ScanResult(files=3, data=30, space=300, inodes=4, lines=800)
 KEPT = (Aside("/var/data-initial", True),)

@@ -4,12 +4,16 @@
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from module_utils.cm_persist.fs.accounts import Accounts
 from module_utils.cm_persist.store import owners
+from module_utils.cm_persist.store.state import Books, StoreSeen
 from module_utils.cm_persist.tree.compare import Entry
 from module_utils.cm_persist.upgrade.base import Base
 from module_utils.cm_persist.upgrade.image import is_older
+from module_utils.cm_persist.upgrade.plan import decide_owners
 from module_utils.cm_persist.upgrade.three_way import ADD, CHANGE, KEEP_BOTH, KEEP_OWN, PART, REMOVE, REPLACE, decide
 
 OLDER = [
@@ -96,36 +100,112 @@ def numbers_after(files, passes):
     return files
 
 
+def planned(old, new, in_use=None, begun=None):
+    """Changes: of users that were called so in the store and are called so in the image; in_use has numbers."""
+    used = in_use and owners.InUse(dict.fromkeys(in_use, b"x"), {})
+    return owners.plan_passes(owners.Owners(Accounts(old, {}), begun), Accounts(new, {}), used)
+
+
 @pytest.mark.parametrize("new", list(itertools.permutations([1, 2, 3, 9])))
 def test_owners_change_places_in_any_way(new):
     """No pass gives out a number that it takes away: so one that is done again changes nothing more."""
-    old = {"a": 1, "b": 2, "c": 3, "d": 4}
-    now = dict(zip("abcd", new))
-    passes, torn = owners.plan_passes(owners.Owners(Accounts(old, {})), Accounts(now, {}))
-    assert numbers_after([1, 2, 3, 4, 7], passes) == [*new, 7] and not torn
-    for moves in passes:
+    changes = planned({"a": 1, "b": 2, "c": 3, "d": 4}, dict(zip("abcd", new)))
+    assert numbers_after([1, 2, 3, 4, 7], changes.passes) == [*new, 7] and not changes.split
+    for moves in changes.passes:
         assert not {number for _old, number in moves.users} & {number for number, _new in moves.users}
 
 
 def test_a_pass_that_was_begun_comes_first():
     begun = owners.Pass(((1, 2),), ())
-    passes, _torn = owners.plan_passes(owners.Owners(Accounts({"a": 1}, {}), begun), Accounts({"a": 3}, {}))
-    assert passes == [begun, owners.Pass(((2, 3),), ())]
+    changes = planned({"a": 1}, {"a": 3}, begun=begun)
+    assert changes.passes == (owners.Pass(((2, 3),), ()),), "from what it leaves"
+    seen = StoreSeen("/store", Books(owners=owners.Owners(Accounts({"a": 1}, {}), begun)))
+    steps = decide_owners(seen, Accounts({"a": 3}, {})).steps
+    assert [step.moves for step in steps[:2]] == [begun, *changes.passes]
+
+
+def test_a_pass_that_was_begun_has_given_out_numbers_that_are_in_use():
+    begun = owners.Pass(((1, 5),), ())
+    changes = planned({"a": 1, "b": 2}, {"a": 2, "b": 5}, [1, 2, 5], begun)
+    assert numbers_after([5, 2], changes.passes) == [2, 5]
 
 
 def test_the_number_of_a_name_that_is_gone_is_not_given_to_another_with_its_files():
-    one, two = Accounts({"app": 1, "db": 2}, {}), Accounts({"app": 2}, {})
-    passes, _torn = owners.plan_passes(owners.Owners(one), two)
-    files = numbers_after([1, 2], passes)
-    assert files[0] == 2 and files[1] not in (1, 2)
-    recorded = one
-    for moves in passes:
-        recorded = owners.after(recorded, moves)
-    back, _torn = owners.plan_passes(owners.Owners(owners.known(recorded, two)), one)
-    assert numbers_after(files, back) == [1, 2]
+    one, two = {"app": 1, "db": 2}, {"app": 2}
+    changes = planned(one, two)
+    files = numbers_after([1, 2], changes.passes)
+    assert files == [2, owners.PARKED] and changes.parked == (owners.Parking("user", "db", 2, owners.PARKED),)
+    assert numbers_after(files, planned(changes.end.users, one).passes) == [1, 2]
 
 
 def test_root_is_root_and_two_names_of_one_number_are_not_parted():
-    old = Accounts({"root": 0, "a": 1, "b": 1}, {})
-    passes, torn = owners.plan_passes(owners.Owners(old), Accounts({"root": 5, "a": 2, "b": 3}, {}))
-    assert [moves.users for moves in passes] == [((1, 2),)] and torn == ["b"]
+    changes = planned({"root": 0, "a": 1, "b": 1}, {"root": 5, "a": 2, "b": 3})
+    assert [moves.users for moves in changes.passes] == [((1, 2),)] and changes.split == ("b",)
+
+
+def test_who_has_become_root_leaves_his_files():
+    changes = planned({"a": 5}, {"a": 0, "new": 5}, [5])
+    assert numbers_after([5], changes.passes) == [owners.PARKED] and changes.end.users == {"a": owners.PARKED, "new": 5}
+    assert not planned(changes.end.users, {"a": 0, "new": 5}).any
+    assert numbers_after([owners.PARKED], planned(changes.end.users, {"a": 5}).passes) == [5]
+
+
+def test_files_without_a_name_do_not_come_home_to_others():
+    parked = {"a": 3, ":1026": owners.PARKED}
+    assert numbers_after([owners.PARKED], planned(parked, {"a": 3}, [3, owners.PARKED]).passes) == [1026]
+    changes = planned(parked, {"a": 3}, [3, 1026, owners.PARKED])
+    assert not changes.passes and changes.end.users == {"a": 3}, "nor are they looked for at each start"
+
+
+def test_files_without_a_name_stay_where_only_a_new_name_has_their_number():
+    """An image that gives a name to a number that a program has used before: the files are that program's."""
+    assert not planned({"a": 3}, {"a": 3, "app": 1001}, [3, 1001]).any
+
+
+NUMBERS = some.sampled_from([0, 1, 2, 3, 4, 5, 6, owners.PARKED, owners.PARKED + 1])
+PEOPLE = some.dictionaries(some.sampled_from("abcdefg"), NUMBERS, max_size=7)
+
+
+def met(names, image, files):
+    """(Changes, list of int): what an image brings to a store with these names and numbers of files, each file another owner's;
+    and the files' numbers after it."""
+    changes = planned(names, image, files)
+    noted = changes.begin.users
+    for moves in changes.passes:
+        assert all(old and new and new not in dict(moves.users) for old, new in moves.users), "root's, or one that it takes away"
+        noted = owners.after(Accounts(noted, {}), moves).users
+        files = numbers_after(files, [moves])
+        assert len(set(files)) == len(files), "two owners have become one"
+        rest = planned(noted, image, files).passes  # a run that was killed goes on
+        assert len(set(numbers_after(files, rest))) == len(files)
+    return changes, files
+
+
+@given(PEOPLE, some.lists(PEOPLE, min_size=1, max_size=3), some.sets(NUMBERS, min_size=1))
+def test_whatever_images_come_no_two_owners_become_one(names, images, files):
+    files = sorted(files)
+    for image in images:
+        before = dict(zip(files, files))
+        changes, files = met(names, image, files)
+        after = dict(zip(before, files))
+        if changes.clashes:
+            assert not changes.passes
+            (names_of, number), *_more = [(clash.names, clash.number) for clash in changes.clashes]
+            assert {image[name] for name in names_of} == {number} and len({names[name] for name in names_of}) == 2
+            return
+        for number in {number for name, number in names.items() if number and number in before and image.get(name)}:
+            assert after[number] == image[min(name for name in names if names[name] == number and image.get(name))]
+        names = changes.end.users
+
+
+@given(PEOPLE, PEOPLE, some.sets(NUMBERS, min_size=1))
+def test_the_image_before_gives_all_owners_their_numbers_back(first, second, files):
+    files = sorted(files)
+    begin, there = met({}, first, files)
+    changes, away = met(begin.end.users, second, there)
+    if not changes.clashes:
+        changes, back = met(changes.end.users, first, away)
+        assert back == files and not changes.clashes
+        changes, again = met(changes.end.users, first, back)
+        assert not changes.any and again == files
+        assert planned(changes.end.users, first, again).end == changes.end

@@ -14,7 +14,8 @@ from .systemd import Systemd
 class Machine(NamedTuple):
     """This machine. names (the accounts of the image) and table (the mount table) are read when needed if they are None.
 
-    clock has monotonic(), time(), sleep() and strftime(), as the module time; release is the kernel's, as in uname -r.
+    root is the directory below which etc/passwd and etc/group are the image's. clock has monotonic(), time(), sleep() and
+    strftime(), as the module time; release is the kernel's, as in uname -r.
     """
 
     systemd: Systemd = Systemd()
@@ -23,6 +24,7 @@ class Machine(NamedTuple):
     release: str = os.uname().release
     names: Optional[Accounts] = None
     table: Optional[List[Mount]] = None
+    root: str = "/"
 
     def mounts(self) -> List[Mount]:
         """The mount table as it is now."""
@@ -30,7 +32,7 @@ class Machine(NamedTuple):
 
     def accounts(self) -> Accounts:
         """The users and groups of the running image."""
-        return read_accounts() if self.names is None else self.names
+        return read_accounts(self.root) if self.names is None else self.names
 
 
 THIS_MACHINE = Machine()

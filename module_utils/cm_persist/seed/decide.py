@@ -26,10 +26,11 @@ class SeedPolicy(NamedTuple):
     allow_downgrade: bool = False
 
 
-def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str]) -> Decision:
+def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str], renumber: Tuple[tuple, ...] = ()) -> Decision:
     """What happens to a state path; the state in the result is already, adopted, merged, seeded (to be copied) or missing.
 
-    asides: where the originals of all state paths are kept. Raises PersistError for a refusal.
+    asides: where the originals of all state paths are kept. renumber: the steps that give owners other numbers, once a path is
+    adopted. Raises PersistError for a refusal.
     """
     store = seen.store
     if path.stored.kind != NONE and not path.stored.real:
@@ -43,7 +44,7 @@ def decide_path(seen: Seen, path: PathSeen, policy: SeedPolicy, asides: List[str
     # An empty directory holds nothing to adopt: a killed copy of the earlier tool, or a subPath that kubelet made.
     replaceable = path.stored.empty and path.original.real and not path.original.empty and path.original.kind == path.stored.kind
     if path.stored.real and not replaceable:
-        return _adopt(seen, path)
+        return _adopt(seen, path, renumber)
     refuse_older_original(store.path, path)
     if not path.original.real:
         return _decide_without_original(store, path, policy, asides)
@@ -141,7 +142,7 @@ def _decide_recorded(seen, path):
     refuse_lost_database(store.path, path.spec.path, entry, path.lost_databases)
     emptied = how_emptied(path, entry)
     warnings = ["{}: {}.".format(printable(store.path + path.spec.path), emptied)] if emptied else []
-    repair = decide_repair(store, path, entry["top"], seen.image.accounts)
+    repair = decide_repair(store, path, entry["top"], seen.image.followed)
     decision = Decision(result=path_result(path.spec, "already", entry["files"], entry["bytes"]))
     if path.change is not None:
         decision = decide_change(store, path)
@@ -157,13 +158,13 @@ def _refuse_recorded_neighbours(store, spec):
             raise PathError(spec.path, found, hint)
 
 
-def _adopt(seen, path):
+def _adopt(seen, path, renumber):
     store, spec, counts = seen.store, path.spec, path.scan
     _refuse_links_out(path)
     warnings = _adoption_warnings(store.path, path)
-    top = widened_top(path.stored, path.original) or path.stored
+    top = widened_top(path.stored, path.original, renumber) or path.stored
     image = path.change.new if path.change else seen.image.image
-    repair = decide_repair(store, path, top._asdict(), seen.image.accounts)
+    repair = decide_repair(store, path, top._asdict(), seen.image.followed)
     changes = change_warnings(spec, path.change, adopted=True) if path.change else []
     return Decision(
         steps=(Adopt(spec, store.path, Content(top, counts.files, counts.data), image), *repair.steps),

@@ -2,11 +2,14 @@
 """Find out how a store and the state paths are before they are seeded. Changes nothing."""
 
 import contextlib
+import errno
 import os
 from typing import List, NamedTuple, Optional, Tuple
 
-from ..errors import CopyError, PathError
-from ..fs.dirfd import OPEN_DIRECTORY, Opened, is_fixed, list_names
+from ..errors import CopyError, PathError, StoreError
+from ..fs.accounts import FILES as ACCOUNT_FILES
+from ..fs.accounts import Accounts, read_numbers
+from ..fs.dirfd import OPEN_DIRECTORY, Opened, is_fixed, list_names, open_regular
 from ..fs.node import DIRECTORY, Node, ParentDir
 from ..host.applications import Hazards, find_hazards
 from ..host.mounts import mounts_at_or_below
@@ -17,10 +20,12 @@ from ..original.links_out import LinkOut, find_links_out
 from ..original.notes import PathNotes, read_notes
 from ..paths import StatePath, inside, relative_of
 from ..store.layout import STAGING
+from ..store.numbers import numbers_in_use
+from ..store.owners import plan_passes
 from ..store.state import StoreSeen, Volume, foreign_names, read_books
 from ..store.store import Found
 from ..tree.scan import ScanResult, room_of, scan, unreadable
-from ..upgrade.observe import ImageChange, find_change, image_context
+from ..upgrade.observe import ImageChange, comes_from_image, find_change, image_context
 
 
 class Obstacles(NamedTuple):
@@ -83,7 +88,9 @@ class Observer:
         image = image_context(self._settings, self._specs, books.owners and books.owners.accounts, machine)
         paths = [self._path(spec, books, image) for spec in self._specs]
         _refuse_shared_places(self._store, paths)
-        return Seen(self._seen_store(books, paths, machine), paths, image)
+        image = image._replace(followed=self._followed(paths, image))
+        seen = self._seen_store(books, paths, machine)
+        return Seen(seen._replace(in_use=self._numbers_in_use(books, image)), paths, image)
 
     def _seen_store(self, books, paths, machine):
         store, mount, record = self._store, self._found.mount, books.record or {}
@@ -105,6 +112,29 @@ class Observer:
             databases=_databases_of(store, dropped) if any(path.hazards.databases for path in paths) else (),
             uid=os.geteuid(),
         )
+
+    def _numbers_in_use(self, books, image):
+        # Nothing is walked at a start where everybody keeps his number.
+        if books.owners is None or os.geteuid() or self._store.read_only or not plan_passes(books.owners, image.followed).any:
+            return None
+        return numbers_in_use(self._store, books.record or {}, [spec.key for spec in self._specs])
+
+    def _followed(self, paths, image):
+        # After the links have been made, names come from the store where it has the file that says them.
+        names = list(image.accounts)
+        for index, name in enumerate(ACCOUNT_FILES):
+            file = os.path.join(self._machine.root, name)
+            for path in paths:
+                if inside(file, path.spec.path) and self._is_of_the_store(path, image, file):
+                    names[index] = _stored_numbers(self._store, os.fsencode(file[1:]))
+        return Accounts(*names)
+
+    def _is_of_the_store(self, path, image, file):
+        if not path.stored.real or (path.entry is None and path.stored.empty and path.original.real):
+            return False  # it is about to be seeded
+        with ParentDir(path.spec.path) as parent:
+            relative = os.fsencode(os.path.relpath(file, path.spec.path))
+            return not comes_from_image(self._store, path, parent, image, relative)
 
     def _path(self, spec, books, image):
         entry = (books.record or {}).get(spec.key)
@@ -156,6 +186,19 @@ class Observer:
 
     def _links_out(self, spec, counts):
         return tuple(find_links_out(spec, self._specs, counts.leading_out))
+
+
+def _stored_numbers(store, relative):
+    """What a file of users or groups in the store says: nothing if it is not there, or something else than a file."""
+    try:
+        with store.parent_of(relative) as (fd, name), open(open_regular(name, fd), "rb") as file:
+            return read_numbers(file)
+    except StoreError:
+        return {}  # something on the way is no directory
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EINVAL):
+            raise
+        return {}
 
 
 def _databases_of(store, keys) -> Tuple[Database, ...]:

@@ -7,6 +7,7 @@ from ..plan import Plan
 from ..store.backups import KeepOld
 from ..store.layout import swap_name
 from ..store.recovery import plan_recovery, read_only_error
+from ..store.renumber import Renumber
 from ..store.state import FOREIGN, store_state
 from ..store.steps import ClearStaging, RemoveStaging, Sync, WriteRecord
 from ..store.swap import MERGE_SUFFIX, Exchange
@@ -17,7 +18,7 @@ from ..upgrade.plan import decide_owners
 from .checks import general_warnings, hazard_warnings, refuse_hazards, refuse_unfinished, refuse_without_room
 from .decide import SeedPolicy, decide_path
 from .observe import Seen
-from .steps import Copy, Make, Publish
+from .steps import Adopt, Copy, Make, Publish
 
 
 def plan_seed(seen: Seen, policy: SeedPolicy) -> Plan:
@@ -29,15 +30,17 @@ def plan_seed(seen: Seen, policy: SeedPolicy) -> Plan:
         return recovery
     _refuse_store(seen, policy)
     asides = [path.notes.first_aside for path in paths if path.notes.first_aside]
-    decisions = [_decide(seen, path, policy, asides) for path in paths]
+    owners = decide_owners(store, seen.image.followed)
+    decisions = [_decide(seen, path, policy, asides, owners.steps) for path in paths]
     copy, publish, keep = _new_trees(seen, decisions, policy.backups)
     here = tuple(step for decision in decisions for step in decision.steps)
-    owners = decide_owners(store, seen.image.accounts)
     # Before anything comes into the store, and in all that is there; but a store that stays empty gets no file with names.
     renumber = owners.steps if here or copy or store.books.record is not None else ()
-    changes = (("renumber owners", renumber), ("adopt, repair, make room", here), ("copy", copy), ("publish", publish))
+    adopt, labelled = _adopted_first(store, decisions, renumber)
+    mend = tuple(step for step in here if not isinstance(step, Adopt))
+    changes = (*adopt, ("renumber owners", renumber), ("repair, make room", mend), ("copy", copy), ("publish", publish))
     writes = any(steps for _name, steps in changes)
-    labels = _decide_labels(store, decisions, writes)
+    labels = _decide_labels(store._replace(volume=labelled), decisions, writes)
     if writes and store.volume.read_only:
         raise read_only_error(store, store_state=store_state(store, paths))
     warnings = [warning for decision in (*decisions, owners, labels) for warning in decision.warnings]
@@ -63,6 +66,19 @@ def _with_books(store, changes, writes, keep):
         ("keep what was replaced", keep),
         ("remove staging", (RemoveStaging(),) if clear_up else ()),
     )
+
+
+def _adopted_first(store, decisions, renumber):
+    """The phases that adopt, and the volume as it is after them. What is adopted is in the record before owners get other
+    numbers: a pass goes through all that is recorded, and whoever goes on with it must know the same."""
+    adopt = tuple(step for decision in decisions for step in decision.steps if isinstance(step, Adopt))
+    volume = store.volume
+    if not adopt or not any(isinstance(step, Renumber) for step in renumber):
+        return (("adopt", adopt),), volume
+    adopted = [decision for decision in decisions if decision.result["state"] == "adopted"]
+    labels = _decide_labels(store, adopted, True)
+    phases = ("adopt", adopt), ("label what is adopted", labels.steps), ("record what is adopted", (WriteRecord(store.path),))
+    return phases, volume._replace(labels=volume.labels._replace(equal=True))
 
 
 def _decide_labels(store, decisions, writes):
@@ -106,7 +122,7 @@ def _refuse_store(seen, policy):
         refuse_older(seen.image.image, {path.spec.path: path.entry for path in seen.paths if path.entry is not None})
 
 
-def _decide(seen, path, policy, asides):
+def _decide(seen, path, policy, asides, renumber):
     warnings = hazard_warnings(path, [each.spec.path for each in seen.paths])
-    decision = decide_path(seen, path, policy, asides)
+    decision = decide_path(seen, path, policy, asides, renumber)
     return decision._replace(warnings=(*warnings, *decision.warnings))

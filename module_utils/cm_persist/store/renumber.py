@@ -4,19 +4,17 @@
 import errno
 import os
 import stat
-import struct
 from typing import Dict, NamedTuple, Tuple
 
 from ..errors import StoreError, printable
 from ..fs import syscalls
 from ..fs.atomic import INVALID, read_json, write_json
-from ..fs.dirfd import Opened, lstat, open_directory
+from ..fs.dirfd import Opened
 from ..fs.rmtree import remove_tree
 from ..host.mounts import mounts_at_or_below, real_path
 from ..paths import relative_of
-from ..tree import metadata
-from ..tree.walk import LEAVE, walk
-from .layout import BACKUPS, LARGEST, STATE
+from .layout import LARGEST
+from .numbers import acls, attribute, changed_acl, directories_above, nodes, proc_path, trees
 from .owners import Owners, Pass, after, write_owners
 from .record import check_path, write_record
 
@@ -24,8 +22,6 @@ READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # What chown(2) would take from a file, until the file has it again.
 DELICATE = b"owner.json"
 CAPABILITY = "security.capability"
-ACLS = ("system.posix_acl_access", "system.posix_acl_default")
-ACL_ENTRY, ACL_USER, ACL_GROUP = struct.Struct("<HHI"), 0x02, 0x08  # linux/posix_acl_xattr.h
 
 
 class Renumber(NamedTuple):
@@ -78,10 +74,16 @@ class _Change:
         self._refuse_mounts()
 
     def apply(self):
-        for key in sorted(self._run.record):
-            self._above(relative_of(key))
-            self._tree(self._store.fd, relative_of(key), b"")
-        self._tree(self._store.state_fd, BACKUPS, os.fsencode(STATE) + b"/")
+        # The directories of the store that lead to a state path have the image's owners and modes, too.
+        for fd, _path in directories_above(self._store, self._run.record):
+            uid, gid = self._numbers(os.fstat(fd))
+            if (uid, gid) != (-1, -1):
+                os.fchown(fd, uid, gid)
+                os.fsync(fd)
+        for parent, name, top in trees(self._store, self._run.record):
+            for visit, path in nodes(parent, name, top):
+                self._node(visit, path)
+            self._run.sync(parent, name)
 
     def of_top(self, top):
         return dict(top, uid=self._users.get(top["uid"], top["uid"]), gid=self._groups.get(top["gid"], top["gid"]))
@@ -95,41 +97,12 @@ class _Change:
             reason = "owners in the store get other numbers, and something is mounted there"
             raise StoreError(mount, reason, "Unmount it, then start again.")
 
-    def _above(self, relative):
-        # The directories of the store that lead to a state path have the image's owners and modes, too.
-        names = relative.split(b"/")[:-1]
-        for depth in range(len(names)):
-            try:
-                directory = Opened(open_directory(self._store.fd, b"/".join(names[: depth + 1]), self._store.path))
-            except FileNotFoundError:
-                return  # somebody removed it: another check reports that
-            with directory as fd:
-                uid, gid = self._numbers(os.fstat(fd))
-                if (uid, gid) != (-1, -1):
-                    os.fchown(fd, uid, gid)
-                    os.fsync(fd)
-
-    def _tree(self, top_fd, relative, above):
-        # above leads from the store to top_fd.
-        try:
-            directory = Opened(open_directory(top_fd, os.path.dirname(relative), self._store.path))
-        except FileNotFoundError:
-            return  # as above
-        name = os.path.basename(relative)
-        with directory as parent:
-            if lstat(name, parent) is None:
-                return
-            for visit in walk(parent, name):
-                if visit.event != LEAVE:
-                    self._node(visit, above + relative + (b"" if visit.path == b"." else b"/" + visit.path))
-            self._run.sync(parent, name)
-
     def _node(self, visit, path):
         status = visit.status
         uid, gid = self._numbers(status)
         if (uid, gid) != (-1, -1):
             try:
-                if stat.S_ISREG(status.st_mode) and (status.st_mode & 0o6000 or _attribute(visit, CAPABILITY)):
+                if stat.S_ISREG(status.st_mode) and (status.st_mode & 0o6000 or attribute(visit, CAPABILITY)):
                     raise PermissionError(errno.EPERM, "it has more than an owner")
                 os.chown(visit.name, uid, gid, dir_fd=visit.dir_fd, follow_symlinks=False)
             except PermissionError:
@@ -137,30 +110,19 @@ class _Change:
                     raise
                 owner = status.st_uid if uid == -1 else uid, status.st_gid if gid == -1 else gid
                 _change_delicate(self._store, visit, path, owner)
-        if not stat.S_ISLNK(status.st_mode):
-            self._acls(visit, path)
+        self._acls(visit, path)
 
     def _acls(self, visit, path):
-        for name in ACLS if stat.S_ISDIR(visit.status.st_mode) else ACLS[:1]:
-            value = _attribute(visit, name)
-            changed = self._changed_acl(value)
+        for name, value in acls(visit):
+            changed = changed_acl(value, self._users, self._groups)
             if changed != value:
                 try:
-                    os.setxattr(_proc_path(visit), name, changed, follow_symlinks=False)
+                    os.setxattr(proc_path(visit), name, changed, follow_symlinks=False)
                 except OSError as error:
                     where = self._store.place("/" + printable(path))
                     found = "its ACL cannot be set: {}".format(os.strerror(error.errno))
                     hint = "Change it by hand (setfacl), or clear what forbids it (chattr -ia), then start again."
                     raise StoreError(where, found, hint) from error
-
-    def _changed_acl(self, value):
-        if len(value) % ACL_ENTRY.size != 4:
-            return value
-        entries = []
-        for tag, permissions, number in ACL_ENTRY.iter_unpack(value[4:]):
-            moved = {ACL_USER: self._users, ACL_GROUP: self._groups}.get(tag, {})
-            entries.append(ACL_ENTRY.pack(tag, permissions, moved.get(number, number)))
-        return value[:4] + b"".join(entries)
 
     def _numbers(self, status):
         return self._users.get(status.st_uid, -1), self._groups.get(status.st_gid, -1)
@@ -187,7 +149,7 @@ def _change_delicate(store, visit, path, owner):
         "mode": stat.S_IMODE(visit.status.st_mode),
         "flags": flags,
         "inode": visit.status.st_ino,
-        "capability": _attribute(visit, CAPABILITY).hex(),
+        "capability": attribute(visit, CAPABILITY).hex(),
     }
     write_json(store.state_fd, DELICATE, note)
     _finish_delicate(store)
@@ -231,17 +193,3 @@ def _read_delicate(store):
     except INVALID as error:
         where = os.path.join(store.state_path, os.fsdecode(DELICATE))
         raise StoreError(where, "it cannot be read: {}".format(error), "Move it away, after a look at what it says.") from error
-
-
-def _attribute(visit, name):
-    """An extended attribute of what a walk visits, b'' without it."""
-    try:
-        return os.getxattr(_proc_path(visit), name, follow_symlinks=False)
-    except OSError as error:
-        if error.errno == errno.ENODATA or error.errno in metadata.NO_ATTRIBUTES:
-            return b""
-        raise
-
-
-def _proc_path(visit):
-    return b"/proc/self/fd/%d/" % visit.dir_fd + visit.name

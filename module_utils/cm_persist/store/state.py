@@ -12,7 +12,7 @@ from ..host.selinux import Labels
 from ..paths import StatePath, relative_of
 from ..tree.scan import Room
 from .layout import IGNORED, IGNORED_PREFIXES, STATE, unseeded_name
-from .owners import Owners, read_owners
+from .owners import InUse, Owners, read_owners
 from .record import read_record
 from .staging import Inode, read_staging
 from .swap import BEFORE, Swap, find_swaps
@@ -63,6 +63,7 @@ class StoreSeen(NamedTuple):
 
     foreign: names that no state path claims. dropped: paths of the record that the user no longer names, whether each still leads
     into the store, and what an interrupted run left half done there; databases: those in dropped paths. uid is this process's.
+    in_use: the numbers of owners in the store, None where nobody gets another one.
     """
 
     path: str
@@ -73,6 +74,7 @@ class StoreSeen(NamedTuple):
     dropped: Tuple[Tuple[str, bool, str], ...] = ()
     databases: Tuple[Database, ...] = ()
     uid: int = 0
+    in_use: Optional[InUse] = None
 
 
 def read_books(store) -> Books:

@@ -30,7 +30,8 @@ class ImageContext(NamedTuple):
 
     image: which one it is, None if only its paths can be looked at. list: the path of its list, '' without one; identified: the
     list says which image this is, so that it can be read in place of the image. accounts: its users and groups; store_accounts:
-    those of the store's owners. mounts: the mount table. specs: all state paths.
+    those of the store's owners. mounts: the mount table. followed: the users and groups as the manager will know them, the image's
+    but where the store has the file that names them. specs: all state paths.
     """
 
     image: Optional[Image]
@@ -39,6 +40,7 @@ class ImageContext(NamedTuple):
     accounts: Accounts
     store_accounts: Accounts
     mounts: List[Mount]
+    followed: Accounts
     specs: Tuple[StatePath, ...] = ()
 
     def at(self, parent: ParentDir, original) -> Image:

@@ -58,7 +58,7 @@ class Merge(NamedTuple):
 
     def _apply_image(self, run, private, parent) -> bool:
         """Make the image's changes in the copy; True if the list of the image has the path, and so is the base from now on."""
-        path, accounts = self.spec.path, (self.accounts, self.accounts)
+        path, accounts = self.spec.path, (run.image.followed, self.accounts)
         base = read_base(run.store, run.record[self.spec.key])
         actions = list(actions_of(base, (private, TREE), parent, accounts))
         taken = {action.path for action in actions if action.what not in (REMOVE, KEEP_OWN) and not action.is_directory}

@@ -18,7 +18,7 @@ from ..tree.scan import ScanResult, scan
 from .base import ImageContext, read_base
 from .databases import find_by_content, find_by_name
 from .image import Image, identify, image_of
-from .three_way import Tally, actions_of, hidden, newer, tally
+from .three_way import ADD, CHANGE, REMOVE, REPLACE, Tally, actions_of, hidden, newer, tally
 
 KEEP, MERGE, MERGE_AGAIN, FAIL = "keep", "merge", "merge_again", "fail"
 NAMED = 10  # files that a report names
@@ -34,6 +34,7 @@ def image_context(settings, specs: List[StatePath], store_accounts: Optional[Acc
         accounts=own,
         store_accounts=own if store_accounts is None else store_accounts,
         mounts=machine.mounts(),
+        followed=own,
         specs=tuple(specs),
     )
 
@@ -72,6 +73,16 @@ def find_change(store, path, parent: ParentDir, context: ImageContext) -> Option
     None if there is nothing to do or to report. parent is the image's directory that holds the path.
     """
     return _Finder(store, path, parent, context).change()
+
+
+def comes_from_image(store, path, parent: ParentDir, context: ImageContext, relative: bytes) -> bool:
+    """True if a file of a state path, at this path below it, will be the image's, or gone with it, once the path is merged."""
+    if path.change is None or path.change.policy != MERGE:
+        return False
+    accounts = context.store_accounts, context.accounts
+    with store.parent_of(path.spec.relative) as tree:
+        actions = actions_of(read_base(store, path.entry), tree, parent, accounts)
+        return any(action.path == relative and action.what in (ADD, CHANGE, REPLACE, REMOVE) for action in actions)
 
 
 class _Finder:

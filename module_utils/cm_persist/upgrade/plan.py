@@ -3,10 +3,10 @@
 
 from typing import List
 
-from ..errors import PathError, printable
-from ..fs.accounts import Accounts
+from ..errors import PathError, StoreError, printable
+from ..fs.accounts import NAMELESS, Accounts
 from ..plan import Decision, path_result
-from ..store.owners import Owners, after, known, plan_passes
+from ..store.owners import KINDS, Owners, after, plan_passes
 from ..store.renumber import Renumber, WriteOwners
 from ..store.state import StoreSeen
 from ..text import files, some
@@ -15,27 +15,20 @@ from .observe import FAIL, MERGE, ImageChange
 
 
 def decide_owners(store: StoreSeen, accounts: Accounts) -> Decision:
-    """Let owners in the store follow their names; accounts are the image's."""
+    """Let owners in the store follow their names; accounts are the image's. Raises StoreError if two owners would become one."""
     if store.uid or store.volume.read_only:
         return Decision()
     if store.books.owners is None:
         return Decision((WriteOwners(Owners(accounts), store.path),))
-    owners, steps, warnings = store.books.owners, [], []
-    passes, split = plan_passes(owners, accounts)
-    for moves in passes:
-        steps.append(Renumber(owners, moves, tuple(_names(owners.accounts, moves))))
-        owners = Owners(after(owners.accounts, moves))
-    if passes:
-        text = "{}: owners have other numbers in this image; the files in the store follow them: {}."
-        moved = list(dict.fromkeys(name for step in steps for name in step.names))  # of user and group once
-        warnings.append(text.format(printable(store.path), some(moved, 10)))
-    for name in split:
-        text = "{}: {} had a number that another name had too, and now has its own; its files cannot be told from the other's."
-        warnings.append(text.format(printable(store.path), printable(name)))
-    both = known(owners.accounts, accounts)
-    if both != owners.accounts:
-        steps.append(WriteOwners(Owners(both), store.path))
-    return Decision(tuple(steps), None, tuple(warnings))
+    owners = store.books.owners
+    changes = plan_passes(owners, accounts, store.in_use)
+    for clash in changes.clashes:
+        found = "the image gives the {}s {} and {} one number, {}, and each has files of its own in it"
+        hint = "Give them numbers of their own in the image, or start one that does."
+        raise StoreError(store.path, found.format(clash.kind, *map(printable, clash.names), clash.number), hint)
+    steps = tuple(_owner_steps(store.path, owners, changes))
+    return Decision(steps, None, tuple(_owner_warnings(store, changes, steps)))
+
 
 
 def decide_change(store: StoreSeen, path) -> Decision:
@@ -110,11 +103,50 @@ def _change_text(change):
     return "the image has changed ({} to {})".format(_name(before), change.new.describe())
 
 
+def _owner_steps(store_path, owners, changes):
+    if owners.started:
+        yield Renumber(owners, owners.started, tuple(_names(owners.accounts, owners.started)))
+        owners = Owners(after(owners.accounts, owners.started))
+    if changes.passes and owners.accounts != changes.begin:
+        yield WriteOwners(Owners(changes.begin), store_path)
+        owners = Owners(changes.begin)
+    for moves in changes.passes:
+        yield Renumber(owners, moves, tuple(_names(owners.accounts, moves)))
+        owners = Owners(after(owners.accounts, moves))
+    if owners.accounts != changes.end:
+        yield WriteOwners(Owners(changes.end), store_path)
+
+
+def _owner_warnings(store, changes, steps):
+    own = printable(store.path)
+    # Of user and group once.
+    moved = list(dict.fromkeys(name for step in steps if isinstance(step, Renumber) for name in step.names))
+    if moved:
+        text = "{}: owners have other numbers in this image; the files in the store follow them: {}."
+        yield text.format(own, some(moved, 10))
+    for kind, name, old, new in changes.parked:
+        if name.startswith(NAMELESS):
+            # The number that they had when they were found, which others have got since.
+            text = "{}: files of {} {} belong to no name{}: they get {}, as a name has that number in this image."
+            yield text.format(own, kind, name.lstrip(NAMELESS), _first_of(store, kind, old), new)
+        else:
+            text = "{}: the image has no {} {}, and gives its number, {}, to another: its files get {} until an image knows it."
+            yield text.format(own, kind, printable(name), old, new)
+    for name in changes.split:
+        text = "{}: {} had a number that another name had too, and now has its own; its files cannot be told from the other's."
+        yield text.format(own, printable(name))
+
+
+def _first_of(store, kind, number):
+    paths = dict(zip(KINDS, store.in_use or ({}, {})))[kind]
+    return ", as {}/{}".format(printable(store.path), printable(paths[number])) if number in paths else ""
+
+
 def _names(accounts, moves):
     for names, pairs in zip(accounts, moves):
         for old, new in pairs:
-            name = next((name for name, number in sorted(names.items()) if number == old), "number")
-            yield "{} {} to {}".format(name, old, new)
+            name = next((name for name, number in sorted(names.items()) if number == old), NAMELESS)
+            yield "{} {} to {}".format("number" if name.startswith(NAMELESS) else name, old, new)
 
 
 def _name(image):

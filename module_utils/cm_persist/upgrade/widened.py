@@ -3,7 +3,7 @@
 (https://kubernetes.io/docs/tasks/configure-pod-container/security-context/). Exactly that is no change by an application."""
 
 import os
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 from ..errors import printable
 from ..fs.accounts import Accounts
@@ -11,6 +11,8 @@ from ..fs.dirfd import OPEN_DIRECTORY, Opened, open_quietly
 from ..fs.node import DIRECTORY, FILE, Node
 from ..paths import StatePath
 from ..plan import Decision
+from ..store.owners import before
+from ..store.renumber import Renumber
 from ..store.state import StoreSeen
 from ..tree.compare import Entry, from_tree, side_by_side
 from .base import seeded_entries
@@ -88,7 +90,11 @@ def decide_repair(store: StoreSeen, path, top: dict, accounts: Accounts) -> Deci
     return Decision((RepairWidened(spec, store.path, top["mode"], accounts),), None, (warning,))
 
 
-def widened_top(stored: Node, original: Node) -> Optional[Node]:
-    """The original, if the store's copy has its mode as an fsGroup has widened it."""
-    widened = original.kind == stored.kind and stored.mode == original.mode | WIDENED.get(stored.kind, 0)
-    return original if widened and stored.mode != original.mode else None
+def widened_top(stored: Node, original: Node, renumber: Tuple[tuple, ...]) -> Optional[Node]:
+    """The original, if the store's copy has its mode as an fsGroup has widened it; with the numbers that its owners have in the
+    store before the steps that renumber them."""
+    if original.kind != stored.kind or stored.mode != original.mode | WIDENED.get(stored.kind, 0) or stored.mode == original.mode:
+        return None
+    passes = [step.moves for step in renumber if isinstance(step, Renumber)]
+    uid, gid = before(passes, original.uid, original.gid)
+    return original._replace(uid=uid, gid=gid)
