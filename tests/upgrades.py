@@ -87,7 +87,7 @@ class Upgraded(Site):
 
     def start_as(self, name=NEW, **options):
         path = {"path": self.path(), "on_image_change": options.pop("policy", self.policy)}
-        listed = {"image_manifest": self.list_image()} if name else {}
+        listed = {"image_manifest": self.list_image()} if name and "image_manifest" not in options else {}
         return self.seed(**dict({"image": name, "paths": [path]}, **dict(listed, **options)))
 
     def told(self, **options):

@@ -215,6 +215,7 @@ DIVERGED = {
     "gone, and the original is kept": (seen(GONE, asides=(INITIAL,)), False),
     "gone, and what is kept is not what was seeded": (seen(GONE, asides=(INITIAL,), difference=OTHER_TIME), True),
     "gone, and more than one is kept": (seen(GONE, asides=(INITIAL, NEXT)), True),
+    "nobody knows what it was": (seen(compared=True), True),
     "to be mounted over": (seen(spec=BOUND, difference=OTHER_TIME), True),
     "to be mounted over, on overlayfs": (seen(spec=BOUND, difference=OTHER_TIME, overlay=True), True),
     "to be mounted over, an empty mount point": (seen(spec=BOUND, difference=OTHER_TIME, empty=True), False),

@@ -22,7 +22,7 @@ PATH, OTHER_PATH = StatePath("/var/data"), StatePath("/opt/other")
 IMAGE = {"id": "one", "name": "manager:1"}
 ENTRY = {
     "origin": "seeded", "kind": "directory", "files": 7, "bytes": 70, "manifest": "data-1", "base": None,
-    "listed": False, "at": 1, "image": IMAGE, "left": None,
+    "listed": False, "at": 1, "image": IMAGE, "left": None, "databases": [],
     "seen": IMAGE, "top": {"uid": 0, "gid": 0, "mode": 0},
 }  # fmt: skip
 NAMES = Accounts({"root": 0, "pg": 26}, {})
@@ -142,8 +142,15 @@ REFUSALS = {
         store(record={PATH.key: ENTRY}), seen(entry=ENTRY), "/store/var/data", ["7 files", "nothing is there"],
     ),
     "recorded and gone, kept aside": (
-        store(record={PATH.key: ENTRY}), seen(entry=ENTRY, asides=KEPT), "/store/var/data",
-        ["/var/data-initial"],
+        store(record={PATH.key: ENTRY}), seen(original=Node(LINK, "/store/var/data"), entry=ENTRY, asides=KEPT),
+        "/store/var/data", ["remove the link", "/var/data-initial"],
+    ),
+    "recorded, its database is gone": (
+        store(record={PATH.key: ENTRY}), seen(stored=FULL, entry=ENTRY, lost_databases=("9.5/data",)),
+        "/store/var/data/9.5/data", ["PG_VERSION is gone"],
+    ),
+    "no longer named, half removed": (
+        store(dropped=(("/old", False, "an earlier start has begun to remove it"),)), seen(), "/old", ["no longer names it"],
     ),
     "recorded as another type": (
         store(record={PATH.key: ENTRY}), seen(stored=Node(FILE), entry=ENTRY), "/store/var/data", ["file", "directory"],
@@ -221,12 +228,19 @@ WARNINGS = {
     "emptied": (
         store(record={PATH.key: ENTRY}), seen(stored=EMPTY, entry=ENTRY), ["/store/var/data", "empty", "7 files"],
     ),
-    "no longer named": (store(dropped=(("/old", False),)), seen(), ["/old", "cm_persist_paths", "at the path"]),
-    "no longer named, still linked": (store(dropped=(("/old", True),)), seen(), ["/old", "still leads", "restore.yml"]),
+    "no longer named": (store(dropped=(("/old", False, ""),)), seen(), ["/old", "cm_persist_paths", "at the path"]),
+    "no longer named, still linked": (store(dropped=(("/old", True, ""),)), seen(), ["/old", "still leads", "restore.yml"]),
     "adopted": (store(), seen(stored=FULL), ["/store/var/data", "3 files", "complete"]),
     "adopted, lacking": (store(), seen(stored=FULL, lacking=tuple("abcdefg")), ["a, b, c, d, e and 2 more"]),
     "adopted, of another owner": (store(), seen(stored=FULL._replace(uid=1, gid=2)), ["1:2", "0:0"]),
 }  # fmt: skip
+
+
+def test_the_way_to_begin_again_never_removes_content_of_its_own():
+    path = seen(entry=ENTRY, asides=KEPT)
+    with pytest.raises(StoreError) as failure:
+        plan_of(store(record={PATH.key: ENTRY}), path)
+    assert "/var/data-initial" not in failure.value.hint
 
 
 @pytest.mark.parametrize("case", WARNINGS)

@@ -62,7 +62,8 @@ def has_diverged(path: LinkSeen) -> bool:
     """
     if not path.current.real or path.mount.bound or path.notes.removal_begun:
         return False
-    return path.evidence.proof is None
+    evidence = path.evidence
+    return evidence.proof is None and (evidence.compared or bool(path.aside or evidence.difference))
 
 
 def how_to_begin_again(path: LinkSeen) -> str:

@@ -10,7 +10,7 @@ from ..fs.node import DIRECTORY, LINK, NONE, Node, ParentDir
 from ..host.machine import Machine
 from ..host.mounts import Mount, mount_holding, mounts_at_or_below, real_path
 from ..host.processes import find_process_using
-from ..original.notes import BY_UNIT, PathNotes, copy_name, read_mounted_by, read_notes
+from ..original.notes import BY_UNIT, copy_name, read_mounted_by, read_notes
 from ..original.pristine import find_proof, manifests_of
 from ..paths import StatePath
 from ..store.layout import label
@@ -31,20 +31,19 @@ class Purpose(NamedTuple):
     stopping: Tuple[str, ...] = ()  # services whose processes do not count, as they are about to be stopped
 
 
-def see_path(parent: ParentDir, spec: StatePath, stored: Optional[Node], mounts: List[Mount], notes: PathNotes) -> LinkSeen:
-    """One state path after a single look: what is at it, what is kept next to it, and what is mounted there. stored is None
-    without a store; notes have mounted_by."""
+def see_path(parent: ParentDir, spec: StatePath, stored: Optional[Node], mounts: List[Mount], mounted_by: str) -> LinkSeen:
+    """One state path after a single look: what is at it, and what is mounted there. stored is None without a store; mounted_by is
+    as read_mounted_by() gives it."""
     current, own_mount = parent.look(), real_path(spec.path)
     below = mounts_at_or_below(spec.path, mounts) if current.real else []
     same = current.real and stored is not None and (current.device, current.inode) == (stored.device, stored.inode)
     # A mount of ours holds on to a store that is itself unmounted.
-    bound = own_mount in below and (same or (stored is None and bool(notes.mounted_by)))
+    bound = own_mount in below and (same or (stored is None and bool(mounted_by)))
     return LinkSeen(
         spec,
         AtPath(current, is_store_copy=same and not bound),
         stored or Node(),
-        notes,
-        MountSeen(bound, notes.mounted_by, others=tuple(mount for mount in below if not (bound and mount == own_mount))),
+        mount=MountSeen(bound, mounted_by, others=tuple(mount for mount in below if not (bound and mount == own_mount))),
     )
 
 
@@ -72,8 +71,8 @@ class Observer:
     def _observe_path(self, spec, entry) -> LinkSeen:
         with ParentDir(spec.path) as parent:
             stored = self._store.look(spec.relative) if self._store else None
-            notes = read_notes(parent, self._image_manifest)._replace(mounted_by=read_mounted_by(parent))
-            seen = see_path(parent, spec, stored, self._mounts, notes)
+            seen = see_path(parent, spec, stored, self._mounts, read_mounted_by(parent))
+            seen = seen._replace(notes=read_notes(parent, self._image_manifest))
             if parent.fd is None:
                 return self._with_mount(seen)
             pretended = self._purpose.unseeded and seen.current.real and not seen.stored.real
@@ -155,7 +154,7 @@ def _compare(parent, seen, pretended) -> LinkSeen:
     proof, found = find_proof(manifests[:-1] if pretended else manifests, parent)
     if proof is None and pretended:  # the last is yet to be written, and will list what is there
         proof, found = manifests[-1], None
-    at_path, evidence = seen.at_path._replace(node=node, empty=empty), seen.evidence._replace(proof=proof, difference=found)
+    at_path, evidence = seen.at_path._replace(node=node, empty=empty), seen.evidence._replace(proof=proof, difference=found, compared=True)
     return seen._replace(at_path=at_path, evidence=evidence)
 
 

@@ -36,12 +36,12 @@ class MountSeen(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What proves that the content at the path, or kept next to it, can be had again. If both proof and difference are None,
-    nobody has compared."""
+    """What proves that the content at the path, or kept next to it, can be had again."""
 
     manifests: Tuple[Manifest, ...] = ()  # those that may list it
     proof: Optional[Manifest] = None  # the one that lists exactly that
     difference: Optional[Difference] = None  # how it differs, if none does
+    compared: bool = False  # somebody has looked for a proof; without manifests there is none, and no difference
     proven_aside: str = ""  # where the original is kept that a manifest lists; '' if none was found, or looked for
     unwritten: bool = False  # the store still has exactly what was seeded from it; False: it has not, or nobody has looked
 

@@ -38,7 +38,6 @@ class PathNotes(NamedTuple):
     leftover_copy: bool = False  # an interrupted run was making a copy here
     asides: Tuple[Aside, ...] = ()  # the oldest first
     free_aside: str = ""  # the next path at which an original can be kept
-    mounted_by: str = ""  # what mounts it, as read_mounted_by() says, where somebody asked
 
     @property
     def doubtful(self) -> bool:

@@ -56,8 +56,8 @@ class PathReport:
             self._shown["in_store"] = stored.real
         with ParentDir(self._spec.path) as parent:
             mounted_by = self._problems.guarded(self._spec.path, lambda: read_mounted_by(parent), "")
-            notes = read_notes(parent, self._report.settings.image_manifest)._replace(mounted_by=mounted_by)
-            seen = see_path(parent, self._spec, stored, self._report.mounts, notes)
+            seen = see_path(parent, self._spec, stored, self._report.mounts, mounted_by)
+            seen = seen._replace(notes=read_notes(parent, self._report.settings.image_manifest))
             self._shown.update(_state_of(seen))
             self._shown["aside"] = self._problems.guarded(self._spec.path, lambda: _count_asides(parent, seen.notes), [])
             if self._store is None:
@@ -83,7 +83,7 @@ class PathReport:
         name = self._entry["manifest"] if self._entry else None
         seeded = self._store.manifest_path(name) if name else ""
         proof, found = find_proof(manifests_of(parent, self._report.settings.image_manifest, seeded), parent)
-        return seen._replace(evidence=seen.evidence._replace(proof=proof, difference=found))
+        return seen._replace(evidence=seen.evidence._replace(proof=proof, difference=found, compared=True))
 
     def _is_interrupted(self) -> bool:
         return self._spec.key in self._report.interrupted

@@ -30,8 +30,8 @@ class ImageContext(NamedTuple):
 
     image: which one it is, None if only its paths can be looked at. list: the path of its list, '' without one; identified: the
     list says which image this is, so that it can be read in place of the image. accounts: its users and groups; store_accounts:
-    those of the store's owners. mounts: the mount table. followed: the users and groups as the manager will know them, the image's
-    but where the store has the file that names them. specs: all state paths.
+    those of the store's owners. mounts: the mount table. followed: the users and groups as the manager will know them, which are
+    the image's unless the store has the file that names them. specs: all state paths.
     """
 
     image: Optional[Image]
