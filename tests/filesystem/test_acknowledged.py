@@ -112,7 +112,7 @@ def test_what_is_kept_of_a_path_is_not_removed_with_it(upgrade):
     merge(upgrade)
     shutil.rmtree(upgrade.path())
     shutil.copytree(upgrade.stored(), upgrade.path(), symlinks=True)
-    with pytest.raises(PathError, match="1 tree of it that merges and rollbacks replaced is kept"):
+    with pytest.raises(PathError, match="merges and rollbacks replaced are kept"):
         unseed(upgrade)
     assert kept_texts(upgrade, 1)["own/row"] == "a row"
 
@@ -226,7 +226,7 @@ def test_what_an_fsgroup_widened_is_untouched_and_gets_its_mode_back(upgrade):
     """The modes as kubelet leaves them: owner's permissions for the group too, and set-group-ID on directories."""
     secret = upgrade.stored() + "/touched"
     os.chmod(secret, 0o600)
-    for directory, names, files in os.walk(upgrade.stored()):
+    for directory, _names, files in os.walk(upgrade.stored()):
         for path in [directory, *(os.path.join(directory, name) for name in files)]:
             os.chown(path, -1, 4000)
             os.chmod(path, os.stat(path).st_mode & 0o7777 | (0o2770 if path == directory else 0o660))

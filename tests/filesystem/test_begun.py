@@ -150,7 +150,7 @@ def test_a_way_back_is_not_undone_under_a_process_that_works_there(tmp_path):
     site = killed(make, roll_back, lambda site: texts(site.stored()) != MERGED)
     went_back = footprint(site.stored())
     with used(site.stored()), pytest.raises(PathError, match="in use"):
-        site.start_as(policy="merge")
+        site.start_as(policy="merge_again")
     assert footprint(site.stored()) == went_back
 
 
@@ -202,17 +202,6 @@ def test_owners_that_were_being_changed_are_changed_before_the_way_back(tmp_path
     write(site.books + "/owners.json", json.dumps(dict(owners, begun={"users": [[100, 200]], "groups": []})))
     assert roll_back(site).paths[0]["state"] == "rolled_back" and texts(site.stored()) == {"file": "of one"}
     assert [tree[b"file"].uid for tree in [read_tree(site.stored()), *kept_trees(site)]] == [200, 200]
-
-
-def test_what_is_kept_of_an_earlier_life_does_not_come_back(tmp_path):
-    site = Upgraded(str(tmp_path / "site"))
-    for text, name in (("of one", OLD), ("of two", NEW)):
-        write(site.path(), text)
-        site.start_as(name, policy="merge")
-    unseed(Settings(**site._options(("data",), {})))
-    site.start_as()
-    write(site.stored(), "of its new life")
-    assert roll_back(site).paths[0]["state"] == "already" and read(site.stored()) == "of its new life"
 
 
 def test_what_was_adopted_has_nothing_to_go_back_to(tmp_path):

@@ -180,5 +180,6 @@ def test_a_path_that_is_no_longer_named_is_warned_of(site):
     assert not outcome.changed and [
         site.path() in warning and "still leads there" in warning for warning in outcome.warnings
     ] == [True]
-    os.unlink(site.path())  # as in a new container
+    os.unlink(site.path())
+    os.rename(site.path() + "-initial", site.path())  # as in a new container
     assert ["what stands at the path is used" in warning for warning in site.seed("other").warnings] == [True]

@@ -198,7 +198,7 @@ def test_what_stands_there_after_a_start_is_no_image(site):
     os.mkdir(site.path())
     write(site.path() + "/by-the-application", "x")
     before = footprint(site.stored())
-    outcome = site.start_as(policy="merge")
+    outcome = site.start_as(policy="merge", image_manifest="/nowhere")
     assert not outcome.changed and footprint(site.stored()) == before
 
 

@@ -424,7 +424,7 @@ def test_a_database_that_lost_its_version(site):
     assert path_of(site)["files"] == 4
     os.unlink(site.stored("data/pg/PG_VERSION"))
     text = wrong(site)
-    assert text.startswith(site.stored("data/pg") + ": a database was seeded there, and its PG_VERSION is gone. ")
+    assert text.startswith(site.stored("data/pg") + ": it had a database when it was seeded, and its PG_VERSION is gone. ")
 
 
 def test_a_record_that_cannot_be_read(site):

@@ -335,7 +335,7 @@ def booted(site, *names, users, groups, image=OLD, policy="keep"):
     names_file(site, users)
     names_file(site, groups, "etc/group")
     paths = [{"path": site.path(name), "on_image_change": policy} for name in ("data", *names)]
-    options = site._options((), {"lease": False, "image": image, "paths": paths})
+    options = site._options((), {"lease": False, "image": image, "image_manifest": site.list_image(), "paths": paths})
     return seeding.seed(Settings(**options), machine=Machine(root=site.image))
 
 

@@ -8,7 +8,8 @@ from module_utils.cm_persist.errors import StoreError
 from module_utils.cm_persist.store import record
 
 ENTRY = {
-    "origin": "seeded", "kind": "directory", "files": 1, "bytes": 2, "manifest": "m", "base": None, "listed": False, "at": 3, "left": None, "databases": [],
+    "origin": "seeded", "kind": "directory", "files": 1, "bytes": 2, "manifest": "m", "base": None, "listed": False, "at": 3,
+    "left": None, "databases": [],
     "image": {"id": "a", "name": ""}, "seen": None,
     "top": {"uid": 0, "gid": 0, "mode": 0o700},
 }  # fmt: skip
@@ -74,7 +75,8 @@ def test_a_schema_that_is_no_number_of_ours(state, schema):
     ("key", "value"),
     [
         ("origin", "bought"), ("kind", "link"), ("files", "1"), ("files", None), ("bytes", 1.5), ("at", "now"),
-        ("manifest", "../../etc/shadow"), ("manifest", 7), ("manifest", ""), ("manifest", ".."), ("base", "../m"), ("listed", 1), ("left", {"id": 1}), ("databases", ["../x"]), ("origin", []),
+        ("manifest", "../../etc/shadow"), ("manifest", 7), ("manifest", ""), ("manifest", ".."), ("base", "../m"),
+        ("listed", 1), ("left", {"id": 1}), ("databases", ["../x"]), ("origin", []),
     ],
 )  # fmt: skip
 def test_an_entry_with_a_wrong_value(state, key, value):

@@ -154,8 +154,8 @@ def _compare(parent, seen, pretended) -> LinkSeen:
     proof, found = find_proof(manifests[:-1] if pretended else manifests, parent)
     if proof is None and pretended:  # the last is yet to be written, and will list what is there
         proof, found = manifests[-1], None
-    at_path, evidence = seen.at_path._replace(node=node, empty=empty), seen.evidence._replace(proof=proof, difference=found, compared=True)
-    return seen._replace(at_path=at_path, evidence=evidence)
+    evidence = seen.evidence._replace(proof=proof, difference=found, compared=True)
+    return seen._replace(at_path=seen.at_path._replace(node=node, empty=empty), evidence=evidence)
 
 
 def _find_original(parent, seen) -> Evidence:

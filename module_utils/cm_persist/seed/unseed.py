@@ -147,10 +147,9 @@ def _refuse(path, place):
         hint = "See which is the newer: restore it (restore.yml), or move it away from there by hand."
         raise PathError(place, found, hint)
     if path.kept:
-        found = "{} of it that merges and rollbacks replaced {} kept, and may hold what nothing else has"
-        trees = "1 tree" if path.kept == 1 else "{} trees".format(path.kept)
-        hint = "Look through .cm_persist/backups/{}, and remove it, or leave the path in the store.".format(label(spec.path))
-        raise PathError(place, found.format(trees, "is" if path.kept == 1 else "are"), hint)
+        found = "trees of it that merges and rollbacks replaced are kept, and may hold what nothing else has"
+        hint = "Look through .cm_persist/backups/{}, and remove it, or leave the path in the store."
+        raise PathError(place, found, hint.format(label(spec.path)))
     if path.used_by:
         raise PathError(place, "it is in use: {}".format(path.used_by.describe()), path.used_by.hint)
 

@@ -30,7 +30,6 @@ def decide_owners(store: StoreSeen, accounts: Accounts) -> Decision:
     return Decision(steps, None, tuple(_owner_warnings(store, changes, steps)))
 
 
-
 def decide_change(store: StoreSeen, path) -> Decision:
     """What a new image means for a state path that the store has; path (PathSeen) has a change. Raises PathError if the image
     cannot be started on it."""

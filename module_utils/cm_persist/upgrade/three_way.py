@@ -126,9 +126,7 @@ def tally(actions: Iterable[Action], most: int = 10) -> Tally:
     return Tally(count[CHANGE] + count[REPLACE], count[ADD], count[REMOVE], count[KEEP_BOTH], count[KEEP_OWN], tuple(names))
 
 
-def actions_of(
-    base: Base, tree: Tuple[int, bytes], parent: ParentDir, accounts: Tuple[Accounts, Accounts]
-) -> Iterator[Action]:
+def actions_of(base: Base, tree: Tuple[int, bytes], parent: ParentDir, accounts: Tuple[Accounts, Accounts]) -> Iterator[Action]:
     """What happens to each file of a state path. base is the path as it was seeded or merged last; tree an open directory, and
     the name in it of the store's tree; accounts the names of the tree's owners, and of the image's."""
     return decide(base, from_tree(*tree, accounts[0]), from_tree(parent.fd, parent.name, accounts[1]))
