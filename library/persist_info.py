@@ -215,12 +215,18 @@ paths:
       type: list
       elements: str
     aside:
-      description: The originals that are kept next to it, each with C(path), C(files) and C(bytes), the oldest first.
+      description:
+        - The originals, and content of applications, that are kept next to it, the oldest first, each with C(path), C(files),
+          C(bytes), and C(why) it is kept and how to get it back.
       type: list
       elements: dict
     backups:
-      description: How many of the trees that merges replaced are kept in the volume.
+      description: How many of the trees that merges and rollbacks replaced are kept in the volume.
       type: int
+    replaced:
+      description: These trees, the newest first, each with the keys of RV(paths[].aside).
+      type: list
+      elements: dict
     verified:
       description:
         - Only with O(verify). C(changed), C(missing) and C(added) count files against what was seeded, or merged last. A
@@ -244,8 +250,13 @@ paths:
       diverged: false
       hidden: 1
       hidden_names: [rest/config.yaml]
-      aside: [{path: /opt/manager/resources-initial, files: 812, bytes: 5242880}]
+      aside:
+        - path: /opt/manager/resources-initial
+          files: 812
+          bytes: 5242880
+          why: "the image's original; restore.yml with cm_persist_restore: aside puts it back"
       backups: 0
+      replaced: []
 table:
   description: The same for people, as lines of at most 100 columns if the paths allow that.
   type: list

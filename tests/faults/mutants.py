@@ -19,6 +19,7 @@ CHANGE, BACK, OWNERS = (
 KEPT, OUT = "tests/filesystem/test_database_files.py", "tests/filesystem/test_links_out.py"
 BEGUN, ENTRY = "tests/filesystem/test_begun.py", "tests/filesystem/test_entrypoint.py"
 UPGRADES = "tests/faults/test_upgrade_faults.py"
+LIVED = "tests/filesystem/test_acknowledged.py"
 
 
 class Mutant(NamedTuple):
@@ -205,16 +206,16 @@ MUTANTS = (
     Mutant(
         "an original removed that nobody compared",
         CORE + "link/steps.py",
-        "        proof = find_proof(self.manifests, parent)[0] if self.overlay else None\n",
-        "        proof = self.manifests[0] if self.manifests else None\n",
+        "    proof, found = find_proof(manifests, parent, content=True)\n",
+        "    proof, found = (manifests[0] if manifests else None), None\n",
         (OVERLAY, "-k", "under_a_mount"),
     ),
     Mutant(
-        "an original removed as it was compared some time ago",
+        "an original removed whose content nobody compared",
         CORE + "link/steps.py",
-        "        if found is not None:\n            where",
-        "        if False:\n            where",
-        (OVERLAY, "-k", "between_the_look"),
+        "    proof, found = find_proof(manifests, parent, content=True)\n",
+        "    proof, found = find_proof(manifests, parent, content=False)\n",
+        (OVERLAY, "-k", "another_content"),
     ),
     Mutant(
         "an original removed that is almost as in the image",
@@ -233,14 +234,14 @@ MUTANTS = (
     Mutant(
         "an original removed where there is no image",
         CORE + "link/steps.py",
-        "        if proof is not None or (self.overlay and parent.look_inside().empty):\n",
-        "        proof = find_proof(self.manifests, parent)[0]\n        if True:\n",
+        "    if proof is not None or parent.look_inside().empty:\n",
+        "    if True:\n",
         ("tests/filesystem/test_doubt.py", "-k", "exdev"),
     ),
     Mutant(
         "newer content removed with the rest of an original",
         CORE + "link/steps.py",
-        "            if published and difference(manifest, (parent.fd, parent.name), removal_begun=True) is None:\n",
+        "            if published and difference(manifest, (parent.fd, parent.name), left) is None:\n",
         "            if published:\n",
         (CUT, "-k", "put_there_during_a_removal"),
     ),
@@ -499,8 +500,8 @@ MUTANTS = (
     Mutant(
         "an original put back over what the store got since",
         CORE + "link/observe.py",
-        "        return difference(seeded, kept) is None and is_as_seeded(",
-        "        return difference(seeded, kept) is None or is_as_seeded(",
+        "            return same_trees((parent.fd, seen.notes.asides[-1].name), stored)\n",
+        "            return True\n",
         ("tests/filesystem/test_restore.py", "-k", "newest"),
     ),
     Mutant(
@@ -541,8 +542,8 @@ MUTANTS = (
     Mutant(
         "a kept tree with the list of the one that replaced it",
         CORE + "store/layout.py",
-        'return label(path) + ".2" if entry["manifest"] == label(path) else label(path)',
-        "return label(path)",
+        "    used = [entry[field] for field, _name in LISTS] if entry else []\n",
+        "    used = []\n",
         (BACK, "-k", "comes_back"),
     ),
     Mutant(
@@ -604,8 +605,8 @@ MUTANTS = (
     Mutant(
         "what was written is replaced by the next image's",
         CORE + "upgrade/three_way.py",
-        "    untouched = same(old, own) and (own",
-        "    untouched = True or (own",
+        "    untouched = listed and same(old, own) and not marked\n",
+        "    untouched = listed\n",
         (CHANGE, "-k", "keeps_what_was_written"),
     ),
     Mutant(
@@ -736,7 +737,7 @@ MUTANTS = (
     ),
     Mutant(
         "a top that is put right with a number that another has by then",
-        CORE + "upgrade/plan.py",
+        CORE + "upgrade/widened.py",
         "    uid, gid = before(passes, original.uid, original.gid)\n",
         "    uid, gid = original.uid, original.gid\n",
         (OWNERS, "-k", "what_is_adopted_follows"),
@@ -873,5 +874,131 @@ MUTANTS = (
         "    if journals:\n",
         "    if False:\n",
         (KEPT, "-k", "next_to_it"),
+    ),
+    Mutant(
+        "a merge that replaces what nothing proves to be the image's",
+        CORE + "upgrade/three_way.py",
+        "    untouched = listed and same(old, own) and not marked\n",
+        "    untouched = same(old, own) and not marked\n",
+        (LIVED, "-k", "without_a_list"),
+    ),
+    Mutant(
+        "a merge whose base is what was seeded",
+        CORE + "seed/steps.py",
+        "            base = manifest_names(path)[1] if listed else None\n",
+        "            base = None\n",
+        (LIVED, "-k", "written_before"),
+    ),
+    Mutant(
+        "a merge that removes what a rollback put away",
+        CORE + "store/backups.py",
+        "if not _was_put_away(store, generations, number)]\n",
+        "if number]\n",
+        (LIVED, "-k", "put_away_stays"),
+    ),
+    Mutant(
+        "an image that is merged again after a rollback",
+        CORE + "upgrade/observe.py",
+        "or left is None or left.id != change.new.id:\n",
+        "or True:\n",
+        (LIVED, "-k", "put_away_stays"),
+    ),
+    Mutant(
+        "a tree that changes places while it is mounted elsewhere",
+        CORE + "store/uses.py",
+        "    return MountUse(mounts[0]) if mounts else find_process_using(store.place(path))\n",
+        "    return find_process_using(store.place(path))\n",
+        (LIVED, "-k", "that_is_mounted"),
+    ),
+    Mutant(
+        "a mount in the store that a merge moves along",
+        CORE + "upgrade/observe.py",
+        "        mounts += mounts_of(self._store, self._spec.path, self._context.mounts)\n",
+        "",
+        (LIVED, "-k", "a_volume_below"),
+    ),
+    Mutant(
+        "a published copy that is forgotten with another list",
+        CORE + "store/recovery.py",
+        "    return [RecordPublished(key, store.path, entry) for key, entry in sorted(store.books.published.items())]\n",
+        "    return []\n",
+        (LIVED, "-k", "published_is_recorded"),
+    ),
+    Mutant(
+        "a path that stays recorded after it was taken out",
+        CORE + "store/state.py",
+        "not in books.leftovers or store.look(relative_of(key)).kind != NONE\n",
+        "or True\n",
+        (LIVED, "-k", "taken_out_is_forgotten"),
+    ),
+    Mutant(
+        "the only copy taken out of the store, as its times are the same",
+        CORE + "tree/manifest.py",
+        "            if data[0] != data[1]:\n                return False\n",
+        "",
+        (LIVED, "-k", "only_copy"),
+    ),
+    Mutant(
+        "backups removed with the path that they are of",
+        CORE + "seed/unseed.py",
+        "    if path.kept:\n",
+        "    if False:\n",
+        (LIVED, "-k", "kept_of_a_path"),
+    ),
+    Mutant(
+        "a database that starts with nothing",
+        CORE + "seed/decide.py",
+        "    refuse_lost_database(store.path, path.spec.path, entry, path.lost_databases)\n",
+        "",
+        (LIVED, "-k", "a_database_that_is_gone"),
+    ),
+    Mutant(
+        "a name of the image taken for one of ours",
+        CORE + "original/notes.py",
+        '    return is_listed(image_list, os.fsencode(os.path.dirname(path_in_list(parent))) + b"/" + name)\n',
+        "    return False\n",
+        (LIVED, "-k", "names_that_the_image"),
+    ),
+    Mutant(
+        "half an original that is used, as its path is no longer named",
+        CORE + "seed/plan.py",
+        "    refuse_unfinished(store)\n",
+        "",
+        (LIVED, "-k", "half_removed"),
+    ),
+    Mutant(
+        "content of which nothing is known, hidden without a word",
+        CORE + "link/checks.py",
+        "(evidence.compared or bool(",
+        "(bool(",
+        (LIVED, "-k", "nothing_proves_older"),
+    ),
+    Mutant(
+        "a volume that an fsGroup widened, taken for written to",
+        CORE + "upgrade/three_way.py",
+        "_decide(old, unwidened(old, own), image, base.listed)",
+        "_decide(old, own, image, base.listed)",
+        (LIVED, "-k", "fsgroup"),
+    ),
+    Mutant(
+        "files that stay readable for an fsGroup",
+        CORE + "upgrade/widened.py",
+        "            os.fchmod(fd, int(old.fields[1], 8))\n",
+        "            pass\n",
+        (LIVED, "-k", "fsgroup"),
+    ),
+    Mutant(
+        "a replaced tree removed where a killed run left it",
+        CORE + "store/backups.py",
+        "        store = run.store\n",
+        "        store = run.store\n        if not self.most:\n            prune(store, self.label, 0)\n            return\n",
+        (BACK, "-k", "keeps_nothing"),
+    ),
+    Mutant(
+        "the same steps done for ever",
+        CORE + "seed/seed.py",
+        "            if plan in plans:\n",
+        "            if len(plans) > 9:\n                raise RuntimeError\n            if False:\n",
+        (BACK, "-k", "the_same_plan_twice"),
     ),
 )

@@ -7,6 +7,8 @@ import shutil
 import pytest
 
 from module_utils.cm_persist.errors import PathError, StoreError
+from module_utils.cm_persist.report import status
+from module_utils.cm_persist.report.status import report_status
 from module_utils.cm_persist.seed.unseed import Forget
 from module_utils.cm_persist.store.layout import label
 from module_utils.cm_persist.store.steps import WriteRecord
@@ -22,6 +24,10 @@ from .test_unseed import unseed
 def upgrade(tmp_path):
     """Upgraded: seeded by version 1, written to, and a new container of version 2."""
     return upgraded(str(tmp_path), "site")
+
+
+def info(site):
+    return report_status(status.Settings(site.store, [site.path()], require_mount=False))
 
 
 def merge(site, name=NEW, **options):
@@ -128,6 +134,9 @@ def test_what_a_rollback_put_away_stays_and_its_image_is_not_merged_again(upgrad
         ship(upgrade, dict(SECOND, changed2=str(number)))
         merge(upgrade, "manager:{}".format(number), backups=1)
     assert kept_texts(upgrade, 1)["own/row"] == "a day's work"
+    replaced = info(upgrade).paths[0]["replaced"]
+    assert [kept["path"].split("/")[-2] for kept in replaced] == ["4", "1"]
+    assert "before manager:5 was merged" in replaced[0]["why"] and "returned to manager:1.0" in replaced[1]["why"]
     kept = os.path.join(upgrade.books, "backups", label(upgrade.path()))
     assert len(os.listdir(kept)) == 2, "and one of the merges since"
 
@@ -178,14 +187,18 @@ def test_an_original_half_removed_is_not_used_because_its_path_is_no_longer_name
     assert site.untouched() == before
 
 
-def test_what_nothing_proves_older_is_said(site):
+@pytest.mark.parametrize("shipped", [True, False])
+def test_what_nothing_proves_older_is_said(site, shipped):
     shutil.copytree(site.path(), site.stored(), symlinks=True)
+    if not shipped:
+        shutil.rmtree(site.path())
     site.start()
     site.link(state="unlinked")
     write(site.path("data/row"), "a day's work")
-    linked = site.link()
-    assert linked.paths[0]["diverged"] and read(site.path("data-initial.1/row")) == "a day's work"
-    assert any("data-initial.1" in warning for warning in linked.warnings)
+    linked, kept = site.link(), site.path("data-initial.1" if shipped else "data-initial")
+    assert linked.paths[0]["diverged"] and read(kept + "/row") == "a day's work"
+    assert any(kept in warning for warning in linked.warnings)
+    assert "nothing proves that it is older" in info(site).paths[0]["aside"][-1]["why"]
 
 
 def test_names_that_the_image_lists_are_the_images(upgrade):

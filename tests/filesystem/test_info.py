@@ -98,7 +98,7 @@ def test_before_the_first_run(site):
         {
             "path": site.path(), "state": "own", "target": "", "method": "", "in_store": False, "origin": "", "at": None,
             "files": None, "bytes": None, "seeded_files": None, "seeded_bytes": None, "image": "", "seen_image": "",
-            "diverged": False, "hidden": None, "hidden_names": [], "aside": [], "backups": 0,
+            "diverged": False, "hidden": None, "hidden_names": [], "aside": [], "backups": 0, "replaced": [],
         }
     ]  # fmt: skip
 
@@ -121,7 +121,7 @@ def test_linked(site):
     assert (found["files"], found["bytes"]) == (4, 24) and (found["seeded_files"], found["seeded_bytes"]) == (3, 11)
     assert found["at"] > 10**9 and "verified" not in found and not found["diverged"]
     assert found["hidden"] is None, "the image's are out of sight, and nothing lists them"
-    assert found["aside"] == [{"path": site.path("data-initial"), "bytes": 11, "files": 3}]
+    assert found["aside"] == [{"path": site.path("data-initial"), "bytes": 11, "files": 3, "why": state_path.ORIGINAL}]
 
 
 def test_paths_in_the_users_order_and_a_file(site):
@@ -280,8 +280,8 @@ def test_what_is_kept_aside_is_counted(site):
     site.link()
     kept = path_of(site)["aside"]
     assert kept == [
-        {"path": site.path("data-initial"), "bytes": 11, "files": 3},
-        {"path": site.path("data-initial.1"), "bytes": 13, "files": 1},
+        {"path": site.path("data-initial"), "bytes": 11, "files": 3, "why": state_path.ORIGINAL},
+        {"path": site.path("data-initial.1"), "bytes": 13, "files": 1, "why": state_path.MAY_BE_NEWER},
     ]
 
 

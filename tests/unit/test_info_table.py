@@ -3,11 +3,16 @@
 
 from module_utils.cm_persist.report.table import Report
 
+ASIDES = [
+    {"path": "/var/lib/pgsql/9.5/data-initial", "bytes": 5242880, "files": 1000, "why": "the image's original"},
+    {"path": "/var/lib/pgsql/9.5/data-initial.1", "bytes": 20, "files": 1, "why": "nothing proves that it is older"},
+]
+
 
 def described(path, **values):
     """dict: of a linked path."""
     made = {"path": path, "state": "linked", "origin": "seeded", "at": 1795521600, "files": 1285, "bytes": 48400000}
-    made.update(diverged=False, hidden=3, aside=[{"bytes": 5242880}, {"bytes": 20}], backups=1, verified=None)
+    made.update(diverged=False, hidden=3, aside=ASIDES, backups=1, replaced=[], verified=None)
     return dict(made, **values)
 
 
@@ -36,6 +41,8 @@ def test_the_table():
         "/opt/manager/resources            own (diverged)      5     80 B  2026-11-24       -       -     -",
         "/opt/mgmtworker/work/deployments  linked              -        -  -                0       -     -",
         "",
+        "kept      /var/lib/pgsql/9.5/data-initial: 1,000 files, 5.2 MB: the image's original",
+        "kept      /var/lib/pgsql/9.5/data-initial.1: 1 file, 20 B: nothing proves that it is older",
         "problem   /opt/manager/resources: it is not as it should be, in many words that do not fit into a",
         "          line of a hundred. Do this.",
     ]

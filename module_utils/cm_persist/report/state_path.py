@@ -1,27 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """One state path as persist_info reports it, and what is wrong with it. Nothing is changed."""
 
-import contextlib
 import os
 from typing import List
 
 from ..errors import printable
-from ..fs.dirfd import Opened, open_directory
 from ..fs.node import LINK, NONE, Node, ParentDir
 from ..host.postgresql import lost_databases
 from ..link.checks import has_diverged, how_to_begin_again, refuse_current, refuse_mismatch, refuse_nothing_stored, refuse_stored
 from ..link.observe import see_path
 from ..link.seen import LinkSeen
 from ..original.links import refuse_dangling
-from ..original.notes import PathNotes, read_mounted_by, read_notes
+from ..original.notes import read_mounted_by, read_notes
 from ..original.pristine import find_proof, manifests_of
 from ..paths import StatePath
 from ..seed.decide import how_emptied, refuse_lost, refuse_lost_database
-from ..store.backups import numbers
-from ..store.layout import BACKUPS, label
+from ..store.backups import count_kept, list_kept
 from ..tree.scan import scan
 from .problems import Problems, steady
 from .verify import SeededPath
+
+# Why something is kept, and how to get it back.
+ORIGINAL = "the image's original; restore.yml with cm_persist_restore: aside puts it back"
+MAY_BE_NEWER = "nothing proves that it is older than the volume's; compare, and copy what is missing"
+MERGED = "as it was before {} was merged; rollback.yml brings the newest of these back"
+PUT_AWAY = "as it was when a rollback returned to {}; no start removes it"
 
 
 class PathReport:
@@ -34,7 +37,7 @@ class PathReport:
         self._shown = {
             "path": spec.path, "state": "missing", "target": "", "method": "", "in_store": False, "origin": "", "at": None,
             "files": None, "bytes": None, "seeded_files": None, "seeded_bytes": None, "image": "", "seen_image": "",
-            "diverged": False, "hidden": None, "hidden_names": [], "aside": [], "backups": 0,
+            "diverged": False, "hidden": None, "hidden_names": [], "aside": [], "backups": 0, "replaced": [],
         }  # fmt: skip
 
     def shown(self) -> dict:
@@ -59,7 +62,7 @@ class PathReport:
             seen = see_path(parent, self._spec, stored, self._report.mounts, mounted_by)
             seen = seen._replace(notes=read_notes(parent, self._report.settings.image_manifest))
             self._shown.update(_state_of(seen))
-            self._shown["aside"] = self._problems.guarded(self._spec.path, lambda: _count_asides(parent, seen.notes), [])
+            self._shown["aside"] = self._problems.guarded(self._spec.path, lambda: self._show_asides(parent, seen.notes), [])
             if self._store is None:
                 self._judge_without_store(seen)
             else:
@@ -75,14 +78,28 @@ class PathReport:
             counted = self._guarded(lambda: steady(lambda: _count(self._store, self._spec, self._stored_path)))
             if counted is not None:
                 self._shown.update(files=counted.files, bytes=counted.data)
-        self._shown["backups"] = self._guarded(lambda: _count_backups(self._store, self._spec), 0)
+        self._shown["replaced"] = self._guarded(lambda: _show_replaced(self._store, self._spec), [])
+        self._shown["backups"] = self._guarded(lambda: count_kept(self._store, self._spec.path), 0)
         if self._entry is not None and (self._entry["manifest"] or self._entry["base"]) and not self._is_interrupted():
             self._show_seeded(parent, seen, SeededPath(self._store, self._spec, self._entry))
 
-    def _compare(self, parent, seen) -> LinkSeen:
+    def _manifests(self, parent):
         name = self._entry["manifest"] if self._entry else None
-        seeded = self._store.manifest_path(name) if name else ""
-        proof, found = find_proof(manifests_of(parent, self._report.settings.image_manifest, seeded), parent)
+        seeded = self._store.manifest_path(name) if name and self._store else ""
+        return manifests_of(parent, self._report.settings.image_manifest, seeded)
+
+    def _show_asides(self, parent, notes) -> List[dict]:
+        shown = []
+        for aside in notes.asides:
+            if aside.real:
+                counted = scan(parent.fd, aside.name, aside.path, 0)
+                is_original = find_proof(self._manifests(parent), parent, aside.name)[0] is not None
+                why = ORIGINAL if is_original else MAY_BE_NEWER
+                shown.append({"path": aside.path, "bytes": counted.data, "files": counted.files, "why": why})
+        return shown
+
+    def _compare(self, parent, seen) -> LinkSeen:
+        proof, found = find_proof(self._manifests(parent), parent)
         return seen._replace(evidence=seen.evidence._replace(proof=proof, difference=found, compared=True))
 
     def _is_interrupted(self) -> bool:
@@ -155,15 +172,12 @@ def _count(store, spec, stored_path):
         return scan(parent, name, stored_path, 0)
 
 
-def _count_asides(parent: ParentDir, notes: PathNotes) -> List[dict]:
-    counted = [(aside.path, scan(parent.fd, aside.name, aside.path, 0)) for aside in notes.asides if aside.real]
-    return [{"path": path, "bytes": found.data, "files": found.files} for path, found in counted]
-
-
-def _count_backups(store, spec) -> int:
-    generations = BACKUPS + b"/" + os.fsencode(label(spec.path))
-    with contextlib.suppress(FileNotFoundError):
-        if store.state_fd is not None:
-            with Opened(open_directory(store.state_fd, generations, store.state_path)) as fd:
-                return len(numbers(fd))
-    return 0
+def _show_replaced(store, spec) -> List[dict]:
+    if store.state_fd is None:
+        return []
+    shown = []
+    for kept in list_kept(store, spec.path):
+        why = PUT_AWAY if kept.by_rollback else MERGED
+        why = why.format(printable(kept.successor) or "an image without a name")
+        shown.append({"path": kept.path, "files": kept.entry["files"], "bytes": kept.entry["bytes"], "why": why})
+    return shown

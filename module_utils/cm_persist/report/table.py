@@ -6,7 +6,7 @@ import time
 from typing import List, NamedTuple, Tuple
 
 from ..errors import printable
-from ..text import size
+from ..text import files, size
 
 WIDTH = 100  # columns, where the paths leave it
 LATEST = 253402300800  # seconds since 1970, where the year 10000 begins
@@ -30,6 +30,9 @@ class Report(NamedTuple):
             lines += _wrapped("image     ", self.image)
         rows = [HEADS + (COMPARED if verify else KEPT), *(_row(path, verify) for path in self.paths)]
         lines += ["", *aligned(rows, left=(0, 1, 4)), ""]
+        for kept in (kept for path in self.paths for kept in path["aside"] + path["replaced"]):
+            counted = files(kept["files"]), size(kept["bytes"], "B"), kept["why"]
+            lines += _wrapped("kept      ", "{}: {}, {}: {}".format(printable(kept["path"]), *counted))
         for text in self.problems:
             lines += _wrapped("problem   ", text)
         return lines if self.problems else [*lines, "healthy"]

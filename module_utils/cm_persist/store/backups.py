@@ -57,6 +57,16 @@ def numbers(generations_fd: int) -> List[bytes]:
     return sorted((name for name in list_names(generations_fd) if name.isdigit()), key=int, reverse=True)
 
 
+class Generation(NamedTuple):
+    """A tree that is kept: where, its entry, whether a rollback put it away (otherwise a merge), and the name of the image whose
+    tree took its place, '' if that is not known."""
+
+    path: str
+    entry: dict
+    by_rollback: bool
+    successor: str
+
+
 def count_kept(store, path: str) -> int:
     """How many generations are kept of a state path."""
     try:
@@ -64,6 +74,19 @@ def count_kept(store, path: str) -> int:
             return len(numbers(fd))
     except FileNotFoundError:
         return 0
+
+
+def list_kept(store, path: str) -> List[Generation]:
+    """The generations of a state path, the newest first. Raises StoreError if one does not say what it is."""
+    name, found = label(path), []
+    with contextlib.suppress(FileNotFoundError), _open_generations(store, name) as fd:
+        for number in map(os.fsdecode, numbers(fd)):
+            with _open_own(store, fd, os.fsencode(number)) as private:
+                entry = _kept_entry(store, private, os.path.join(name, number))
+                if entry is not None:
+                    where = os.path.join(store.state_path, os.fsdecode(BACKUPS), name, number, os.fsdecode(TREE))
+                    found.append(Generation(where, entry, *_replaced_by(private)))
+    return found
 
 
 def newest(store, path: str) -> Optional[Tuple[bytes, dict]]:
@@ -114,10 +137,10 @@ def _prepare(store, private, by_rollback):
         return
     if lstat(TREE, private) is None:
         os.rename(OLD, TREE, src_dir_fd=private, dst_dir_fd=private)
-    entry = note.previous
+    entry, successor = note.previous, (note.entry["image"] or {}).get("name", "")
     if lstat(TREE, private).st_ino == note.new:  # never started: the way back of a tree that was kept before
-        entry, by_rollback = note.entry, _is_of_rollback(private)
-    write_json(private, KEPT, dict(entry, by_rollback=by_rollback))
+        entry, (by_rollback, successor) = note.entry, _replaced_by(private)
+    write_json(private, KEPT, dict(entry, by_rollback=by_rollback, successor=successor))
     with store.private_dir(MANIFESTS) as manifests:
         for field, name in LISTS:
             if entry[field] and lstat(name, private) is None:
@@ -129,15 +152,16 @@ def _prepare(store, private, by_rollback):
 
 def _was_put_away(store, generations, number) -> bool:
     with _open_own(store, generations, number) as private:
-        return _is_of_rollback(private)
+        return _replaced_by(private)[0]
 
 
-def _is_of_rollback(private) -> bool:
-    """True if a rollback put the tree away that this generation holds, or if that cannot be read."""
+def _replaced_by(private) -> Tuple[bool, str]:
+    """Whether a rollback put the tree of a generation away, also if that cannot be read; and the image that took its place."""
     try:
-        return bool(read_json(private, KEPT, LARGEST)["by_rollback"])
+        kept = read_json(private, KEPT, LARGEST)
+        return bool(kept["by_rollback"]), str(kept["successor"])
     except INVALID:
-        return lstat(OLD, private) is None  # but for one whose removal has started
+        return lstat(OLD, private) is None, ""  # but for one whose removal has started
 
 
 def _kept_entry(store, private, where):
@@ -146,7 +170,8 @@ def _kept_entry(store, private, where):
         if kind == NONE:
             return None  # its removal has started
         entry = check_entry(read_json(private, KEPT, LARGEST))
-        entry.pop("by_rollback", None)
+        for key in ("by_rollback", "successor"):
+            entry.pop(key, None)
         if kind != entry["kind"]:
             raise ValueError(entry["kind"])
         return entry
