@@ -59,7 +59,9 @@ def draw(seed):
     chance = random.Random(seed)
     overlay = chance.random() < 0.3
     bound = tuple(name for name in NAMES if chance.random() < 0.5) if chance.random() < 0.1 else ()
-    setup = Setup(_draw_images(chance), overlay, bound)
+    images = _draw_images(chance)
+    stored = tuple(name for name in images[0].files if chance.random() < 0.7) if chance.random() < 0.15 else ()
+    setup = Setup(images, overlay, bound, stored)
     whats = _draw_whats(chance)
     return Life(setup, tuple(Happening(what, chance.randrange(1000), _draw_trouble(chance, what)) for what in whats))
 
@@ -154,6 +156,7 @@ def _simpler(life):
         )
     yield lambda life: life._replace(setup=life.setup._replace(bound=()))
     yield lambda life: life._replace(setup=life.setup._replace(overlay=False))
+    yield lambda life: life._replace(setup=life.setup._replace(stored=()))
     for trait in ("named", "listed"):
         for value in (False, True):
             yield lambda life, trait=trait, value=value: life._replace(
@@ -171,6 +174,11 @@ class _Living:
         self.up, self.settled, self.tampered = True, False, set()
         for name in NAMES:
             self.promise.used(name)
+        for name in world.setup.stored:
+            own = world.stored(name) + ("/own" if os.path.isdir(world.stored(name)) else "")
+            with open(own, "w") as file:
+                file.write(self.promise.acknowledged(None))
+            shutil.chown(own, *[world.image_now.accounts.users["app"]] * 2)
 
     def happen(self, happening):
         """Let something happen, and judge it."""
@@ -372,7 +380,7 @@ class _Living:
         record = self.world.books + "/record.json"
         if not os.path.exists(record):
             return None
-        return self._tamper(lambda: shutil.move(record, self.world.top + "/record"), lambda: None)
+        return self._tamper(lambda: shutil.move(record, self.world.top + "/record"), self.promise.lost_the_books)
 
     def _reboot(self, _number):
         if not self.world.setup.bound:
@@ -394,7 +402,7 @@ class _Living:
 
 def describe(setup):
     """str: a Setup."""
-    lines = ["{}{}".format("overlay" if setup.overlay else "plain", ", bound: {}".format(setup.bound) if setup.bound else "")]
+    lines = ["{}, bound: {}, in the store: {}".format("overlay" if setup.overlay else "plain", setup.bound, setup.stored)]
     for image in setup.images:
         traits = [trait for trait in ("named", "listed") if getattr(image, trait)]
         files = {name: {path: text.split()[1] for path, text in each.items()} for name, each in image.files.items()}

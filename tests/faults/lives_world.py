@@ -36,11 +36,13 @@ class Image(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What a life begins with: its images, whether their root is an overlayfs, and the state paths that are mounted over."""
+    """What a life begins with: its images, whether their root is an overlayfs, the state paths that are mounted over, and those
+    that an earlier tool has put on the volume."""
 
     images: Tuple[Image, ...]
     overlay: bool = False
     bound: Tuple[str, ...] = ()
+    stored: Tuple[str, ...] = ()
 
 
 class Options(NamedTuple):
@@ -65,6 +67,9 @@ class World(Site):
         self.setup, self.volume, self.options, self.image_now = setup, 0, Options(), None
         self._systemd = Systemd(units=os.path.join(top, "units"), running=os.path.join(top, "none"))
         self.new_container(0)
+        for name in setup.stored:
+            os.makedirs(os.path.dirname(self.stored(name)), exist_ok=True)
+            run("cp", "-a", self.path(name), self.stored(name))
 
     def new_container(self, number=None):
         """A container that is new, of the image with that number, by default of the same as before."""

@@ -29,22 +29,25 @@ class Promise:
     Attributes:
         owed (dict): to its owner, each version that was acknowledged, and that the application has not itself replaced or deleted.
         told (set of tuple): those of them that are at no state path, each with a place of it that a log has named since.
+        elsewhere (set of str): those of them that an earlier tool put on a volume, and no start has shown.
         own (dict): state path to what it had of its own when it was last used: path of a file to its text, or Gone.
         lines (dict): volume to the same of what was last seen of it at state paths.
         forgiven (set of str): state paths that a person began to give older content.
-        unfinished (bool): a start since the last one that came to its end may have merged an image.
+        warned (tuple of str): what the logs say of the starts since one came to its end.
+        unfinished (set of str): those that a start which did not come to its end may have merged with an image.
     """
 
     def __init__(self, world):
         self.world, self.clock = world, 0
-        self.owed, self.told, self.forgiven, self.unfinished = {}, set(), set(), False
-        self.own, self.lines, self.saved = {}, {}, {}
+        self.owed, self.told, self.forgiven, self.unfinished = {}, set(), set(), set()
+        self.own, self.lines, self.saved, self.warned, self.elsewhere = {}, {}, {}, (), set()
 
     def acknowledged(self, owner="app"):
-        """str: a text that is new, and from now on owed; owner is the name of its owner."""
+        """str: a text that is new, and from now on owed; owner is the name of its owner, None if an earlier tool put it there."""
         self.clock += 1
         text = "app {}".format(self.clock)
         self.owed[text] = owner
+        self.elsewhere.update(() if owner else (text,))
         return text
 
     def used(self, name, replaced=()):
@@ -61,6 +64,11 @@ class Promise:
         for text in gone:
             del self.owed[text]
 
+    def lost_the_books(self):
+        """A volume without its record is as one of an earlier tool."""
+        self.lines.pop(self.world.volume, None)
+        self.elsewhere.update(self.owed)
+
     def new_container(self):
         """What the state paths had of their own went with the old container."""
         self.own.clear()
@@ -74,7 +82,8 @@ class Promise:
             return self.after_any(deed)
         self.lines[self.world.volume] = line = dict(self.lines.get(self.world.volume, {}))
         for name in names:
-            line[name] = self.world.stores(name) or {}
+            if name in line:
+                line[name] = self.world.stores(name) or {}
             if restored:
                 self._see(name)
         self._hear(deed.said + deed.steps)
@@ -91,17 +100,22 @@ class Promise:
         """list of (kind, str): what is wrong after a start."""
         problems = self.after_any(deed)
         if not deed.done:
-            self.unfinished = True
+            self.unfinished.update(NAMES)
+            self.warned += deed.said
+            self._hear(deed.said)
             return problems
         self._hear(deed.said + (deed.steps if self.forgiven else ()))
         problems += self._untold()
+        said = [text for text in (*self.warned, *deed.said) if not OF_IMAGES.search(text)]
         for name in NAMES:
-            if not any(names_path(self.world.path(name), said) and not OF_IMAGES.search(said) for said in deed.said):
-                merged = self.unfinished or deed.states.get(self.world.path(name)) == "merged"
+            if not any(names_path(self.world.path(name), text) for text in said):
+                merged = name in self.unfinished or deed.states.get(self.world.path(name)) == "merged"
                 problems += [(OLDER, "{}: {}".format(name, text)) for text in self._older(name, merged)]
             self._see(name)
-        self.forgiven.clear()
-        self.unfinished = False
+            if self.world.leads_into_store(name):
+                self.forgiven.discard(name)
+                self.unfinished.discard(name)
+        self.warned = ()
         return problems + self._wrong_owners()
 
     def _older(self, name, merged):
@@ -156,14 +170,15 @@ class Promise:
     def _hear(self, said):
         """Take note of the places that a log names."""
         hidden = self._hidden()
+        self.elsewhere.intersection_update(hidden)
         self.told = {(text, place) for text, place in self.told if place in hidden.get(text, ())}
         self.told |= {(text, place) for text, places in hidden.items() for place in places if self._is_named(place, said)}
 
     def _untold(self):
         """list of (kind, str): what is only where no log has told."""
         hidden = sorted(self._hidden().items())
-        untold = [(text, places) for text, places in hidden if not any((text, place) in self.told for place in places)]
-        return [(UNTOLD, "{!r} is at {} alone".format(*each)) for each in untold if each[1]]
+        known = {text for text, _place in self.told} | self.elsewhere
+        return [(UNTOLD, "{!r} is at {} alone".format(text, places)) for text, places in hidden if places and text not in known]
 
     def _is_named(self, place, said):
         """bool: whether the texts name a place, or what it lies in, as it is named in the container."""
@@ -173,7 +188,9 @@ class Promise:
         for top, there in ((world.store, ""), (world.beneath, world.image)):
             place = there + place[len(top) :] if place.startswith(top + "/") else place
         if place.startswith("/.cm_persist/"):
-            return any("/".join(place.split("/")[1:4]) in text for text in said)  # .cm_persist/backups/LABEL
+            # Once a person has begun to go back, or where it is named as .cm_persist/backups/LABEL.
+            kept = "/".join(place.split("/")[1:4])
+            return "/backups/" in kept and (bool(self.forgiven) or any(kept in text for text in said))
         parts = place.split("/")
         above = ["/".join(parts[:number]) for number in range(len(parts), 1, -1)]
         above = [path for path in above if path.startswith(tuple(map(world.path, NAMES)))]
