@@ -6,23 +6,19 @@ import errno
 import json
 import os
 import signal
+import sys
 import traceback
 from typing import NamedTuple, Tuple
 from unittest import mock
 
 from module_utils.cm_persist.errors import PersistError
-from module_utils.cm_persist.link import observe as link_observe
-from module_utils.cm_persist.seed import observe as seed_observe
-from module_utils.cm_persist.seed import unseed
-from module_utils.cm_persist.store import swap
 from module_utils.cm_persist.tree import workers as pool
-from module_utils.cm_persist.upgrade import observe as upgrade_observe
-from module_utils.cm_persist.upgrade import rollback
 from tests.kill import arm, end
 
 DONE, REFUSED, KILLED, HUNG, CRASHED = "done", "refused", "killed", "hung", "crashed"
 PATIENCE = 3  # seconds of the processor, for what takes some hundredths of one
 KILL = "kill"
+ERRORS = ("ENOSPC", "EIO", "EROFS", "EDQUOT", "EINTR")
 
 
 class Trouble(NamedTuple):
@@ -127,8 +123,9 @@ def _alarm():
 def nobody_else():
     """In a with block nobody uses the files of a scratch machine, and all is done in one process: so a run takes no time."""
     with contextlib.ExitStack() as stack:
-        for module in (seed_observe, upgrade_observe, link_observe, rollback, swap, unseed):
-            stack.enter_context(mock.patch.object(module, "find_process_using", lambda *_paths, **_options: None))
+        for module in [module for name, module in sys.modules.items() if name.startswith("module_utils.cm_persist")]:
+            if hasattr(module, "find_process_using"):
+                stack.enter_context(mock.patch.object(module, "find_process_using", lambda *_paths, **_options: None))
         stack.enter_context(mock.patch.object(pool, "wanted", lambda *_load: 0))
         yield
 

@@ -16,14 +16,11 @@ NUMBERS = {"root": 0, "app": 901, "db": 902}
 class BookWorld(World):
     """A World on which ansible-playbook works."""
 
-    def start(self):
-        return [lambda: self._play("start.yml")]
-
-    def restore(self, what):
-        return [lambda: self._play("restore.yml", cm_persist_restore=what)]
-
-    def roll_back(self):
-        return [lambda: self._play("rollback.yml")]
+    def acts(self, what):
+        word, _blank, how = what.partition(" ")
+        if word == "restore":
+            return [lambda: self._play("restore.yml", cm_persist_restore=how)]
+        return [lambda: self._play("rollback.yml" if word == "roll" else "start.yml")]
 
     def _play(self, book, **more):
         settings = self._settings()

@@ -137,24 +137,16 @@ class World(Site):
         shutil.rmtree(self.store)
         os.mkdir(self.store)
 
-    def start(self):
-        """list of callable: what a container start does."""
-        return [
-            lambda: seeding.seed(self._settings(), machine=self._machine()),
-            lambda: linking.link(self._link_settings(state="linked"), machine=self._machine()),
-        ]
-
-    def restore(self, what):
-        """list of callable: give the paths content of their own again."""
-        return [lambda: linking.link(self._link_settings(state="unlinked", restore=what), machine=self._machine())]
-
-    def roll_back(self):
-        """list of callable: back to what merges replaced."""
-        return [lambda: rolling.roll_back(self._settings(), machine=self._machine())]
-
-    def unseed(self):
-        """list of callable: take the paths out of the store."""
-        return [lambda: unseeding.unseed(self._settings(), machine=self._machine())]
+    def acts(self, what):
+        """list of callable: what cm_persist does at a start, or to go back."""
+        word, _blank, how = what.partition(" ")
+        if word == "restore":
+            return [lambda: linking.link(self._link_settings(state="unlinked", restore=how), machine=self._machine())]
+        seeding_act = {"roll": rolling.roll_back, "unseed": unseeding.unseed}.get(word, seeding.seed)
+        acts = [lambda: seeding_act(self._settings(), machine=self._machine())]
+        if seeding_act is seeding.seed:
+            acts.append(lambda: linking.link(self._link_settings(), machine=self._machine()))
+        return acts
 
     def leads_into_store(self, name):
         """bool: whether a state path is a link into the store, or the store's copy is mounted over it."""

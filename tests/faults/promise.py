@@ -12,6 +12,7 @@ import re
 from .deeds import CRASHED, HUNG
 from .lives_world import NAMES
 
+NEW_SUFFIX = ".cm_persist-new"  # of an image's version that lies beside the application's
 LOST, OLDER, UNTOLD, OWNER, UNSETTLED, STUCK = "lost", "older", "untold", "owner", "unsettled", "stuck"
 # What a warning says that speaks of an image's files alone.
 OF_IMAGES = re.compile("the volume hides|the volume still has|lie beside|are kept as they are, not merged")
@@ -27,7 +28,7 @@ class Promise:
     """What a World owes its application.
 
     Attributes:
-        owed (dict): to its owner, each version that was acknowledged, and that the application has not itself replaced or deleted.
+        owed (dict): to its owner, each version that was acknowledged and that the application did not itself replace or delete.
         told (set of tuple): those of them that are at no state path, each with a place of it that a log has named since.
         elsewhere (set of str): those of them that an earlier tool put on a volume, and no start has shown.
         own (dict): state path to what it had of its own when it was last used: path of a file to its text, or Gone.
@@ -130,7 +131,8 @@ class Promise:
         return [
             text.format(path, before[path], now.get(path))
             for before, path in found
-            if self._is_older(name, path, (before[path], now.get(path)), merged)
+            if not (path.endswith(NEW_SUFFIX) and before[path] in now.values())  # a merge gives it another name
+            and self._is_older(name, path, (before[path], now.get(path)), merged)
         ]
 
     def _is_older(self, name, path, texts, merged):

@@ -17,8 +17,9 @@ from module_utils.cm_persist.link import plan as link_plan
 from module_utils.cm_persist.link.steps import SetAside, remove_original
 
 from .deeds import CRASHED, HUNG, nobody_else
-from .lives import draw, live, shortened
+from .lives import draw, shortened
 from .lives_books import BookWorld, for_books
+from .living import live
 from .promise import LOST, OLDER, OWNER, STUCK, UNSETTLED, UNTOLD
 from .scene import LOST as LOST_COLUMN
 from .scene import STUCK as STUCK_COLUMN
