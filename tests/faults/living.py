@@ -94,7 +94,8 @@ class _Living:
                 break
             if escape == "container" or self.world.volume is None:
                 self.happen(Happening(escape))
-        self.happen(Happening("again" if self.up else "start"))
+        if not self.problems:
+            self.happen(Happening("again" if self.up else "start"))
         if not self.problems and not self.up:
             self.counts["refused for good"] += 1
             if self.world.volume not in self.tampered:
