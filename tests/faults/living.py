@@ -228,13 +228,13 @@ class _Living:
         if self.world.volume is None:
             return None
         self.world.save_volume()
-        self.promise.saved = {self.world.volume: dict(self.promise.lines.get(self.world.volume, {}))}
+        self.promise.save()
         return "a copy of volume {}".format(self.world.volume)
 
     def _put_back(self, _number):
         if self.world.volume not in self.promise.saved:
             return None
-        return self._tamper(self.world.put_back_volume, lambda: self.promise.lines.update(self.promise.saved))
+        return self._tamper(self.world.put_back_volume, self.promise.put_back)
 
     def _lose_record(self, _number):
         record = self.world.books + "/record.json"

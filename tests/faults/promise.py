@@ -65,6 +65,14 @@ class Promise:
         for text in gone:
             del self.owed[text]
 
+    def save(self):
+        """A person keeps a copy of the volume."""
+        self.saved = {self.world.volume: dict(self.lines.get(self.world.volume, {}))}
+
+    def put_back(self):
+        """The volume is as it was when it was saved."""
+        self.lines[self.world.volume] = dict(self.saved[self.world.volume])
+
     def lost_the_books(self):
         """A volume without its record is as one of an earlier tool."""
         self.lines.pop(self.world.volume, None)
@@ -105,7 +113,7 @@ class Promise:
             self.warned += deed.said
             self._hear(deed.said)
             return problems
-        self._hear(deed.said + (deed.steps if self.forgiven else ()))
+        self._hear((*self.warned, *deed.said, *(deed.steps if self.forgiven else ())))
         problems += self._untold()
         said = [text for text in (*self.warned, *deed.said) if not OF_IMAGES.search(text)]
         for name in NAMES:
@@ -173,13 +181,13 @@ class Promise:
         """Take note of the places that a log names."""
         hidden = self._hidden()
         self.elsewhere.intersection_update(hidden)
-        self.told = {(text, place) for text, place in self.told if place in hidden.get(text, ())}
+        self.told = {(text, place) for text, place in self.told if text in hidden}
         self.told |= {(text, place) for text, places in hidden.items() for place in places if self._is_named(place, said)}
 
     def _untold(self):
         """list of (kind, str): what is only where no log has told."""
         hidden = sorted(self._hidden().items())
-        known = {text for text, _place in self.told} | self.elsewhere
+        known = {text for text, place in self.told if place in dict(hidden).get(text, ())} | self.elsewhere
         return [(UNTOLD, "{!r} is at {} alone".format(text, places)) for text, places in hidden if places and text not in known]
 
     def _is_named(self, place, said):
