@@ -16,23 +16,23 @@ KILLED, FINISHED, FAILED = 137, 0, 1
 
 def killed_before_change(number, act):
     """bool: whether an act was killed, which it is before its change of that number (from 0); else it finished."""
-    return _killed(lambda: _arm(number), act)
+    return _killed(lambda: arm(number), act)
 
 
 def killed_in(step, number, act):
     """bool: the same, with changes counted from where the first step of a kind (its class) is executed."""
 
-    def arm():
+    def arm_there():
         execute = step.execute
-        step.execute = lambda own, run: (_arm(number), execute(own, run))
+        step.execute = lambda own, run: (arm(number), execute(own, run))
 
-    return _killed(arm, act)
+    return _killed(arm_there, act)
 
 
-def _killed(arm, act):
+def _killed(prepare, act):
     child = os.fork()
     if not child:
-        arm()
+        prepare()
         try:
             act()
         except BaseException:
@@ -45,13 +45,19 @@ def _killed(arm, act):
     return code == KILLED
 
 
-def _arm(number):
+def end():
+    """Kill this process."""
+    os._exit(KILLED)
+
+
+def arm(number, strike=end):
+    """Call strike() before the change of that number (from 0) of this process, and before each later one."""
     left = [number]
 
     def count():
-        if not left[0]:
-            os._exit(KILLED)
         left[0] -= 1
+        if left[0] < 0:
+            strike()
 
     def armed(function):
         def change(*arguments, **options):
