@@ -50,7 +50,9 @@ def test_the_table():
 
 def test_the_table_of_a_comparison():
     counts = {"changed": 1285, "missing": 1000, "added": 20000}
-    lines = Report(STORE, "", "", [described(PATHS[2]["path"], verified=counts), PATHS[0]], []).lines(True)
+    lines = Report(STORE, "", "", [described(PATHS[2]["path"], verified=counts, aside=[]), dict(PATHS[0], aside=[])], []).lines(
+        True
+    )
     assert lines[3:] == [
         "",
         "PATH                              STATE   FILES     SIZE  SEEDED      CHANGED  MISSING   ADDED",

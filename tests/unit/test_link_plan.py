@@ -88,7 +88,13 @@ LINKS = {
         ["SetAside", "MakeLink", "Clear"],
     ),
     "overlayfs, adopted": (seen(overlay=True), "linked", "kept", INITIAL, ["SetAside", "MakeLink", "Clear"]),
-    "diverged": (seen(asides=(INITIAL,), difference=OTHER_TIME), "linked", "kept", NEXT, ["SetAside", "MakeLink"]),
+    "diverged": (
+        seen(asides=(INITIAL,), difference=OTHER_TIME),
+        "linked",
+        "kept",
+        NEXT,
+        ["NoteKept", "SetAside", "MakeLink", "Clear"],
+    ),
     "its removal interrupted": (seen(removal_begun=True), "linked", "discarded", None, ["FinishRemoval", "MakeLink", "Clear"]),
     "its removal interrupted, kept": (
         seen(removal_begun=True, asides=(INITIAL,)),
@@ -218,7 +224,9 @@ DIVERGED = {
     "nobody knows what it was": (seen(compared=True), True),
     "to be mounted over": (seen(spec=BOUND, difference=OTHER_TIME), True),
     "to be mounted over, on overlayfs": (seen(spec=BOUND, difference=OTHER_TIME, overlay=True), True),
-    "to be mounted over, an empty mount point": (seen(spec=BOUND, difference=OTHER_TIME, empty=True), False),
+    "to be mounted over, emptied": (seen(spec=BOUND, difference=OTHER_TIME, empty=True), True),
+    "to be mounted over, a mount point": (seen(spec=BOUND, difference=OTHER_TIME, empty=True, mounted_by=BY_START), False),
+    "linked, and nobody has said what was kept": (seen(LINKED, asides=(INITIAL,), untold=True), True),
     "linked": (seen(LINKED, asides=(INITIAL,)), False),
 }
 
@@ -232,9 +240,10 @@ def test_what_counts_as_diverged(case):
 
 def test_what_may_be_newer_is_not_left_where_a_mount_hides_it_unless_that_takes_a_copy():
     plan = plan_link("/store", [seen(spec=BOUND, difference=OTHER_TIME)])
-    assert names(plan) == ["NoteMount", "SetAside", "MakeMountPoint", "Bind"] and plan.paths[0]["aside"] == INITIAL
+    assert names(plan) == ["NoteMount", "NoteKept", "SetAside", "MakeMountPoint", "Bind", "Clear"]
+    assert plan.paths[0]["aside"] == INITIAL
     plan = plan_link("/store", [seen(spec=BOUND, difference=OTHER_TIME, overlay=True)])
-    assert names(plan) == ["NoteMount", "Bind"] and "under the mount" in plan.warnings[0]
+    assert names(plan) == ["NoteMount", "NoteKept", "Bind", "Clear"] and "under the mount" in plan.warnings[0]
 
 
 @pytest.mark.parametrize(

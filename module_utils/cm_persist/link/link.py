@@ -2,9 +2,10 @@
 """Point the state paths at the store, or take them off it: observe, plan, and, unless in check mode, execute."""
 
 import contextlib
+import os
 from typing import List, NamedTuple, Optional, Tuple
 
-from ..errors import PersistError
+from ..errors import LinkError, PersistError
 from ..host.machine import THIS_MACHINE, Machine
 from ..lease.lease import FREE, HELD, Lease, LeaseSeen
 from ..lease.plan import LeaseRun, has_unit, plan_giving_up
@@ -14,11 +15,13 @@ from ..original.pristine import IMAGE_MANIFEST
 from ..paths import StatePath, parse_paths
 from ..plan import Outcome, Plan, execute, outcome_of
 from ..store.lock import locked
+from ..store.owners import plan_passes, read_owners
 from ..store.record import read_record
 from ..store.store import Found, Store, opened_store
 from .observe import Observer, Purpose
 from .plan import plan_link
 from .restore_plan import RESTORE_ASIDE, RESTORE_NEWEST, RESTORE_STORE, plan_restore
+from .restore_steps import CopyBack
 from .steps import LinkRun
 
 HELD_ELSEWHERE = "{}: another manager uses this store, {}; a database that it writes to may not start from what is copied now."
@@ -90,8 +93,18 @@ class Linking:
         observer = Observer(self.store, self.found.mount, self.machine, self.settings.image_manifest, purpose)
         state, seen = observer.observe(self.specs)
         if self.restore:
-            return state, plan_restore(self.found.path, seen, self.restore)
+            plan = plan_restore(self.found.path, seen, self.restore)
+            self._refuse_other_owners(plan)
+            return state, plan
         return state, plan_link(self.found.path, seen)
+
+    def _refuse_other_owners(self, plan: Plan):
+        """Refuse copies whose files would belong to others: the store's owners have the numbers of another image."""
+        if any(isinstance(step, CopyBack) for step in plan.steps) and self.store.state_fd is not None and not os.geteuid():
+            owners = read_owners(self.store.state_fd, self.store.state_path)
+            if owners is not None and plan_passes(owners, self.machine.accounts()).any:
+                found = "its owners have other numbers in this image, and a copy of its files would belong to others"
+                raise LinkError(self.found.path, found, "Start once with this image (start.yml), which gives them theirs.")
 
     def _unlink(self):
         state, plan = self.plan(closely=self.check_mode)

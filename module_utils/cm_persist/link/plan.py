@@ -10,9 +10,9 @@ from ..plan import Decision, Plan
 from .bind import Bind, BindByUnit, ForgetMount, MakeMountPoint, NoteMount, RemoveUnit
 from .checks import has_diverged, refuse_current, refuse_mismatch, refuse_nothing_stored, refuse_stored, refuse_unmountable
 from .seen import LinkSeen
-from .steps import AS_ROOT_TO_WRITE, Clear, Discard, FinishRemoval, MakeLink, SetAside
+from .steps import AS_ROOT_TO_WRITE, Clear, Discard, FinishRemoval, MakeLink, NoteKept, SetAside
 
-BOOKKEEPING = (Clear, ForgetMount, NoteMount, RemoveUnit)  # steps that do nothing to the content of the path
+BOOKKEEPING = (Clear, ForgetMount, NoteKept, NoteMount, RemoveUnit)  # steps that do nothing to the content of the path
 
 
 class Fate(NamedTuple):
@@ -29,6 +29,7 @@ class Fate(NamedTuple):
 
 
 NO_ORIGINAL = Fate("none")
+KEPT_BEFORE = "{}: an earlier run kept its content at {}; that may be newer than the store's, which is used."
 
 
 def plan_link(store_path: str, paths: List[LinkSeen]) -> Plan:
@@ -112,17 +113,19 @@ def _decide_symlink(path, stored_path) -> Decision:
     remove_unit = [RemoveUnit(path.spec)] if mounted_by == BY_UNIT else []  # its mount would come back at the next boot
     forget_mount = [ForgetMount(path.spec)] if mounted_by else []
     if path.current.kind == LINK:
-        return Decision((*remove_unit, *forget_mount, *_clear(path)), result_of(path, "already", kept_before(path)))
+        result = result_of(path, "already", kept_before(path)._replace(diverged=path.notes.untold))
+        return Decision((*remove_unit, *forget_mount, *_clear(path)), result, _untold(path))
     fate = _decide_fate(path)
-    clear = [Clear(path.spec)] if path.at_path.overlay and path.current.real else _clear(path)
-    steps = (*remove_unit, *fate.steps, MakeLink(path.spec, stored_path), *forget_mount, *clear)
+    clear = [Clear(path.spec)] if fate.diverged or (path.at_path.overlay and path.current.real) else _clear(path)
+    steps = (*remove_unit, *_note_kept(path, fate), *fate.steps, MakeLink(path.spec, stored_path), *forget_mount, *clear)
     return Decision(steps, result_of(path, "linked", fate), fate.warnings)
 
 
 def _decide_bind(path, stored_path) -> Decision:
     mount = path.mount
     if mount.bound:
-        return Decision((*_keep_mount(path, stored_path), *_clear(path)), result_of(path, "already", Fate("kept")))
+        result = result_of(path, "already", Fate("kept", diverged=path.notes.untold))
+        return Decision((*_keep_mount(path, stored_path), *_clear(path)), result, _untold(path))
     refuse_unmountable(path)
     fate, stays = _decide_fate_under_mount(path)
     mount_point = [] if stays else [MakeMountPoint(path.spec, stored_path)]
@@ -131,10 +134,11 @@ def _decide_bind(path, stored_path) -> Decision:
     mounted_by = BY_UNIT if mount.unit or mount.mounted_by == BY_UNIT else BY_START
     steps = (
         NoteMount(path.spec, stored_path, mounted_by),
+        *_note_kept(path, fate),
         *fate.steps,
         *mount_point,
         BindByUnit(path.spec, stored_path, mount.unit, intact) if mount.unit else Bind(path.spec, stored_path, intact),
-        *_clear(path),
+        *([Clear(path.spec)] if fate.diverged else _clear(path)),
     )
     return Decision(steps, result_of(path, "linked", fate), fate.warnings)
 
@@ -144,7 +148,8 @@ def _decide_fate_under_mount(path) -> Tuple[Fate, bool]:
 
     Content that may be newer must not stay there, unless moving it takes a copy; half an original never stays.
     """
-    diverged = has_diverged(path) and not path.at_path.empty
+    # Nothing at all may be newer, too, if an application has removed the rest; but not an empty mount point of ours.
+    diverged = has_diverged(path) and not (path.at_path.empty and path.mount.mounted_by)
     stays = path.current.real and not path.notes.removal_begun and (path.at_path.overlay or not diverged)
     if not stays:
         return _decide_fate(path), False
@@ -161,6 +166,17 @@ def _keep_mount(path, stored_path) -> List[tuple]:
     return []
 
 
+def _note_kept(path, fate) -> List[tuple]:
+    return [NoteKept(path.spec)] if fate.diverged and path.current.real else []
+
+
+def _untold(path) -> Tuple[str, ...]:
+    """What an earlier run kept and may not have said."""
+    where = path.notes.last_aside or "under the mount"
+    text = KEPT_BEFORE.format(printable(path.spec.path), printable(where))
+    return (text,) if path.notes.untold else ()
+
+
 def _clear(path) -> List[tuple]:
     return [Clear(path.spec)] if path.has_leftovers else []
 
@@ -171,14 +187,16 @@ def _decide_fate(path) -> Fate:
         if not has_diverged(path):
             return fate
         where = "it is kept at {}".format(printable(path.notes.free_aside))
+        if fate.original == "discarded":
+            where = "it holds nothing"
         return fate._replace(diverged=True, warnings=(_warn_of_divergence(path, where),))
     last_aside = path.notes.last_aside
     if not last_aside:
         return kept_before(path)
     if path.evidence.difference is None and last_aside == path.aside:
         return Fate("kept", last_aside)
-    text = "{}: an earlier run kept its content at {}; that may be newer than the store's, which is used."
-    return Fate("kept", last_aside, (), True, (text.format(printable(path.spec.path), printable(last_aside)),))
+    text = KEPT_BEFORE.format(printable(path.spec.path), printable(last_aside))
+    return Fate("kept", last_aside, (), True, (text,))
 
 
 def _warn_of_divergence(path, where) -> str:

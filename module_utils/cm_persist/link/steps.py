@@ -24,7 +24,7 @@ from ..fs.dirfd import Opened, lstat, open_directory
 from ..fs.mkdirs import make_parents
 from ..fs.node import DIRECTORY, FILE, ParentDir
 from ..fs.rmtree import remove_tree
-from ..original.notes import copy_name, path_next_to, read_removal, remove_notes, write_removal
+from ..original.notes import copy_name, path_next_to, read_removal, remove_notes, write_kept, write_removal
 from ..original.pristine import Manifest, difference, find_proof
 from ..paths import StatePath
 from ..store.layout import MANIFEST, TREE
@@ -165,6 +165,19 @@ class MakeLink(NamedTuple):
         with ParentDir(self.spec.path) as parent:
             os.symlink(self.stored_path, parent.name, dir_fd=parent.fd)  # which replaces nothing
             os.fsync(parent.fd)
+
+
+class NoteKept(NamedTuple):
+    """Note that content which may be newer is being moved aside: should this run be killed, the next one says so."""
+
+    spec: StatePath
+
+    def describe(self):
+        return "note next to {} that its content is kept".format(printable(self.spec.path))
+
+    def execute(self, run):
+        with ParentDir(self.spec.path) as parent:
+            write_kept(parent)
 
 
 class Clear(NamedTuple):

@@ -5,7 +5,7 @@ import os
 from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from ..errors import StoreError, because, printable
-from ..fs.atomic import INVALID, read_json, write_json
+from ..fs.atomic import INVALID, read_json, write_file, write_json
 from ..fs.dirfd import open_regular
 from ..fs.node import NONE, ParentDir
 from ..fs.rmtree import remove_tree
@@ -36,6 +36,7 @@ class PathNotes(NamedTuple):
     removal_begun: bool = False  # the removal of an original has started, and may not be complete
     mount_noted: bool = False  # the store's copy is mounted here, or was before the machine stopped
     leftover_copy: bool = False  # an interrupted run was making a copy here
+    untold: bool = False  # content that may be newer was moved aside, and the run may have ended before it said so
     asides: Tuple[Aside, ...] = ()  # the oldest first
     free_aside: str = ""  # the next path at which an original can be kept
 
@@ -68,6 +69,7 @@ def read_notes(parent: ParentDir, image_list: str) -> PathNotes:
         removal_begun=is_noted(removal_name(parent.name)),
         mount_noted=is_noted(bound_name(parent.name)),
         leftover_copy=is_noted(copy_name(parent.name)),
+        untold=is_noted(kept_name(parent.name)),
         asides=tuple(Aside(path_next_to(parent, name), parent.look(name).real) for name in asides),
         free_aside=path_next_to(parent, aside_name(parent.name, len(names))),
     )
@@ -97,6 +99,11 @@ def bound_name(name: bytes) -> bytes:
 def copy_name(name: bytes) -> bytes:
     """The private directory in which a copy is made."""
     return b"." + name + b".cm_persist-copy"
+
+
+def kept_name(name: bytes) -> bytes:
+    """The note that says that content which may be newer is being moved aside: the run that sees it last says so."""
+    return b"." + name + b".cm_persist-kept"
 
 
 def path_next_to(parent: ParentDir, name: bytes) -> str:
@@ -142,9 +149,16 @@ def read_mounted_by(parent: ParentDir) -> str:
         raise StoreError(where, found.format(because(error)), "Find out where it came from, and remove it.") from error
 
 
+def write_kept(parent: ParentDir):
+    """Note, durably, that content which may be newer is being moved aside."""
+    write_file(parent.fd, kept_name(parent.name), b"")
+
+
 def remove_notes(parent: ParentDir):
-    """Remove the note of a removal, and then the copy that may have been made for it, whose manifest the note names."""
-    remove_tree(parent.fd, removal_name(parent.name))
+    """Remove the notes of a removal and of kept content, and then the copy that may have been made, whose manifest the first
+    names."""
+    for name in (removal_name(parent.name), kept_name(parent.name)):
+        remove_tree(parent.fd, name)
     os.fsync(parent.fd)
     remove_tree(parent.fd, copy_name(parent.name))
 

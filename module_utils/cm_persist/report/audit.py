@@ -11,7 +11,7 @@ from ..fs.dirfd import Opened, list_names, open_directory
 from ..fs.node import ParentDir
 from ..host.machine import THIS_MACHINE, Machine
 from ..host.mounts import Mount, real_path
-from ..original.notes import bound_name, copy_name, is_of_image, removal_name
+from ..original.notes import bound_name, copy_name, is_of_image, kept_name, removal_name
 from ..original.pristine import IMAGE_MANIFEST
 from ..paths import StatePath, inside, parse_paths
 from ..store.state import foreign_names
@@ -82,7 +82,7 @@ def _look_next_to(specs: List[StatePath], image_list: str) -> Tuple[List[dict], 
             kept = [name for name in list_names(parent.fd) if pattern.fullmatch(name)]
             kept = [name for name in kept if not is_of_image(parent, name, image_list)]
             asides += [_count(parent.fd, name, parent.directory) for name in kept]
-            names = [*kept, *(name(parent.name) for name in (removal_name, bound_name, copy_name))]
+            names = [*kept, *(name(parent.name) for name in (removal_name, bound_name, copy_name, kept_name))]
             paths += [os.path.join(os.path.realpath(parent.directory), os.fsdecode(name)) for name in names]
     return asides, paths
 

@@ -192,6 +192,8 @@ def _how_far(store, note, tree, old):
             state = BEFORE
         elif old.st_ino == note.old and not stored.real:
             state = HALF
+    if tree is None and old is None and stored.inode == note.old:  # an earlier run has begun to clear it away
+        state = BEFORE
     kept = tree if old is None else old
     if kept is not None and kept.st_ino == note.old and stored.inode == note.new:
         state = AFTER

@@ -11,6 +11,7 @@ from ..host.mounts import mounts_at_or_below
 from ..host.postgresql import Database, find_databases
 from ..original.links_out import describe, find_links_out
 from ..original.notes import read_notes
+from ..original.pristine import Manifest, difference, path_in_list
 from ..paths import StatePath
 from ..store.uses import Use, find_use, mounts_of
 from ..tree.compare import from_tree, same, side_by_side, some_of
@@ -191,6 +192,12 @@ class _Finder:
             return "something is mounted at {}".format(mounts[0])
         if self._store.other_mount(self._spec.relative):
             return "its directory in the store is another mount"
+        if self._context.entries(self._parent, self._original.kind) is not None:
+            whole = Manifest(self._context.list, path_in_list(self._parent))
+            found = difference(whole, (self._parent.fd, self._parent.name))
+            if found is not None:
+                text = "the path has something else than the image's list says: {} is {}"
+                return text.format(printable(found.path), found.found)
         return self._holds_database(find_by_name)
 
     def _holds_database(self, find):
