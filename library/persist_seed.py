@@ -21,10 +21,12 @@ options:
       - The state paths. An entry is an absolute path, or a dictionary with the keys C(path), C(method)
         (see M(cm_persist.cm_persist.persist_link)), C(on_image_change) and C(missing).
       - C(on_image_change) says what to do when a path in the store meets another image. With C(keep), the store's files are used,
-        and a warning counts the files of the image that they hide. With C(merge), files that nobody touched since they were
-        seeded follow the image. Touched files stay, with the image's version next to them as C(NAME.cm_persist-new). Deleted
-        files stay deleted. A path that holds a database's files, in the store or in the image, is kept as a whole, and a warning
-        names one of them. With C(fail), an image that changed the path's files is refused.
+        and a warning counts the files of the image that they hide. With C(merge), files that are as the list of the former image
+        has them follow the new one. Other files stay, with the image's version next to them as C(NAME.cm_persist-new). Deleted
+        files stay deleted. Without such a list (O(image_manifest)) nothing is replaced or removed. C(merge_again) is like
+        C(merge), also with an image whose merge O(state=rolled_back) took back. A path that holds a database's files, in the
+        store or in the image, is kept as a whole, and a warning names one of them. With C(fail), an image that changed the path's
+        files is refused.
       - C(missing) is like O(missing), for this path only. It can also be C(ignore), to skip the path without a warning, or
         C(make), to start with an empty directory that has the owner and mode of its parent, for a path that a program makes when
         it runs for the first time.
@@ -51,10 +53,10 @@ options:
   state:
     description:
       - V(unseeded) takes the paths out of the store again, as after a failed move. Each path must have been seeded, and must have
-        content of its own. A copy in the store that may be the only one is not removed. Trees that merges kept of the path are
-        removed too.
-      - V(rolled_back) puts the trees back that the last merge of each path replaced. The present trees are kept instead, so
-        doing it again undoes it. Nothing may use the paths.
+        exactly the same content of its own. A copy in the store that may be the only one is not removed, and neither is a path
+        of which trees are kept that merges or rollbacks replaced.
+      - V(rolled_back) puts the trees back that the last merge of each path replaced. The present trees are kept instead, until
+        somebody removes them, so doing it again undoes it. Nothing may use the paths, and none may be mounted elsewhere.
     type: str
     choices: [seeded, unseeded, rolled_back]
     default: seeded
@@ -99,7 +101,9 @@ options:
     type: path
     default: /opt/cm_persist/image.manifest
   backups:
-    description: How many of the trees that merges replaced are kept for each path, in C(.cm_persist/backups) in the store.
+    description:
+      - How many of the trees that merges replaced are kept for each path, in C(.cm_persist/backups) in the store. What a rollback
+        replaced is kept in any case.
     type: int
     default: 1
   allow_downgrade:

@@ -2,6 +2,7 @@
 """What becomes of files, owners and images where versions meet: decided on data alone."""
 
 import itertools
+import os
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,28 @@ def test_what_becomes_of_a_file(base, store, new, what):
 def test_without_a_list_of_the_image_nothing_is_replaced_or_removed(base, store, new, what):
     trees = [{"x": content} if content else {} for content in (base, store, new)]
     assert decided(*trees, listed=False).get("x") == what
+
+
+def rows_of_the_page():
+    """list of list of str: the cells of the table of merges in docs/how-it-works.md."""
+    path = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "how-it-works.md")
+    with open(path) as page:
+        table = page.read().split("| base | volume | new image | what the merge does |\n")[1].split("\n\n")[0]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[1:]]
+
+
+@pytest.mark.parametrize("row", rows_of_the_page(), ids=" / ".join)
+def test_a_merge_does_what_the_page_says(row):
+    base, store, new, done = row
+    trees = [{} if cell == "nothing" else {"x": cell[0]} for cell in (base, store, new)]
+    kinds = {
+        "takes": CHANGE,
+        "removes": REMOVE,
+        "adds": ADD,
+        "leaves": None,
+        "keeps": KEEP_BOTH if "next to it" in done else None,
+    }
+    assert decided(*trees, listed="without a list" not in base).get("x") == kinds[done.split()[0]]
 
 
 def test_what_is_below_a_directory_that_goes_beside_goes_with_it():

@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decide file by file when a new image meets an old volume. Three trees are read side by side, in the order of walk():
 
-    base    the image when the path was seeded or merged last (its manifest)
+    base    the image that the path was seeded from or merged with last (base.py)
     store   the volume now
     new     the running image
 
-A file that nobody touched since follows the image. A touched one stays, with the image's version next to it. A deleted one stays
-deleted. Owners are compared by their names: an image may give them other numbers.
+    base  store  new    what is done
+    A     A      B      take B              only if the list of the image has A: otherwise as in the row below
+    A     B      C      keep B, and put C next to it
+    A     A      -      remove it           only if the list of the image has A: otherwise keep it
+    A     -      any    nothing: it was deleted
+    -     -      A      add A
+    -     A      B      keep A, and put B next to it
+    all else            keep the store's
+
+A and B differ by type, mode, owner, content or, for a large file, time. Owners are compared by their names, as an image may give
+them other numbers. What an fsGroup did to mode and group is no difference (widened.py). docs/how-it-works.md has every row.
 """
 
 from typing import Iterable, Iterator, NamedTuple, Optional, Tuple
