@@ -17,6 +17,7 @@ RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
 NUMBERS = {
     "renameat2": {"x86_64": 316, "aarch64": 276, "ppc64le": 357, "s390x": 347},
     "copy_file_range": {"x86_64": 326, "aarch64": 285, "ppc64le": 379, "s390x": 375},
+    "statx": {"x86_64": 332, "aarch64": 291, "ppc64le": 383, "s390x": 379},
 }
 # The errors of a kernel, a seccomp filter or a file system that has no such call.
 UNAVAILABLE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY)
@@ -31,6 +32,8 @@ FLAGS_KEPT = FLAG_SYNC | FLAG_IMMUTABLE | FLAG_APPEND | FLAG_NODUMP | FLAG_NOATI
 MS_BIND = 0x1000
 UMOUNT_NOFOLLOW = 8
 PR_SET_PDEATHSIG = 1
+STATX_BTIME = 0x800
+STATX_SIZE, STATX_MASK_AT, STATX_BTIME_AT = 256, 0, 80  # bytes of the structure, and where in it these fields are
 
 
 def rename_noreplace(source: bytes, target: bytes, source_fd: int, target_fd: int) -> None:
@@ -117,6 +120,25 @@ def may_mount(status: str = "/proc/self/status") -> bool:
 def unmount(target: bytes) -> None:
     """Unmount the topmost mount at a path: umount2(2)."""
     _call("umount2", target, UMOUNT_NOFOLLOW)
+
+
+def birth_time(fd: int) -> int:
+    """When an open directory was made, in nanoseconds since 1970: statx(2) with STATX_BTIME. 0 if kernel or file system do not
+    know."""
+    import ctypes
+
+    status = ctypes.create_string_buffer(STATX_SIZE)
+    at_empty_path = 0x1000
+    try:
+        _call("statx", fd, b"", at_empty_path, STATX_BTIME, status)
+    except OSError as error:
+        if error.errno in UNAVAILABLE:
+            return 0
+        raise
+    if not struct.unpack_from("=I", status, STATX_MASK_AT)[0] & STATX_BTIME:
+        return 0
+    seconds, nanoseconds = struct.unpack_from("=qI", status, STATX_BTIME_AT)
+    return seconds * 10**9 + nanoseconds
 
 
 def die_with_parent(parent: int) -> None:

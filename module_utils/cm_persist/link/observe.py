@@ -11,7 +11,7 @@ from ..host.machine import Machine
 from ..host.mounts import Mount, mount_holding, mounts_at_or_below, real_path
 from ..host.processes import find_process_using
 from ..original.notes import BY_UNIT, copy_name, read_mounted_by, read_notes
-from ..original.pristine import find_proof, manifests_of
+from ..original.pristine import created_at, find_proof, manifests_of
 from ..paths import StatePath
 from ..store.layout import label
 from ..store.record import read_record
@@ -81,8 +81,10 @@ class Observer:
                 seen, name = seen._replace(stored=seen.current), label(spec.path)
             elif self._purpose.unseeded and spec.missing == "make" and seen.current.kind == seen.stored.kind == NONE:
                 seen = seen._replace(stored=Node(DIRECTORY))
-            manifests = manifests_of(parent, self._image_manifest, self._store.manifest_path(name) if name else "")
             holding = mount_holding(parent.directory, self._mounts)
+            created = created_at(holding.mount_point) if holding and holding.is_overlay and self._purpose.closely else 0
+            seeded = self._store.manifest_path(name) if name else ""
+            manifests = manifests_of(parent, self._image_manifest, seeded, created)
             overlay, writable = bool(holding and holding.is_overlay), os.access(parent.directory, os.W_OK | os.X_OK)
             at_path = seen.at_path._replace(overlay=overlay, writable=writable)
             seen = self._with_mount(seen._replace(at_path=at_path, evidence=Evidence(manifests)), self._find_hidden(spec))

@@ -5,16 +5,20 @@ import os
 from typing import Iterable, NamedTuple, Optional, Tuple
 
 from ..errors import because
-from ..fs.dirfd import open_regular
+from ..fs.dirfd import OPEN_DIRECTORY, Opened, open_regular
 from ..fs.node import ParentDir
+from ..fs.syscalls import birth_time
 from ..tree.manifest import METADATA, Difference, Scrutiny, compare
 
 IMAGE_MANIFEST = "/opt/cm_persist/image.manifest"  # where container/Containerfile writes it
 
 
 class Manifest(NamedTuple):
-    """A file that lists a tree, and which part of it is meant: a path in it, '' for the whole. layer_time: when the layer of the
-    image was made that holds it (its ctime, in nanoseconds), 0 if no layer does."""
+    """A file that lists a tree, and which part of it is meant: a path in it, '' for the whole.
+
+    layer_time: a file that was last changed not later than that (ctime, nanoseconds since 1970) is as a layer of the image has
+    it; 0 if no such time is known.
+    """
 
     file: str
     within: str = ""
@@ -26,15 +30,23 @@ class Manifest(NamedTuple):
         return bool(self.within)
 
 
-def manifests_of(parent: ParentDir, image_manifest: str, seed_manifest: str) -> Tuple[Manifest, ...]:
+def manifests_of(parent: ParentDir, image_manifest: str, seed_manifest: str, created: int = 0) -> Tuple[Manifest, ...]:
     """The manifests that list the original of a state path: the image's, which may be missing, and then the one that was written
-    when the path was seeded ('' for none)."""
+    when the path was seeded ('' for none). created is as created_at() gives it."""
     known = []
     if os.path.isfile(image_manifest):
-        known.append(Manifest(image_manifest, path_in_list(parent), os.stat(image_manifest).st_ctime_ns))
+        # Where the container's time is not known, the list's counts: its layer is the last that an image gets.
+        known.append(Manifest(image_manifest, path_in_list(parent), created or os.stat(image_manifest).st_ctime_ns))
     if seed_manifest:
-        known.append(Manifest(seed_manifest))
+        known.append(Manifest(seed_manifest, "", created))
     return tuple(known)
+
+
+def created_at(overlay: str) -> int:
+    """When the container with this overlayfs (its mount point) was made, in nanoseconds since 1970, 0 if that is not known: its
+    top has the birth time of the container's own layer. No program in the container wrote anything before."""
+    with Opened(os.open(overlay, OPEN_DIRECTORY)) as fd:
+        return birth_time(fd)
 
 
 def path_in_list(parent: ParentDir) -> str:

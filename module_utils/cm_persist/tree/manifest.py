@@ -56,7 +56,7 @@ class Scrutiny(NamedTuple):
 
     removal_begun: an interrupted run has removed a part of the tree, so entries may be missing, and directories have new times.
     content: compare digests, and of a file that has none the time of its last change (ctime): it must be the one in the manifest,
-    or not after layer_time (nanoseconds), when the layer of the image was made that holds the manifest.
+    or not after layer_time (nanoseconds since 1970), when all layers of the image were there.
     """
 
     removal_begun: bool = False
@@ -285,9 +285,7 @@ def _has_content(proof, visit, scrutiny) -> bool:
         return content_digest(visit.name, visit.dir_fd, status).encode("ascii") == proof
     if scrutiny.removal_begun:  # which changes the ctime of a file that loses a name; all was compared before it began
         return True
-    if proof.startswith(CHANGED_AT):
-        return proof == CHANGED_AT + b"%d" % status.st_ctime_ns
-    return status.st_ctime_ns <= scrutiny.layer_time
+    return status.st_ctime_ns <= scrutiny.layer_time or proof == CHANGED_AT + b"%d" % status.st_ctime_ns
 
 
 def _same_data(one, other) -> bool:
