@@ -24,6 +24,7 @@ def main(repository, top):
     from module_utils.cm_persist.lease import lease
     from module_utils.cm_persist.lease import plan as lease_plan
     from module_utils.cm_persist.link import link
+    from module_utils.cm_persist.original.pristine import created_at
     from module_utils.cm_persist.secret import secret
     from module_utils.cm_persist.seed import seed
     from module_utils.cm_persist.store.store import Store
@@ -43,6 +44,7 @@ def main(repository, top):
     os.link(os.path.join(path, "sub", "file"), os.path.join(path, "twin"))
     os.symlink("twin", os.path.join(path, "link"))
 
+    assert 0 <= created_at(top) <= time.time() * 10**9
     seeding = seed.Settings(store=store, paths=[path], require_mount=False)
     # An old kernel's release takes the way without syncfs.
     for release, expected in (("3.10.0-1160.el7", "seeded"), (None, "already")):

@@ -18,7 +18,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SMOKE = os.path.join(HERE, "smoke.py")
 BINFMT = "/proc/sys/fs/binfmt_misc"
-CALLS = ["renameat2", "copy_file_range", "syncfs", "prctl"]
+CALLS = ["renameat2", "copy_file_range", "syncfs", "prctl", "statx"]
 # FICLONE and the inode flags; Python itself needs ioctl to begin, so here it is taken away inside.
 WITHOUT_IOCTL = """
 import errno, fcntl, runpy, sys
@@ -110,7 +110,7 @@ def test_what_musl_lacks_goes_by_its_number(tmp_path, monkeypatch):
     ask = "import ctypes, sys; there = ctypes.CDLL(sys.argv[1]); print(*[hasattr(there, name) for name in sys.argv[2:]])"
     there = dict(zip(names, run(sys.executable, "-c", ask, MUSL, *names).split()))
     lacking = [name for name in names if there[name] == "False"]
-    assert set(lacking) <= {"renameat2"} <= set(syscalls.NUMBERS)  # newer ones have it
+    assert set(lacking) <= {"renameat2", "statx"} <= set(syscalls.NUMBERS)  # newer ones have them
 
     class Musl:
         """This machine's library, with those names alone that musl has."""

@@ -134,3 +134,22 @@ EFFECTIVE = [("000001ffffffffff", True), ("0000000000200000", True), ("00000000a
 def test_whether_this_process_may_mount(tmp_path, effective, expected):
     (tmp_path / "status").write_text("Name:\tx\nCapPrm:\t{0}\nCapEff:\t{1}\n".format("0" * 16, effective))
     assert syscalls.may_mount(str(tmp_path / "status")) is expected
+
+
+def test_a_directory_says_when_it_was_made(tmp_path):
+    made = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        fd = os.open(str(tmp_path / name), os.O_RDONLY)
+        made.append((syscalls.birth_time(fd), os.fstat(fd).st_ctime_ns))
+        os.close(fd)
+    assert made in ([(0, made[0][1]), (0, made[1][1])], sorted(made)) and made[0][0] in (0, made[0][1])
+
+
+@pytest.mark.parametrize("number", syscalls.UNAVAILABLE)
+def test_where_nobody_knows_when_it_was_made_that_is_0(directory, monkeypatch, number):
+    def call(*_arguments):
+        raise OSError(number, "")
+
+    monkeypatch.setattr(syscalls, "_call", call)
+    assert syscalls.birth_time(directory) == 0
