@@ -93,7 +93,7 @@ LINKS = {
         "linked",
         "kept",
         NEXT,
-        ["NoteKept", "SetAside", "MakeLink", "Clear"],
+        ["NoteKept", "SetAside", "MakeLink", "ForgetKept"],
     ),
     "its removal interrupted": (seen(removal_begun=True), "linked", "discarded", None, ["FinishRemoval", "MakeLink", "Clear"]),
     "its removal interrupted, kept": (
@@ -240,10 +240,10 @@ def test_what_counts_as_diverged(case):
 
 def test_what_may_be_newer_is_not_left_where_a_mount_hides_it_unless_that_takes_a_copy():
     plan = plan_link("/store", [seen(spec=BOUND, difference=OTHER_TIME)])
-    assert names(plan) == ["NoteMount", "NoteKept", "SetAside", "MakeMountPoint", "Bind", "Clear"]
+    assert names(plan) == ["NoteMount", "NoteKept", "SetAside", "MakeMountPoint", "Bind", "ForgetKept"]
     assert plan.paths[0]["aside"] == INITIAL
     plan = plan_link("/store", [seen(spec=BOUND, difference=OTHER_TIME, overlay=True)])
-    assert names(plan) == ["NoteMount", "NoteKept", "Bind", "Clear"] and "under the mount" in plan.warnings[0]
+    assert names(plan) == ["NoteMount", "NoteKept", "Bind", "ForgetKept"] and "under the mount" in plan.warnings[0]
 
 
 @pytest.mark.parametrize(

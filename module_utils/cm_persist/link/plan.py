@@ -10,9 +10,17 @@ from ..plan import Decision, Plan
 from .bind import Bind, BindByUnit, ForgetMount, MakeMountPoint, NoteMount, RemoveUnit
 from .checks import has_diverged, refuse_current, refuse_mismatch, refuse_nothing_stored, refuse_stored, refuse_unmountable
 from .seen import LinkSeen
-from .steps import AS_ROOT_TO_WRITE, Clear, Discard, FinishRemoval, MakeLink, NoteKept, SetAside
+from .steps import AS_ROOT_TO_WRITE, Clear, Discard, FinishRemoval, ForgetKept, MakeLink, NoteKept, SetAside
 
-BOOKKEEPING = (Clear, ForgetMount, NoteKept, NoteMount, RemoveUnit)  # steps that do nothing to the content of the path
+# Steps that do nothing to the content of the path.
+BOOKKEEPING = (
+    Clear,
+    ForgetKept,
+    ForgetMount,
+    NoteKept,
+    NoteMount,
+    RemoveUnit,
+)
 
 
 class Fate(NamedTuple):
@@ -37,7 +45,10 @@ def plan_link(store_path: str, paths: List[LinkSeen]) -> Plan:
     nothing must be changed."""
     decisions = [_decide(path, store_path + path.spec.path) for path in paths]
     refuse_untouchable(paths, decisions)
-    return plan_of("link", decisions)
+    plan = plan_of("link", decisions)
+    noted = [step.spec for step in plan.steps if isinstance(step, NoteKept)]
+    said = [ForgetKept(path.spec) for path in paths if path.spec in noted or path.notes.untold]
+    return plan._replace(phases=(*plan.phases, ("forget what is said now", tuple(said))))
 
 
 def plan_of(phase: str, decisions: List[Decision]) -> Plan:
@@ -116,7 +127,7 @@ def _decide_symlink(path, stored_path) -> Decision:
         result = result_of(path, "already", kept_before(path)._replace(diverged=path.notes.untold))
         return Decision((*remove_unit, *forget_mount, *_clear(path)), result, _untold(path))
     fate = _decide_fate(path)
-    clear = [Clear(path.spec)] if fate.diverged or (path.at_path.overlay and path.current.real) else _clear(path)
+    clear = [Clear(path.spec)] if path.at_path.overlay and path.current.real else _clear(path)
     steps = (*remove_unit, *_note_kept(path, fate), *fate.steps, MakeLink(path.spec, stored_path), *forget_mount, *clear)
     return Decision(steps, result_of(path, "linked", fate), fate.warnings)
 
@@ -138,7 +149,7 @@ def _decide_bind(path, stored_path) -> Decision:
         *fate.steps,
         *mount_point,
         BindByUnit(path.spec, stored_path, mount.unit, intact) if mount.unit else Bind(path.spec, stored_path, intact),
-        *([Clear(path.spec)] if fate.diverged else _clear(path)),
+        *_clear(path),
     )
     return Decision(steps, result_of(path, "linked", fate), fate.warnings)
 

@@ -78,5 +78,5 @@ class LinkSeen(NamedTuple):
 
     @property
     def has_leftovers(self) -> bool:
-        """True if an interrupted run left a copy, or a note of what it did to the original."""
-        return self.notes.removal_begun or self.notes.leftover_copy or self.notes.untold
+        """True if an interrupted run left a copy, or the note of a removal."""
+        return self.notes.removal_begun or self.notes.leftover_copy

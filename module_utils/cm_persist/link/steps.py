@@ -24,7 +24,7 @@ from ..fs.dirfd import Opened, lstat, open_directory
 from ..fs.mkdirs import make_parents
 from ..fs.node import DIRECTORY, FILE, ParentDir
 from ..fs.rmtree import remove_tree
-from ..original.notes import copy_name, path_next_to, read_removal, remove_notes, write_kept, write_removal
+from ..original.notes import copy_name, kept_name, path_next_to, read_removal, remove_notes, write_kept, write_removal
 from ..original.pristine import Manifest, difference, find_proof
 from ..paths import StatePath
 from ..store.layout import MANIFEST, TREE
@@ -178,6 +178,20 @@ class NoteKept(NamedTuple):
     def execute(self, run):
         with ParentDir(self.spec.path) as parent:
             write_kept(parent)
+
+
+class ForgetKept(NamedTuple):
+    """Remove the note of kept content, after all other steps: this run says what was kept."""
+
+    spec: StatePath
+
+    def describe(self):
+        return "remove the note next to {} that its content is kept".format(printable(self.spec.path))
+
+    def execute(self, run):
+        # The last change of all, and not synced: should the note come back, the next run says it once more.
+        with ParentDir(self.spec.path) as parent:
+            remove_tree(parent.fd, kept_name(parent.name))
 
 
 class Clear(NamedTuple):

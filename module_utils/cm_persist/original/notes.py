@@ -155,10 +155,8 @@ def write_kept(parent: ParentDir):
 
 
 def remove_notes(parent: ParentDir):
-    """Remove the notes of a removal and of kept content, and then the copy that may have been made, whose manifest the first
-    names."""
-    for name in (removal_name(parent.name), kept_name(parent.name)):
-        remove_tree(parent.fd, name)
+    """Remove the note of a removal, and then the copy that may have been made for it, whose manifest the note names."""
+    remove_tree(parent.fd, removal_name(parent.name))
     os.fsync(parent.fd)
     remove_tree(parent.fd, copy_name(parent.name))
 
