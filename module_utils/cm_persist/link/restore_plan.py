@@ -12,7 +12,7 @@ from .checks import how_to_begin_again
 from .plan import kept_before, move_away, plan_of, refuse_untouchable, result_of
 from .restore_steps import CopyBack, ReturnAside, ReturnUncovered
 from .seen import LinkSeen
-from .steps import Clear, FinishRemoval
+from .steps import Clear, FinishRemoval, ForgetKept
 
 # What a state path gets: the store's content; the original that was kept; the latter if nothing was written to the store since.
 RESTORE_STORE, RESTORE_ASIDE, RESTORE_NEWEST = "store", "aside", "newest"
@@ -81,6 +81,7 @@ def _decide_return(path, stored_path) -> Decision:
         hint = "Re-create the container from its image without the volume, or restore what the store has."
         raise LinkError(path.spec.path, found, hint)
     clear = [Clear(path.spec)] if path.has_leftovers else []
+    clear += [ForgetKept(path.spec)] if path.notes.untold else []  # it is put back, or named below
     if path.mount.bound or (_is_stale(path) and not path.notes.removal_begun):  # the original lies under the mount, or did
         put_back = [ReturnUncovered(path.spec, stored_path, path.aside)] if path.aside else []
         steps = (*_unmount(path), *_remove_unit(path), *put_back, ForgetMount(path.spec), *clear)
