@@ -80,7 +80,7 @@ def seed_and_compare(site, before):
     outside = os.path.join(site.image, "outside")
     os.makedirs(outside, exist_ok=True)
     around = footprint(outside)
-    outcome = site.seed()
+    outcome = site.seed(method="bind")  # with it, links that lead out of the tree are copied like all else
     problems = _problems(before, site.stored()) + _problems(before, site.path())
     if footprint(outside) != around or os.listdir(os.path.dirname(site.stored())) != ["data"]:
         problems.append((ESCAPED, "something was written beside the tree"))

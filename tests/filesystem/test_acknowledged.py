@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an application wrote and had acknowledged is found again: sequences of runs, each of which is right by itself."""
 
+import itertools
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from module_utils.cm_persist.errors import PathError, StoreError
+from module_utils.cm_persist.host.machine import Machine
 from module_utils.cm_persist.report import status
 from module_utils.cm_persist.report.status import report_status
+from module_utils.cm_persist.seed import seed as seeding
+from module_utils.cm_persist.seed.seed import Settings
 from module_utils.cm_persist.seed.unseed import Forget
 from module_utils.cm_persist.store.layout import label
 from module_utils.cm_persist.store.steps import WriteRecord
@@ -139,6 +144,53 @@ def test_what_a_rollback_put_away_stays_and_its_image_is_not_merged_again(upgrad
     assert "before manager:5 was merged" in replaced[0]["why"] and "returned to manager:1.0" in replaced[1]["why"]
     kept = os.path.join(upgrade.books, "backups", label(upgrade.path()))
     assert len(os.listdir(kept)) == 2, "and one of the merges since"
+
+
+def test_a_path_that_the_last_image_did_not_replace_does_not_go_back(tmp_path):
+    """Image 2 merged both paths, image 3 only one of them: what was written to the other since is no part of that."""
+    site = Upgraded(str(tmp_path / "site"))
+    names, clock = ("data", "more"), itertools.count(10**9)
+
+    def start(number, **versions):
+        shutil.rmtree(site.image)
+        for name in names:
+            os.makedirs(site.path(name))
+            write(site.path(name) + "/file", versions[name])
+        paths = [{"path": site.path(name), "on_image_change": "merge"} for name in names]
+        options = {"image": "manager:{}".format(number), "image_manifest": site.list_image(), "lease": False, "paths": paths}
+        machine = Machine(clock=SimpleNamespace(time=lambda: next(clock), monotonic=lambda: 0))
+        seeding.seed(Settings(**site._options(names, options)), machine=machine)
+
+    start(1, data="1", more="1")
+    start(2, data="2", more="2")
+    write(site.stored("more") + "/row", "a row")
+    start(3, data="3", more="2")
+    both = [site.path(name) for name in names]
+    outcome = roll_back(site, paths=both)
+    assert [path["state"] for path in outcome.paths] == ["rolled_back", "already"] and "name it alone" in outcome.warnings[0]
+    assert texts(site.stored()) == {"file": "2"} and texts(site.stored("more")) == {"file": "2", "row": "a row"}
+    assert roll_back(site, paths=both[1:]).paths[0]["state"] == "rolled_back" and texts(site.stored("more")) == {"file": "1"}
+    assert roll_back(site, paths=both[1:]).paths[0]["state"] == "rolled_back", "and back again"
+    assert texts(site.stored("more")) == {"file": "2", "row": "a row"}
+
+
+def test_a_tree_that_another_life_put_away_does_not_come_back(upgrade):
+    merge(upgrade)
+    roll_back(upgrade)
+    record = os.path.join(upgrade.books, "record.json")
+    text = read(record)
+    write(record, text.replace('"at": {}'.format(entry_of(upgrade)["at"]), '"at": 7'))  # its present tree is another one
+    assert "nothing is kept" in roll_back(upgrade).warnings[0]
+
+
+@pytest.mark.parametrize("left", [0, 200, 400])
+def test_a_list_of_the_image_that_is_cut_short_is_none(tmp_path, left):
+    site = Upgraded(str(tmp_path / "site"))
+    ship(site, FIRST)
+    image_list = site.list_image()
+    os.truncate(image_list, left)
+    assert site.start_as(OLD, image_manifest=image_list).paths[0]["state"] == "seeded"
+    assert not entry_of(site)["listed"]
 
 
 def test_an_image_is_merged_again_where_somebody_says_so(upgrade):

@@ -71,6 +71,12 @@ def test_what_stays_within_or_leads_nowhere_already_is_fine(site, link):
     assert site.seed().changed
 
 
+def test_with_more_steps_up_than_there_are_it_leads_to_the_same_from_everywhere(site):
+    link_out(site, ("shell", "../" * 40 + "bin/sh"))
+    site.start()
+    assert os.path.samefile(site.path("data/shell"), "/bin/sh")
+
+
 def test_an_absolute_one_is_fine(site):
     link_out(site, ("modules", site.path("lib/modules")))
     site.start()

@@ -224,6 +224,8 @@ DIVERGED = {
     "nobody knows what it was": (seen(compared=True), True),
     "to be mounted over": (seen(spec=BOUND, difference=OTHER_TIME), True),
     "to be mounted over, on overlayfs": (seen(spec=BOUND, difference=OTHER_TIME, overlay=True), True),
+    "half removed, and nobody has said what was kept": (seen(removal_begun=True, asides=(INITIAL,), untold=True), True),
+    "gone, and nobody has said what was kept": (seen(GONE, asides=(INITIAL,), untold=True), True),
     "to be mounted over, emptied": (seen(spec=BOUND, difference=OTHER_TIME, empty=True), True),
     "to be mounted over, a mount point": (seen(spec=BOUND, difference=OTHER_TIME, empty=True, mounted_by=BY_START), False),
     "linked, and nobody has said what was kept": (seen(LINKED, asides=(INITIAL,), untold=True), True),

@@ -146,7 +146,7 @@ def test_a_directory_says_when_it_was_made(tmp_path):
     assert made in ([(0, made[0][1]), (0, made[1][1])], sorted(made)) and made[0][0] in (0, made[0][1])
 
 
-@pytest.mark.parametrize("number", syscalls.UNAVAILABLE)
+@pytest.mark.parametrize("number", [*syscalls.UNAVAILABLE, errno.EPERM])
 def test_where_nobody_knows_when_it_was_made_that_is_0(directory, monkeypatch, number):
     def call(*_arguments):
         raise OSError(number, "")

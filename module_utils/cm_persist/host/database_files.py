@@ -32,6 +32,7 @@ INDEX = b"-shm"  # of what is in -wal: SQLite makes it anew
 JOURNALS = (b"-wal", INDEX, b"-journal")  # of SQLite, each after the name of its file
 CURRENT, MANIFEST = b"CURRENT", re.compile(rb"MANIFEST-[0-9]+")  # LevelDB, RocksDB
 HEADER = 20  # bytes that tell
+CLEARED = bytes(8)  # the header of a journal that holds nothing any more
 SQLITE = b"SQLite format 3\0"
 BERKELEY = (0x053162, 0x061561, 0x042253, 0x074582, 0x040988)  # btree, hash, queue, heap, log: from byte 12 on
 META = (0xBEEFC0DE, 0xED0CDAED)  # LMDB, bbolt: from byte 16 on
@@ -55,7 +56,14 @@ def journals_beside(name: bytes, dir_fd: int) -> List[bytes]:
     if status is None or not stat.S_ISREG(status.st_mode):
         return []
     found = [(name + journal, lstat(name + journal, dir_fd)) for journal in JOURNALS if journal != INDEX]
-    return [journal for journal, status in found if status is not None and stat.S_ISREG(status.st_mode) and status.st_size]
+    there = [journal for journal, status in found if status is not None and stat.S_ISREG(status.st_mode) and status.st_size]
+    return [journal for journal in there if not _is_finished(journal, dir_fd)]
+
+
+def _is_finished(name, dir_fd) -> bool:
+    """True for a journal whose header is cleared: SQLite leaves it so with journal_mode=PERSIST."""
+    with Opened(open_regular(name, dir_fd)) as fd:
+        return not any(os.read(fd, len(CLEARED)))
 
 
 def is_database(name: bytes, dir_fd: int) -> bool:

@@ -68,8 +68,9 @@ def lost_databases(top_fd: int, relative: bytes, directories: Iterable[str]) -> 
     A directory that is gone as a whole is none of them, if the path still has something: a newer PostgreSQL may have taken over
     from it. relative leads from the open top_fd to the state path.
     """
-    names = names_if_readable(top_fd, relative)
-    return tuple(each for each in directories if not names or _lacks_version(top_fd, os.path.join(relative, os.fsencode(each))))
+    directories = list(directories)
+    empty = bool(directories) and not names_if_readable(top_fd, relative)
+    return tuple(each for each in directories if empty or _lacks_version(top_fd, os.path.join(relative, os.fsencode(each))))
 
 
 def _lacks_version(top_fd, relative) -> bool:

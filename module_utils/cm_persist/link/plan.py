@@ -193,6 +193,13 @@ def _clear(path) -> List[tuple]:
 
 
 def _decide_fate(path) -> Fate:
+    fate = _decide_fate_now(path)
+    if path.notes.untold and not fate.diverged:
+        return fate._replace(diverged=True, warnings=(*fate.warnings, *_untold(path)))
+    return fate
+
+
+def _decide_fate_now(path) -> Fate:
     if path.current.real:
         fate = move_away(path)
         if not has_diverged(path):

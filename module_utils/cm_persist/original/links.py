@@ -39,8 +39,11 @@ def leads_into(store: Store, key: str) -> bool:
 def find_unfinished(store: Store, key: str, image_list: str) -> str:
     """What an interrupted run left half done at a path of the record (key, as that spells it), '' for nothing."""
     path = os.fsdecode(key.encode("utf-8", "surrogateescape"))
-    with ParentDir(path) as parent:
-        return _half_done(parent.look(), read_notes(parent, image_list))
+    try:
+        with ParentDir(path) as parent:
+            return _half_done(parent.look(), read_notes(parent, image_list))
+    except (OSError, ValueError):  # no name that a file can have; if the disk fails, other checks report that
+        return ""
 
 
 def _traces(path, store_path, image_list) -> Tuple[str, str]:

@@ -16,7 +16,9 @@ class LinkOut(NamedTuple):
     leads_to: str
 
 
-def find_links_out(spec: StatePath, specs: Iterable[StatePath], leading_out: Iterable[Tuple[bytes, bytes]]) -> List[LinkOut]:
+def find_links_out(
+    spec: StatePath, specs: Iterable[StatePath], store_path: str, leading_out: Iterable[Tuple[bytes, bytes]]
+) -> List[LinkOut]:
     """The links of a state path (leading_out, as a scan gives them) that lead somewhere in the image, and would not once the path
     is a link. specs are all state paths: the store has these where the image has them."""
     if spec.method != "symlink":
@@ -25,7 +27,9 @@ def find_links_out(spec: StatePath, specs: Iterable[StatePath], leading_out: Ite
     place, found = os.path.join(os.path.realpath(directory), name), []
     for link, leads_to in leading_out:
         own, real = (os.path.normpath(os.path.join(top, os.fsdecode(leads_to))) for top in (spec.path, place))
-        if not any(inside(own, other.path) for other in specs) and os.path.exists(real):
+        # With more ".." than there are directories, it leads to the same path from everywhere.
+        from_store = os.path.normpath(os.path.join(store_path + spec.path, os.fsdecode(leads_to)))
+        if from_store != own and not any(inside(own, other.path) for other in specs) and os.path.exists(real):
             found.append(LinkOut(os.fsdecode(link), own))
     return found
 

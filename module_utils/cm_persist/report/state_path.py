@@ -17,6 +17,7 @@ from ..paths import StatePath
 from ..seed.decide import how_emptied, refuse_lost, refuse_lost_database
 from ..store.backups import count_kept, list_kept
 from ..tree.scan import scan
+from ..upgrade.image import image_of
 from .problems import Problems, steady
 from .verify import SeededPath
 
@@ -177,7 +178,8 @@ def _show_replaced(store, spec) -> List[dict]:
         return []
     shown = []
     for kept in list_kept(store, spec.path):
-        why = PUT_AWAY if kept.by_rollback else MERGED
-        why = why.format(printable(kept.successor) or "an image without a name")
+        successor = image_of(kept.replaced.successor)
+        why = PUT_AWAY if kept.replaced.by_rollback else MERGED
+        why = why.format(printable(successor.describe()) if successor else "an unknown image")
         shown.append({"path": kept.path, "files": kept.entry["files"], "bytes": kept.entry["bytes"], "why": why})
     return shown

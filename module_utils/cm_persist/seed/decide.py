@@ -78,8 +78,8 @@ def refuse_lost_database(store_path: str, path: str, entry: dict, lost: Tuple[st
         place = os.path.join(store_path + path, directory).rstrip("/")
         found = "it had a database when it was {}, and its PG_VERSION is gone".format(entry["origin"])
         hint = (
-            "Restore it from a backup. Or, to begin again from the image: move it and {}/.cm_persist/record.json away; the other "
-            "paths in the store are then adopted as they are."
+            "Restore it from a backup; or remove the directory, if nothing needs that database any more. Or, to begin again from "
+            "the image: move it and {}/.cm_persist/record.json away; the other paths in the store are then adopted as they are."
         )
         raise StoreError(place, found, hint.format(store_path))
 

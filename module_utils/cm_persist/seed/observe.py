@@ -185,13 +185,15 @@ class Observer:
         )
 
     def _links_out(self, spec, counts):
-        return tuple(find_links_out(spec, self._specs, counts.leading_out))
+        return tuple(find_links_out(spec, self._specs, self._store.path, counts.leading_out))
 
 
 def _stored_numbers(store, relative):
     """What a file of users or groups in the store says: nothing if it is not there, or something else than a file."""
     try:
-        with store.parent_of(relative) as (fd, name), open(open_regular(name, fd), "rb") as file:
+        with store.parent_of(relative) as (fd, name):
+            opened = open_regular(name, fd)
+        with open(opened, "rb") as file:
             return read_numbers(file)
     except StoreError:
         return {}  # something on the way is no directory

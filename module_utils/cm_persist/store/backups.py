@@ -4,7 +4,7 @@ and the tree's entry in the record."""
 
 import contextlib
 import os
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional
 
 from ..errors import StoreError, printable
 from ..fs.atomic import INVALID, read_json, write_json
@@ -57,14 +57,22 @@ def numbers(generations_fd: int) -> List[bytes]:
     return sorted((name for name in list_names(generations_fd) if name.isdigit()), key=int, reverse=True)
 
 
-class Generation(NamedTuple):
-    """A tree that is kept: where, its entry, whether a rollback put it away (otherwise a merge), and the name of the image whose
-    tree took its place, '' if that is not known."""
+class Replaced(NamedTuple):
+    """How a tree was replaced: by a rollback, or by a merge; the image whose tree took its place, as the record has it, None if
+    that is not known; and when that tree was made, by its entry."""
 
+    by_rollback: bool
+    successor: Optional[dict]
+    successor_at: int
+
+
+class Generation(NamedTuple):
+    """A tree that is kept: its number, where it is, its entry in the record, and how it was replaced."""
+
+    number: bytes
     path: str
     entry: dict
-    by_rollback: bool
-    successor: str
+    replaced: Replaced
 
 
 def count_kept(store, path: str) -> int:
@@ -80,29 +88,20 @@ def list_kept(store, path: str) -> List[Generation]:
     """The generations of a state path, the newest first. Raises StoreError if one does not say what it is."""
     name, found = label(path), []
     with contextlib.suppress(FileNotFoundError), _open_generations(store, name) as fd:
-        for number in map(os.fsdecode, numbers(fd)):
-            with _open_own(store, fd, os.fsencode(number)) as private:
-                entry = _kept_entry(store, private, os.path.join(name, number))
+        for number in numbers(fd):
+            with _open_own(store, fd, number) as private:
+                where = os.path.join(name, os.fsdecode(number))
+                entry = _kept_entry(store, private, where)
                 if entry is not None:
-                    where = os.path.join(store.state_path, os.fsdecode(BACKUPS), name, number, os.fsdecode(TREE))
-                    found.append(Generation(where, entry, *_replaced_by(private)))
+                    tree = os.path.join(store.state_path, os.fsdecode(BACKUPS), where, os.fsdecode(TREE))
+                    found.append(Generation(number, tree, entry, _read_replaced(private)))
     return found
 
 
-def newest(store, path: str) -> Optional[Tuple[bytes, dict]]:
-    """The last generation that was kept of a state path, and its entry; None if nothing is kept. Raises StoreError if the
-    generation does not say what it is."""
-    try:
-        generations = _open_generations(store, label(path))
-    except FileNotFoundError:
-        return None
-    with generations as fd:
-        for number in numbers(fd):
-            with _open_own(store, fd, number) as private:
-                entry = _kept_entry(store, private, os.path.join(label(path), os.fsdecode(number)))
-            if entry is not None:
-                return number, entry
-    return None
+def find_replaced_by(store, path: str, entry: dict) -> Optional[Generation]:
+    """The generation of a state path that its present tree replaced; entry is that tree's in the record. None if it is not kept.
+    Raises StoreError if a generation does not say what it is."""
+    return next((kept for kept in list_kept(store, path) if kept.replaced.successor_at == entry["at"]), None)
 
 
 def take(store, path: str, number: bytes, name: str):
@@ -137,10 +136,10 @@ def _prepare(store, private, by_rollback):
         return
     if lstat(TREE, private) is None:
         os.rename(OLD, TREE, src_dir_fd=private, dst_dir_fd=private)
-    entry, successor = note.previous, (note.entry["image"] or {}).get("name", "")
+    entry, replaced = note.previous, Replaced(by_rollback, note.entry["image"], note.entry["at"])
     if lstat(TREE, private).st_ino == note.new:  # never started: the way back of a tree that was kept before
-        entry, (by_rollback, successor) = note.entry, _replaced_by(private)
-    write_json(private, KEPT, dict(entry, by_rollback=by_rollback, successor=successor))
+        entry, replaced = note.entry, _read_replaced(private)
+    write_json(private, KEPT, dict(entry, replaced=replaced._asdict()))
     with store.private_dir(MANIFESTS) as manifests:
         for field, name in LISTS:
             if entry[field] and lstat(name, private) is None:
@@ -152,16 +151,17 @@ def _prepare(store, private, by_rollback):
 
 def _was_put_away(store, generations, number) -> bool:
     with _open_own(store, generations, number) as private:
-        return _replaced_by(private)[0]
+        return _read_replaced(private).by_rollback
 
 
-def _replaced_by(private) -> Tuple[bool, str]:
-    """Whether a rollback put the tree of a generation away, also if that cannot be read; and the image that took its place."""
+def _read_replaced(private) -> Replaced:
+    """How the tree of a generation was replaced; if that cannot be read it counts as put away by a rollback."""
     try:
-        kept = read_json(private, KEPT, LARGEST)
-        return bool(kept["by_rollback"]), str(kept["successor"])
+        replaced = read_json(private, KEPT, LARGEST)["replaced"]
+        successor = replaced["successor"] and {part: str(replaced["successor"][part]) for part in ("id", "name")}
+        return Replaced(bool(replaced["by_rollback"]), successor, int(replaced["successor_at"]))
     except INVALID:
-        return lstat(OLD, private) is None, ""  # but for one whose removal has started
+        return Replaced(lstat(OLD, private) is None, None, -1)  # but for one whose removal has started
 
 
 def _kept_entry(store, private, where):
@@ -170,8 +170,7 @@ def _kept_entry(store, private, where):
         if kind == NONE:
             return None  # its removal has started
         entry = check_entry(read_json(private, KEPT, LARGEST))
-        for key in ("by_rollback", "successor"):
-            entry.pop(key, None)
+        entry.pop("replaced", None)
         if kind != entry["kind"]:
             raise ValueError(entry["kind"])
         return entry

@@ -5,6 +5,7 @@ A tree in use must not change places with another: what the process writes, or i
 replaced one.
 """
 
+import os
 from typing import List, NamedTuple, Union
 
 from ..fs.dirfd import mount_id
@@ -45,5 +46,14 @@ def mounts_of(store, path: str, mounts: List[Mount]) -> List[str]:
     for own in mounts:
         if own.mount_id == number and inside(place, own.mount_point):
             root = own.root.rstrip("/") + "/" + place[len(own.mount_point) :].lstrip("/")
-            found += [each.mount_point for each in mounts if each.device == own.device and inside(each.root, root)]
+            same = [each for each in mounts if each.device == own.device and each.mount_point != own.mount_point]
+            found += [each.mount_point for each in same if inside(each.root, root) or _is_place(each, place)]
     return sorted(set(found))
+
+
+def _is_place(mount, place) -> bool:
+    """True if a mount shows the directory or file at a place. NFS says "/" for the root of every mount."""
+    try:
+        return mount.is_network and os.path.samestat(os.lstat(mount.mount_point), os.lstat(place))
+    except OSError:
+        return False  # one of them is not there, or may not be looked at

@@ -127,6 +127,8 @@ def copy_part(whole, within: bytes, part, accounts: Accounts) -> None:
     files, accounts has the names of owners."""
     writer = ManifestWriter(part, accounts)
     for fields in read_fields(whole, within):
+        if fields[0] == CUT_SHORT[0]:
+            raise OSError(errno.EBADMSG, "the list of the image is broken", whole.name)
         writer.add_fields(fields)
     writer.finish()
 

@@ -14,6 +14,9 @@ SHORT_LINK = 60  # bytes: shorter ones have room in the inode of ext4
 BLOCK = 4096  # bytes: the usual file systems round the size of a file up to a multiple
 
 
+UP = len("../")
+
+
 class ScanResult(NamedTuple):
     """The size of a tree. files counts all but directories, data is in bytes (as ls shows it), space in bytes on disk.
 
@@ -94,6 +97,8 @@ def scan(dir_fd: int, name: bytes, path: str, uid: int) -> ScanResult:
 
 def _leading_out(visit):
     """A link's path and where it leads, if that is relative and, as it is written, outside of the tree."""
+    if visit.status.st_size < UP * visit.path.count(b"/") + UP - 1:
+        return ()  # too short for that: reading it would change its time of access
     target = os.readlink(visit.name, dir_fd=visit.dir_fd)
     if target.startswith(b"/") or visit.path == b".":
         return ()

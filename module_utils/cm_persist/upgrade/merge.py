@@ -73,7 +73,7 @@ class Merge(NamedTuple):
 
     def _write_note(self, run, private, listed):
         entry, seen = run.record[self.spec.key], self.image.note()
-        counted = scan(private, TREE, self.store + self.spec.path, 0)
+        counted, counted_top = scan(private, TREE, self.store + self.spec.path, 0), lstat(TREE, private)
         merged = dict(
             entry,
             image=seen,
@@ -85,23 +85,26 @@ class Merge(NamedTuple):
             files=counted.files,
             bytes=counted.data,
             at=int(run.clock.time()),
+            top={"uid": counted_top.st_uid, "gid": counted_top.st_gid, "mode": stat.S_IMODE(counted_top.st_mode)},
         )
         present = run.store.look(self.spec.relative)
         write_note(private, SwapNote(self.spec.key, lstat(TREE, private).st_ino, present.inode, merged, entry))
 
 
 class NoteImage(NamedTuple):
-    """Note for the record that a state path met an image; follows: the path has what the image has there."""
+    """Note for the record that a state path met an image; follows: the path has what the image has there; lasting: why it is not
+    merged will not change."""
 
     spec: StatePath
     image: Image
     follows: bool
+    lasting: bool
 
     def describe(self):
         return "note that {} has met {}".format(printable(self.spec.path), self.image.describe())
 
     def execute(self, run):
-        seen = dict(self.image.note(), policy=self.spec.on_image_change)
+        seen = dict(self.image.note(), policy=self.spec.on_image_change, lasting=self.lasting)
         entry = dict(run.record[self.spec.key], seen=seen)
         run.record[self.spec.key] = dict(entry, image=self.image.note()) if self.follows else entry
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find out whether a state path in the store meets another image, and what that image changed. Changes nothing."""
 
-import os
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import CopyError, StoreError, because, printable
@@ -15,6 +14,7 @@ from ..original.pristine import Manifest, difference, path_in_list
 from ..paths import StatePath
 from ..store.uses import Use, find_use, mounts_of
 from ..tree.compare import from_tree, same, side_by_side, some_of
+from ..tree.manifest import read_identity
 from ..tree.scan import ScanResult, scan
 from .base import ImageContext, read_base
 from .databases import find_by_content, find_by_name
@@ -30,7 +30,7 @@ def image_context(settings, specs: List[StatePath], store_accounts: Optional[Acc
     image, own = identify(settings.image, settings.image_manifest), machine.accounts()
     return ImageContext(
         image=image,
-        list=settings.image_manifest if os.path.isfile(settings.image_manifest) else "",
+        list=settings.image_manifest if read_identity(settings.image_manifest) else "",
         identified=image is not None and not settings.image,
         accounts=own,
         store_accounts=own if store_accounts is None else store_accounts,
@@ -44,7 +44,8 @@ class ImageChange(NamedTuple):
     """What a new image means for a state path that the store has.
 
     old: the image that it was seeded from or merged with, None if unknown; seen: the one that it last met; new: the running one.
-    policy: what is done, KEEP, MERGE or FAIL; reason: why that is not what the user asked for. hidden: how many files the image
+    policy: what is done, KEEP, MERGE or FAIL; reason: why that is not what the user asked for, and whether
+    that is lasting as long as this image runs. hidden: how many files the image
     has newer, names: some of them; removed: how many it no longer has. tally: what a merge does; scan: what it writes. databases:
     the store's and the image's, if their versions differ. used_by: what uses the store's copy.
     """
@@ -54,6 +55,7 @@ class ImageChange(NamedTuple):
     new: Image
     policy: str = KEEP
     reason: str = ""
+    lasting: bool = False
     hidden: int = 0
     removed: int = 0
     names: Tuple[bytes, ...] = ()
@@ -99,7 +101,7 @@ class _Finder:
         new = self._context.at(self._parent, self._original)
         old, seen = (image_of(self._entry[key]) for key in ("image", "seen")) if self._entry else (None, None)
         met = seen is not None and seen.id == new.id
-        if met and (self._spec.on_image_change == KEEP or old is None or old.id == new.id):
+        if met and (self._spec.on_image_change == KEEP or old is None or old.id == new.id or self._is_settled()):
             return None
         change = ImageChange(old, seen, new, databases=self._other_versions())
         if change.databases:
@@ -112,6 +114,11 @@ class _Finder:
         # An earlier start with this policy has already reported why it is not merged.
         reported = met and self._entry["seen"].get("policy") == self._spec.on_image_change and change.policy == KEEP
         return None if reported and self._was_seeded() else change
+
+    def _is_settled(self):
+        """True if an earlier start with this image and this policy found a lasting reason not to merge: nothing is read again."""
+        seen = self._entry["seen"]
+        return bool(seen.get("lasting")) and seen.get("policy") == self._spec.on_image_change
 
     def _was_seeded(self):
         return self._entry is not None and bool(self._entry["manifest"] or self._entry["base"])
@@ -130,15 +137,14 @@ class _Finder:
         """Compare with what the path was when it was seeded."""
         policy, reason = self._spec.on_image_change, ""
         if policy in (MERGE, MERGE_AGAIN):
-            reason = self._why_left(change) or self._why_not(change)
+            reason = self._why_not(change)
             if not reason and self._is_unchanged():
                 return change
-            reason = reason or self._holds_database(find_by_content)  # which reads each file: where a merge would be made
             image = scan(self._parent.fd, self._parent.name, self._spec.path, 0)
-            reason = reason or self._brings_links_out(image)
-            if not reason:
+            why = reason or self._why_never(image)
+            if not why:
                 return self._merged(change, image)
-            policy = KEEP
+            policy, change, reason = KEEP, change._replace(lasting=not reason), why
         count, names = some_of(hidden(self._seeded(), self._image()), NAMED)
         gone = sum(image is None and not old.is_directory for old, image in side_by_side(self._seeded(), self._image()))
         return change._replace(policy=policy, reason=reason, hidden=count, names=names, removed=gone)
@@ -148,7 +154,7 @@ class _Finder:
 
     def _brings_links_out(self, image):
         """A reason, as below, if the image, as it was scanned, has links that would lead nowhere from the store."""
-        links = find_links_out(self._spec, self._context.specs, image.leading_out)
+        links = find_links_out(self._spec, self._context.specs, self._store.path, image.leading_out)
         text = "in the image, relative links lead out of it, to where the store has nothing: {}"
         return text.format(describe(links)) if links else ""
 
@@ -171,10 +177,10 @@ class _Finder:
             count, names = some_of(newer(own, self._image_tree()), NAMED)
         return change._replace(hidden=count, names=names)
 
-    def _why_left(self, change):
+    def _why_left(self):
         """Why the image is not merged once more, '' if it may be."""
-        left = image_of(self._entry["left"])
-        if self._spec.on_image_change == MERGE_AGAIN or left is None or left.id != change.new.id:
+        left, new = image_of(self._entry["left"]), self._context.at(self._parent, self._original)
+        if self._spec.on_image_change == MERGE_AGAIN or left is None or left.id != new.id:
             return ""
         return "a rollback has taken the merge of this image back; to merge it once more, say on_image_change: merge_again"
 
@@ -198,7 +204,13 @@ class _Finder:
             if found is not None:
                 text = "the path has something else than the image's list says: {} is {}"
                 return text.format(printable(found.path), found.found)
-        return self._holds_database(find_by_name)
+        return ""
+
+    def _why_never(self, image):
+        """Why the path is not merged with this image, whatever else changes; '' if it can be. image is its scan."""
+        by_name = self._why_left() or self._holds_database(find_by_name)
+        # Which reads each file: only where a merge would be made.
+        return by_name or self._holds_database(find_by_content) or self._brings_links_out(image)
 
     def _holds_database(self, find):
         """A reason, as above, if one of the two trees holds a database, which find() finds."""

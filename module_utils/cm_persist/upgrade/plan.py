@@ -45,7 +45,7 @@ def decide_change(store: StoreSeen, path) -> Decision:
             raise PathError(spec.path, found, change.used_by.hint)
         result["state"] = "merged"
     elif not store.volume.read_only:
-        steps = (NoteImage(spec, change.new, change.old is not None and not change.differs),)
+        steps = (NoteImage(spec, change.new, change.old is not None and not change.differs, change.lasting),)
     return Decision(steps, dict(result, image_change=_counts(change)), tuple(warnings))
 
 

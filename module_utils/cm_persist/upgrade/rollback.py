@@ -6,6 +6,7 @@ before the first exchange leaves them in staging, and the next run returns them 
 completed by another rollback, or by a start.
 """
 
+import stat
 from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import PathError, StoreError, printable
@@ -15,7 +16,7 @@ from ..host.machine import THIS_MACHINE
 from ..lease.lease import refuse_held
 from ..paths import StatePath, parse_paths
 from ..plan import Outcome, Plan, execute, outcome_of, path_result
-from ..store.backups import KeepOld, newest, take
+from ..store.backups import Generation, KeepOld, find_replaced_by, take
 from ..store.layout import LISTS, TREE, manifest_names, swap_name
 from ..store.lock import locked
 from ..store.recovery import NOTHING, decide_swaps, read_only_error, record_published
@@ -31,35 +32,35 @@ ROUNDS = ("complete owners and swaps", "complete what that has left", "roll back
 
 
 class TakeBack(NamedTuple):
-    """Move a kept tree of a state path to staging, with the note of its swap; number and kept are as newest() gives them."""
+    """Move a kept tree of a state path to staging, with the note of its swap."""
 
     spec: StatePath
     store: str
-    number: bytes
-    kept: dict
+    kept: Generation
 
     def describe(self):
-        return "take back what was kept of {}{}, {}".format(self.store, printable(self.spec.path), files(self.kept["files"]))
+        return "take back what was kept of {}{}, {}".format(
+            self.store, printable(self.spec.path), files(self.kept.entry["files"])
+        )
 
     def execute(self, run):
         name, previous = swap_name(self.spec.path, ROLLBACK_SUFFIX), run.record[self.spec.key]
-        take(run.store, self.spec.path, self.number, name)
+        take(run.store, self.spec.path, self.kept.number, name)
         with open_swap(run.store, name) as private:
-            # Its owners were renumbered with all others; its entry, kept with it, was not.
-            top = dict(previous["top"], mode=self.kept["top"]["mode"])
-            entry = dict(self.kept, top=top, left=previous["image"], **_names(private, self.spec.path, previous))
+            top, left = _top(private, self.kept.entry, previous), self.kept.replaced.successor
+            entry = dict(self.kept.entry, top=top, left=left, **_names(private, self.spec.path, previous))
             present = run.store.look(self.spec.relative)
             write_note(private, SwapNote(self.spec.key, lstat(TREE, private).st_ino, present.inode, entry, previous))
 
 
 class PathKept(NamedTuple):
-    """A state path as it was found: its entry in the record, the store's copy, the last kept generation and its entry, and what
-    uses the copy."""
+    """A state path as it was found: its entry in the record, the store's copy, the tree that this replaced, and what uses the
+    copy."""
 
     spec: StatePath
     entry: Optional[dict]
     stored: Node
-    kept: Optional[Tuple[bytes, dict]]
+    kept: Optional[Generation]
     used_by: Use = None
 
 
@@ -100,29 +101,44 @@ def plan_rollback(store: StoreSeen, paths: List[PathKept], backups: int) -> Plan
     if not interrupted and owners and owners.started:
         # A file may lack what its new owner took from it.
         renumber, resume = (Renumber(owners, owners.started, ("as was begun",)),), True
-    going = () if interrupted or resume else tuple(path for path in paths if path.kept)
+    going, warnings = ((), ()) if interrupted or resume else _who_goes(paths)
     for path in going:
         _refuse(path)
     names = [swap_name(path.spec.path, ROLLBACK_SUFFIX) for path in going]
     keep += tuple(KeepOld(name, max(1, backups)) for name in names)
-    stay = () if back or resume else [path for path in paths if path not in going]
     plan = Plan(
         phases=(
             ("complete", (*complete, *published)),
             ("renumber owners", renumber),
-            ("take back", tuple(TakeBack(path.spec, store.path, *path.kept) for path in going)),
+            ("take back", tuple(TakeBack(path.spec, store.path, path.kept) for path in going)),
             ("exchange", tuple(Exchange(path.spec.key, store.path, name) for path, name in zip(going, names))),
             ("record", (WriteRecord(store.path),) if keep or published else ()),
             ("keep what was replaced", keep),
             ("remove staging", (RemoveStaging(),) if keep else ()),
         ),
         paths=tuple(_result(path, path in going, back, resume) for path in paths),
-        warnings=tuple("{}: nothing is kept of it that it could go back to.".format(printable(path.spec.path)) for path in stay),
+        warnings=warnings,
         resume_only=resume,
     )
     if plan.steps and store.volume.read_only:
         raise read_only_error(store)
     return plan
+
+
+def _who_goes(paths: List[PathKept]) -> Tuple[Tuple[PathKept, ...], Tuple[str, ...]]:
+    """The paths that go back, and why the others stay. With the path that was replaced last go those that the same image
+    replaced: nobody wants to leave what a path got from an image before."""
+    kept = [path for path in paths if path.kept]
+    last = max(kept, key=lambda path: path.kept.replaced.successor_at, default=None)
+    going = tuple(path for path in kept if path.kept.replaced.successor == last.kept.replaced.successor)
+    warnings = []
+    for path in paths:
+        if path not in kept:
+            warnings.append("{}: nothing is kept of it that it could go back to.".format(printable(path.spec.path)))
+        elif path not in going:
+            text = "{}: it stays, as an earlier image replaced it; name it alone to take it back."
+            warnings.append(text.format(printable(path.spec.path)))
+    return going, tuple(warnings)
 
 
 def _refuse(path):
@@ -134,9 +150,17 @@ def _refuse(path):
 
 
 def _result(path, going, back, resume):
-    entry = path.kept[1] if going else path.entry or NOTHING
+    entry = path.kept.entry if going else path.entry or NOTHING
     state = "rolled_back" if going or path.spec.key in back else "begun" if resume else "already"
     return path_result(path.spec, state, entry["files"], entry["bytes"])
+
+
+def _top(private, entry, previous) -> dict:
+    """Owner and mode of a kept tree's top. Its owners were renumbered with all others; its entry, kept with it, was not. If an
+    fsGroup has widened it, its group is not its own."""
+    top, mode = lstat(TREE, private), entry["top"]["mode"]
+    gid = top.st_gid if stat.S_IMODE(top.st_mode) == mode else previous["top"]["gid"]
+    return {"uid": top.st_uid, "gid": gid, "mode": mode}
 
 
 def _names(private, path, previous) -> dict:
@@ -157,5 +181,5 @@ def _observe(store, spec, record):
     stored, entry = store.look(spec.relative), record.get(spec.key)
     use = find_use(store, spec.path) if stored.real else None
     # No merge is ever made of adopted content: a kept tree is of the path's life before that.
-    kept = newest(store, spec.path) if entry is not None and entry["origin"] == "seeded" else None
+    kept = find_replaced_by(store, spec.path, entry) if entry is not None and entry["origin"] == "seeded" else None
     return PathKept(spec, entry, stored, kept, use)
