@@ -42,7 +42,7 @@ def find_unfinished(store: Store, key: str, image_list: str) -> str:
     try:
         with ParentDir(path) as parent:
             return _half_done(parent.look(), read_notes(parent, image_list))
-    except (OSError, ValueError):  # no name that a file can have; if the disk fails, other checks report that
+    except (PathError, ValueError):  # it cannot be looked at, or is no name that a file can have
         return ""
 
 
