@@ -619,8 +619,8 @@ MUTANTS = (
     Mutant(
         "a walk at each start",
         CORE + "upgrade/observe.py",
-        "(self._spec.on_image_change == KEEP or old is None or old.id == new.id):\n            return None\n",
-        "(self._spec.on_image_change == KEEP or old is None or old.id == new.id):\n            pass\n",
+        "or old is None or old.id == new.id or self._is_settled()):\n            return None\n",
+        "or old is None or old.id == new.id or self._is_settled()):\n            pass\n",
         (CHANGE, "-k", "without_a_walk"),
     ),
     Mutant(
@@ -815,8 +815,8 @@ MUTANTS = (
     Mutant(
         "a database's file replaced beside its journal",
         CORE + "upgrade/observe.py",
-        "            reason = reason or self._holds_database(find_by_content)",
-        "            reason = reason or ''",
+        "by_name or self._holds_database(find_by_content) or",
+        "by_name or",
         (KEPT, "-k", "by_its_first_bytes"),
     ),
     Mutant(
@@ -864,8 +864,8 @@ MUTANTS = (
     Mutant(
         "links that would lead nowhere merged",
         CORE + "upgrade/observe.py",
-        "            reason = reason or self._brings_links_out(image)\n",
-        "",
+        " or self._brings_links_out(image)\n",
+        "\n",
         (OUT, "-k", "new_image"),
     ),
     Mutant(
@@ -899,7 +899,7 @@ MUTANTS = (
     Mutant(
         "an image that is merged again after a rollback",
         CORE + "upgrade/observe.py",
-        "or left is None or left.id != change.new.id:\n",
+        "or left is None or left.id != new.id:\n",
         "or True:\n",
         (LIVED, "-k", "put_away_stays"),
     ),
