@@ -30,9 +30,9 @@ CONTEXT = ImageContext(Image("one", "manager:1"), "", False, NAMES, NAMES, [], N
 FULL, EMPTY = Node(DIRECTORY), Node(DIRECTORY, empty=True)
 SURVEY = ScanResult(files=3, data=30, space=300, inodes=4, lines=800)
 KEPT = (Aside("/var/data-initial", True),)
-# What one copy's books take, at first: state directory, lock, staging, manifests, owners, record and the one that replaces it;
-# its private directory, pool, manifest and entry; /store/var.
-BOOKS = 2 + 5 + 4 + 1
+# What one copy's books take, at first: state directory, lock, lease, staging, manifests, owners, record and the one that replaces
+# it; its private directory, pool, manifest and entry; /store/var.
+BOOKS = 3 + 5 + 4 + 1
 NEEDED = 300 + 800 + BOOKS * 4096
 
 

@@ -10,7 +10,7 @@ from ..text import some
 from ..tree.scan import ScanResult
 
 BOOKS = 5  # files and directories: staging, manifests, the owners, the record and the one that replaces it
-BOOKS_OF_STATE = 2  # the state directory and its lock
+BOOKS_OF_STATE = 3  # the state directory, its lock and the lease
 BOOKS_OF_A_COPY = 4  # its private directory, the one for links, manifest and entry; and the directories above it in the store
 
 
