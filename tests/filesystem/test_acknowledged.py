@@ -287,6 +287,23 @@ def test_a_database_that_moved_within_its_path_is_none_that_is_gone(site):
 
 
 @pytest.mark.root
+def test_what_an_fsgroup_widened_is_no_obstacle_where_the_manifest_is_lost(upgrade):
+    shutil.rmtree(upgrade.books + "/manifests")
+    os.mkdir(upgrade.books + "/manifests", 0o700)
+    os.chown(upgrade.stored(), -1, 4000)
+    os.chmod(upgrade.stored(), 0o2775)
+    assert "manifest cannot be opened" in upgrade.told()
+    assert os.stat(upgrade.stored()).st_mode & 0o7777 == 0o755
+
+
+def test_a_mode_of_the_top_that_came_with_a_merge_stays(upgrade):
+    os.chmod(upgrade.path(), 0o2775)
+    merge(upgrade)
+    assert os.stat(upgrade.stored()).st_mode & 0o7777 == 0o2775 == entry_of(upgrade)["top"]["mode"]
+    assert not merge(upgrade).changed, "it is not what an fsGroup did"
+
+
+@pytest.mark.root
 def test_what_an_fsgroup_widened_is_untouched_and_gets_its_mode_back(upgrade):
     """The modes as kubelet leaves them: owner's permissions for the group too, and set-group-ID on directories."""
     secret = upgrade.stored() + "/touched"

@@ -13,14 +13,7 @@ from .seen import LinkSeen
 from .steps import AS_ROOT_TO_WRITE, Clear, Discard, FinishRemoval, ForgetKept, MakeLink, NoteKept, SetAside
 
 # Steps that do nothing to the content of the path.
-BOOKKEEPING = (
-    Clear,
-    ForgetKept,
-    ForgetMount,
-    NoteKept,
-    NoteMount,
-    RemoveUnit,
-)
+BOOKKEEPING = (Clear, ForgetKept, ForgetMount, NoteKept, NoteMount, RemoveUnit)
 
 
 class Fate(NamedTuple):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replaced trees are kept for some generations: <store>/.cm_persist/backups/<label>/<number>. Each holds a tree, its manifest,
-and the tree's entry in the record."""
+"""Replaced trees are kept for some generations: <store>/.cm_persist/backups/<label>/<number>. Each holds a tree, its
+manifests, and the tree's entry in the record with how it was replaced."""
 
 import contextlib
 import os

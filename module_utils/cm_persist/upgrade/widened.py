@@ -5,7 +5,7 @@
 import os
 from typing import NamedTuple, Optional, Tuple
 
-from ..errors import printable
+from ..errors import StoreError, printable
 from ..fs.accounts import Accounts
 from ..fs.dirfd import OPEN_DIRECTORY, Opened, open_quietly
 from ..fs.node import DIRECTORY, FILE, Node
@@ -38,11 +38,7 @@ class RepairWidened(NamedTuple):
         entry = run.record[self.spec.key]
         with run.store.parent_of(self.spec.relative) as tree:
             if entry["manifest"] or entry["base"]:
-                rows = side_by_side(seeded_entries(run.store, entry), from_tree(*tree, self.accounts))
-                for old, own in rows:
-                    if old is not None and own is not None and old.key and is_widened(old, own):
-                        self._repair(old, own)
-                run.sync(*tree)
+                self._repair_below(run, entry, tree)
             # The top comes last: its mode tells the next run, if this one is killed, that there is something to do. Its owner is
             # the record's, which has its number in this image by now.
             flags = OPEN_DIRECTORY if entry["kind"] == DIRECTORY else READ
@@ -50,6 +46,15 @@ class RepairWidened(NamedTuple):
                 os.fchown(fd, entry["top"]["uid"], entry["top"]["gid"])
                 os.fchmod(fd, self.mode)
                 os.fsync(fd)
+
+    def _repair_below(self, run, entry, tree):
+        try:
+            for old, own in side_by_side(seeded_entries(run.store, entry), from_tree(*tree, self.accounts)):
+                if old is not None and own is not None and old.key and is_widened(old, own):
+                    self._repair(old, own)
+        except StoreError as error:  # the manifest is lost: a start does not depend on it
+            run.warnings.append(str(error))
+        run.sync(*tree)
 
     def _repair(self, old, own):
         group = self.accounts.groups.get(os.fsdecode(old.owner[1]), int(old.fields[3]))
